@@ -1,0 +1,1 @@
+"""deeplens_hf: one sharp photo in, the same photo through an expensive lens out."""

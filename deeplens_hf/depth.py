@@ -1,0 +1,166 @@
+"""Depth prediction: image -> disparity, foreground (Section 3.1 of the DeepLens report).
+
+The first 14 residual blocks of an ImageNet network, the last stage atrous so that resolution is kept, a pooling
+pyramid (Zhao et al., CVPR 2017), a decoder of upsampling layers, and two heads of three convolutions each.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import MobileNetV2Config, MobileNetV2Model, ResNetConfig, ResNetModel
+
+IMAGE_MEAN = (0.485, 0.456, 0.406)  # of ImageNet, in sRGB: what both encoders were pretrained with
+IMAGE_STD = (0.229, 0.224, 0.225)
+STRIDE = 16  # of the deepest features; working sizes are multiples of it
+
+
+def working_size(size: tuple[int, int], long_side: int) -> tuple[int, int]:
+    """(H, W) of a photo -> the (h, w) it is predicted at: the long side given, both multiples of the stride."""
+    scale = long_side / max(size)
+    h, w = (max(2, round(side * scale / STRIDE)) * STRIDE for side in size)
+    return h, w
+
+
+def normalise_disparity(disparity: Tensor) -> Tensor:
+    """Stretch each map of the batch to [0, 1], (B, 1, H, W); a flat map becomes 0.5, the middle of the range."""
+    low, high = disparity.amin((1, 2, 3), keepdim=True), disparity.amax((1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
+    span = high - low
+    return torch.where(span > 1e-6, (disparity - low) / span.clamp(min=1e-6), torch.full_like(disparity, 0.5))
+
+
+class MobileNetV2Encoder(nn.Module):
+    """Blocks 1 to 14 of MobileNetV2 (Sandler et al., CVPR 2018); the 14th opens the stage that would go to stride 32."""
+
+    channels = (16, 24, 32, 160)  # at strides 2, 4, 8, 16
+
+    def __init__(self):
+        super().__init__()
+        # tf_padding and eps as in the weights that training starts from
+        net = MobileNetV2Model(
+            MobileNetV2Config(tf_padding=False, layer_norm_eps=1e-5, output_stride=STRIDE), add_pooling_layer=False
+        )
+        self.stem, self.blocks = net.conv_stem, nn.ModuleList(net.layer[:13])  # the stem holds block 1
+        atrous = self.blocks[12].conv_3x3.convolution
+        atrous.dilation = atrous.padding = (2, 2)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = self.stem(x)
+        features = [x]  # (B, 16, h/2, w/2)
+        for i, block in enumerate(self.blocks):
+            x = block(x)
+            if i in (1, 4, 12):
+                features.append(x)  # (B, 24, h/4, w/4), (B, 32, h/8, w/8), (B, 160, h/16, w/16)
+        return features
+
+
+class ResNet50Encoder(nn.Module):
+    """Stages of 3, 4, 6 and 1 bottleneck blocks of ResNet-50 (He et al., CVPR 2016): the report's encoder."""
+
+    channels = (64, 256, 512, 2048)
+
+    def __init__(self):
+        super().__init__()
+        net = ResNetModel(ResNetConfig(depths=[3, 4, 6, 1]))
+        self.embedder, self.stages = net.embedder, net.encoder.stages
+        last = self.stages[3].layers[0]  # atrous in place of stride 2
+        last.shortcut.convolution.stride = (1, 1)
+        atrous = last.layer[1].convolution
+        atrous.stride, atrous.dilation, atrous.padding = (1, 1), (2, 2), (2, 2)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = self.embedder.embedder(x)
+        features = [x]  # (B, 64, h/2, w/2)
+        x = self.embedder.pooler(x)
+        for i, stage in enumerate(self.stages):
+            x = stage(x)
+            if i != 2:
+                features.append(x)  # (B, 256, h/4, w/4), (B, 512, h/8, w/8), (B, 2048, h/16, w/16)
+        return features
+
+
+ENCODERS: dict[str, type[MobileNetV2Encoder] | type[ResNet50Encoder]] = {
+    "mobilenet_v2": MobileNetV2Encoder,
+    "resnet-50": ResNet50Encoder,
+}
+
+
+def conv(c_in: int, c_out: int, kernel: int = 3) -> nn.Sequential:
+    """Convolution, group norm (its statistics do not depend on the batch, so one photo may fine-tune), ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(c_in, c_out, kernel, padding=kernel // 2, bias=False), nn.GroupNorm(8, c_out), nn.ReLU(inplace=True)
+    )
+
+
+class PyramidPooling(nn.Module):
+    """What the whole photo says about each place: averages over 1, 2 x 2, 3 x 3 and 6 x 6 cells beside the features."""
+
+    def __init__(self, channels: int, width: int, sizes: tuple[int, ...] = (1, 2, 3, 6)):
+        super().__init__()
+        self.sizes = sizes
+        self.reduce = nn.ModuleList(nn.Conv2d(channels, width // 4, 1) for _ in sizes)
+        self.merge = conv(channels + len(sizes) * (width // 4), width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = [
+            F.interpolate(reduce(F.adaptive_avg_pool2d(x, size)), x.shape[-2:], mode="bilinear")
+            for size, reduce in zip(self.sizes, self.reduce, strict=True)
+        ]
+        return self.merge(torch.cat([x, *pooled], 1))  # (B, width, h/16, w/16)
+
+
+class Up(nn.Module):
+    """One upsampling layer: twice the size, beside the encoder's features of that size."""
+
+    def __init__(self, c_in: int, c_skip: int, c_out: int):
+        super().__init__()
+        self.mix = conv(c_in + c_skip, c_out)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        return self.mix(torch.cat([F.interpolate(x, skip.shape[-2:], mode="bilinear"), skip], 1))
+
+
+def head(channels: int) -> nn.Sequential:
+    """Three convolutions to one map."""
+    return nn.Sequential(conv(channels, channels), conv(channels, 16), nn.Conv2d(16, 1, 3, padding=1))
+
+
+class DepthPrediction(nn.Module):
+    """image (B, 3, h, w), sides multiples of 16 -> disparity (B, 1, h, w) of free scale, foreground (B, 1, h, w).
+
+    Args:
+        encoder: "mobilenet_v2" or "resnet-50".
+        width: channels of the deepest decoder level; each upsampling layer has fewer.
+    """
+
+    def __init__(self, encoder: str = "mobilenet_v2", width: int = 128):
+        super().__init__()
+        if encoder not in ENCODERS:
+            raise ValueError(f"encoder must be one of {', '.join(ENCODERS)}; got {encoder!r}")
+        self.encoder = ENCODERS[encoder]()
+        c2, c4, c8, c16 = self.encoder.channels
+        w8, w4, w2 = width * 3 // 4, width // 2, width // 4
+        self.pyramid = PyramidPooling(c16, width)
+        self.up = nn.ModuleList([Up(width, c8, w8), Up(w8, c4, w4), Up(w4, c2, w2)])
+        self.disparity_head, self.foreground_head = head(w2), head(w2)
+        self.register_buffer("mean", torch.tensor(IMAGE_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGE_STD).view(1, 3, 1, 1), persistent=False)
+
+    def train(self, mode: bool = True) -> "DepthPrediction":
+        """The encoder's batch norms keep their ImageNet statistics: batches here are too small for better ones."""
+        super().train(mode)
+        for module in self.encoder.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        *skips, x = self.encoder((image - self.mean) / self.std)
+        x = self.pyramid(x)  # (B, width, h/16, w/16)
+        for up, skip in zip(self.up, reversed(skips), strict=True):
+            x = up(x, skip)  # ends at (B, width/4, h/2, w/2)
+        disparity, foreground = self.disparity_head(x), torch.sigmoid(self.foreground_head(x))
+        size = image.shape[-2:]
+        return (
+            F.interpolate(disparity, size, mode="bilinear"),
+            F.interpolate(foreground, size, mode="bilinear"),
+        )
