@@ -1,0 +1,137 @@
+"""The truth to measure against, loaded: rendered shots, stereo scenes, labelled photos.
+
+`root` is the folder given by `--data`; it holds truth/layered, truth/traced, truth/stereo and photos/. Every loader
+yields float tensors with a batch axis of one: image (1, 3, H, W) in [0, 1], maps (1, 1, H, W).
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..optics import REFERENCE_SIZE
+
+LAYERED_FOCUS = {"mid": 0.48, "bg": 0.12, "near": 0.88}  # the disparity that each layered truth is focused at
+LAYERED_RADIUS = 28.0  # pixels of blur radius per unit disparity, at 768 x 512
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One scene through one lens setting, with the picture that a real lens gives."""
+
+    name: str
+    kind: str  # "layered", "traced day" or "lights"
+    focus_name: str  # "middle", "background", "near" or "far"
+    image: Tensor  # (1, 3, H, W) all in focus
+    disparity: Tensor  # (1, 1, H, W) in [0, 1], 1 = nearest
+    focus: float  # the sharp disparity
+    aperture: float
+    target: Tensor  # (1, 3, H, W)
+
+
+@dataclass(frozen=True)
+class StereoScene:
+    """A real photo with measured disparity."""
+
+    name: str
+    image: Tensor  # (1, 3, H, W)
+    disparity: Tensor  # (1, 1, H, W) in [0, 1] of the scene's own range
+    valid: Tensor  # (1, 1, H, W) boolean: where it was measured
+
+
+@dataclass(frozen=True)
+class LabelledPhoto:
+    """A photo with a teacher's disparity and, for some, a foreground mask."""
+
+    name: str
+    group: str
+    image: Tensor  # (1, 3, H, W)
+    disparity: Tensor  # (1, 1, h, w), at the label's own, smaller size
+    foreground: Tensor | None  # (1, 1, h, w)
+    annotated: bool  # the mask was made by hand
+
+
+def layered_shots(root: Path) -> Iterator[Shot]:
+    """Ray-traced scenes of cut-outs over a slanted photo, three focus settings each."""
+    folder = _folder(root, "truth/layered")
+    for file in sorted(folder.glob("*_aif.png")):
+        name = file.name.removesuffix("_aif.png")
+        image, disparity = _image(file), _map(folder / f"{name}_disp.png")
+        aperture = LAYERED_RADIUS * REFERENCE_SIZE / max(image.shape[-2:])
+        for short, long in {"mid": "middle", "bg": "background", "near": "near"}.items():
+            target = _image(folder / f"{name}_gt_{short}.png")
+            yield Shot(name, "layered", long, image, disparity, LAYERED_FOCUS[short], aperture, target)
+
+
+def traced_shots(root: Path) -> Iterator[Shot]:
+    """Path-traced scenes with a real thin lens; their 1/m of inverse depth is scaled to [0, 1] over the scene's range.
+
+    The files give the blur radius as K * |inverse depth - focus| pixels, hence K * range per unit disparity.
+    A scene counts as "lights" if the file of its unclipped light comes with it: its lamps clip in the 8-bit photo.
+    """
+    for meta_file in sorted(_folder(root, "truth/traced").glob("*/meta.json")):
+        folder, meta = meta_file.parent, json.loads(meta_file.read_text())
+        kind = "lights" if (folder / "linear.npz").exists() else "traced day"
+        with np.load(folder / "depth.npz") as arrays:
+            inverse_depth = torch.from_numpy(arrays["disp"].astype(np.float32))[None, None]  # (1, 1, H, W) in 1/m
+        low, span = inverse_depth.min().item(), (inverse_depth.max() - inverse_depth.min()).item()
+        image, disparity = _image(folder / "aif.png"), (inverse_depth - low) / span
+        for shot in sorted(meta["shots"], key=lambda shot: shot["file"]):
+            focus = (shot["disp_focus"] - low) / span
+            aperture = shot["K"] * span * REFERENCE_SIZE / max(image.shape[-2:])
+            yield Shot(
+                folder.name, kind, shot["focus"], image, disparity, focus, aperture, _image(folder / shot["file"])
+            )
+
+
+def stereo_scenes(root: Path) -> Iterator[StereoScene]:
+    """Real table-top scenes; 16-bit files: 0 = unknown, else (value - 1) / 65534."""
+    folder = _folder(root, "truth/stereo")
+    for file in sorted(folder.glob("*.disparity.png")):
+        name = file.name.removesuffix(".disparity.png")
+        raw = torch.from_numpy(np.array(Image.open(file)).astype(np.float32))[None, None]
+        yield StereoScene(name, _image(folder / f"{name}.jpg"), ((raw - 1) / 65534).clamp(min=0), raw > 0)
+
+
+def labelled_photos(root: Path, split: str) -> Iterator[LabelledPhoto]:
+    """The photos of the manifest's `split`: "train" or "val"."""
+    if split not in ("train", "val"):
+        raise ValueError(f"split must be 'train' or 'val', got {split!r}")
+    folder = _folder(root, "photos/train")
+    for line in (folder.parent / "manifest.jsonl").read_text().splitlines():
+        entry = json.loads(line)
+        if entry["split"] != split:
+            continue
+        name, source = entry["id"], entry["foreground"]
+        yield LabelledPhoto(
+            name,
+            entry["group"],
+            _image(folder / f"{name}.jpg"),
+            _map(folder / f"{name}.disparity.png"),
+            _map(folder / f"{name}.foreground.png") if source else None,
+            source == "annotated",
+        )
+
+
+def _folder(root: Path, inside: str) -> Path:
+    folder = Path(root) / inside
+    if not folder.is_dir():
+        raise ValueError(f"data must be a folder that holds {inside}, got {str(root)!r}")
+    return folder
+
+
+def _image(file: Path) -> Tensor:
+    """(1, 3, H, W) in [0, 1]."""
+    pixels = np.array(Image.open(file).convert("RGB"))
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+
+
+def _map(file: Path) -> Tensor:
+    """An 8- or 16-bit grey file as (1, 1, H, W) in [0, 1]."""
+    pixels = np.array(Image.open(file))
+    return torch.from_numpy(pixels.astype(np.float32) / np.iinfo(pixels.dtype).max)[None, None]
