@@ -1,8 +1,7 @@
-"""What layered training scenes are cut and painted from: soft mattes and linear-light textures, drawn at random.
+"""The shapes that training scenes are cut from: soft mattes, drawn at random.
 
-Every function takes its own numpy generator and draws on a square canvas of `size` pixels. A matte is (H, W) float32 in
-[0, 1], drawn at four times the size and averaged down, so that a strand thinner than a pixel gets its true coverage.
-A texture is (H, W, 3) float32 linear light in about [0, 1].
+Every function draws on a square canvas of `size` pixels and returns (H, W) float32 in [0, 1]. It draws at four times
+the size and averages down, so that a strand thinner than a pixel gets its true coverage.
 """
 
 import math
@@ -17,9 +16,6 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 Map = NDArray[np.float32]
 SUPERSAMPLING = 4
-
-
-# --- mattes ---------------------------------------------------------------------------------------------------------
 
 
 def raster(size: int, draw: Callable[[ImageDraw.ImageDraw], None], background: int = 0) -> Map:
@@ -86,24 +82,37 @@ def disc_matte(size: int, at: tuple[float, float], radius: float) -> Map:
     return np.clip(radius + 0.5 - np.hypot(x - at[0], y - at[1]), 0, min(1.0, math.pi * radius**2))
 
 
-def silhouette(rng: Generator, size: int, mask: Path, at: tuple[float, float], reach: float) -> Map:
-    """A subject out of an 8-bit foreground mask (white = subject), scaled so that its longer half side is `reach`."""
+def silhouette(
+    rng: Generator, size: int, mask: Path, at: tuple[float, float], reach: float, photo: Path | None = None
+) -> tuple[Map, Map | None]:
+    """A subject out of an 8-bit foreground mask (white = subject), its longer half side scaled to `reach`.
+
+    Returns its matte (H, W) and, given the mask's `photo`, the subject's own look: (H, W, 3), sRGB [0, 1].
+    """
     with Image.open(mask) as file:
         subject = file.convert("L")
     box = subject.point(lambda value: 255 if value > 127 else 0).getbbox()
     if box is None:
-        return blob(rng, size, at, reach)
-    subject = subject.crop(box)
-    if rng.random() < 0.5:
-        subject = subject.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    scale = 2 * reach / max(subject.size)
-    wide, high = (max(2, round(side * scale)) for side in subject.size)
-    subject = subject.resize((wide, high), Image.Resampling.BICUBIC)
-    canvas = Image.new("L", (size, size))
-    canvas.paste(subject, (round(at[0] - wide / 2), round(at[1] - high / 2)))
-    matte = np.asarray(canvas, np.float32) / 255
-    # Enlarging a small mask widens its ramp: bring the edge back to one or two pixels.
-    return np.clip((matte - 0.5) * max(scale, 1.0) + 0.5, 0, 1)
+        return blob(rng, size, at, reach), None
+    scale = 2 * reach / max(box[2] - box[0], box[3] - box[1])
+    wide, high = (max(2, round(side * scale)) for side in (box[2] - box[0], box[3] - box[1]))
+    corner = (round(at[0] - wide / 2), round(at[1] - high / 2))
+    flip = rng.random() < 0.5
+
+    def place(picture: Image.Image, mode: str) -> Map:
+        factor = picture.width / subject.width, picture.height / subject.height
+        part = tuple(edge * factor[i % 2] for i, edge in enumerate(box))
+        picture = picture.resize((wide, high), Image.Resampling.BICUBIC, box=part)
+        canvas = Image.new(mode, (size, size))
+        canvas.paste(picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else picture, corner)
+        return np.asarray(canvas, np.float32) / 255
+
+    # Enlarging a small mask widens its ramp: bring the edge back to a pixel or two, and in, clear of the old backdrop.
+    matte = np.clip((place(subject, "L") - 0.6) * max(scale, 1.0) + 0.5, 0, 1)
+    if photo is None:
+        return matte, None
+    with Image.open(photo) as file:
+        return matte, place(file.convert("RGB"), "RGB")
 
 
 def _curve(rng: Generator, start: NDArray, direction: NDArray, length: float, droop: float) -> NDArray:
@@ -116,7 +125,7 @@ def _curve(rng: Generator, start: NDArray, direction: NDArray, length: float, dr
 def hair(rng: Generator, size: int, at: tuple[float, float], reach: float) -> tuple[Map, Map]:
     """Tens of strands 0.5 to 2 pixels wide about a head -> matte, shade (H, W) by strand."""
     head = reach * rng.uniform(0.35, 0.7)
-    count, droop = int(rng.integers(40, 260)), reach * rng.uniform(0, 0.9)
+    count, droop = int(rng.integers(40, 400)), reach * rng.uniform(0, 0.9)
     spread = rng.uniform(1.5, 3.6)
     width = rng.uniform(0.5, 2.0)
     strands = []
@@ -186,6 +195,20 @@ def wires(rng: Generator, size: int) -> Map:
     return raster(size, lambda pen: [pen.line(p, fill=255, width=w, joint="curve") for p, w in lines] and None)
 
 
+def windows(rng: Generator, size: int) -> Map:
+    """Rows of lit windows, most of them dark: a house front at night, over a part of the picture."""
+    wide, high = rng.uniform(4, 16, 2)
+    left, right, top, bottom = *np.sort(rng.uniform(0, size, 2)), *np.sort(rng.uniform(0, size, 2))
+    corners = [
+        np.array((x, y))
+        for x in np.arange(left, right, wide * rng.uniform(1.3, 2.5))
+        for y in np.arange(top, bottom, high * rng.uniform(1.3, 2.5))
+        if rng.random() < 0.3
+    ]
+    frame = np.array([(0, 0), (wide, 0), (wide, high), (0, high)])
+    return polygon_matte(size, [frame + corner for corner in corners])
+
+
 @lru_cache(maxsize=64)
 def _font(height: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(height)
@@ -205,68 +228,3 @@ def glyphs(rng: Generator, size: int) -> Map:
     page = page.rotate(rng.choice([0, rng.uniform(-25, 25), rng.uniform(0, 360)]), Image.Resampling.BICUBIC)
     start = (side - size) // 2
     return np.asarray(page, np.float32)[start : start + size, start : start + size] / 255
-
-
-# --- textures -------------------------------------------------------------------------------------------------------
-
-
-def noise(rng: Generator, size: int, coarsest: float) -> Map:
-    """Sum of smooth noise from `coarsest` pixels down to about two, each octave fainter, scaled to [0, 1]: (H, W)."""
-    total, cell, weight = np.zeros((size, size), np.float32), coarsest, 1.0
-    fall = rng.uniform(0.4, 0.8)
-    while cell >= 1.5:
-        count = max(2, int(size / cell) + 2)
-        grid = Image.fromarray(rng.random((count, count), np.float32))
-        total += weight * np.asarray(grid.resize((size, size), Image.Resampling.BICUBIC))
-        cell, weight = cell / 2, weight * fall
-    return (total - total.min()) / max(float(np.ptp(total)), 1e-6)
-
-
-def colour(rng: Generator) -> NDArray:
-    """A random linear-light colour (3,), more often muted than pure."""
-    saturation = rng.choice([0.15, 0.5, 1.0], p=[0.4, 0.4, 0.2])
-    grey = rng.beta(1.3, 2.0)
-    return np.clip(grey * (1 + saturation * rng.uniform(-1, 1, 3)), 0.002, 0.95)
-
-
-def pattern(rng: Generator, size: int) -> Map:
-    """A procedural surface of two colours: smooth or grainy noise, stripes, checks, print or plain: (H, W, 3)."""
-    kind = rng.choice(["plain", "noise", "grain", "stripes", "checks", "print"], p=[0.12, 0.28, 0.2, 0.12, 0.13, 0.15])
-    y, x = np.mgrid[:size, :size].astype(np.float32)
-    turn, step = rng.uniform(0, math.pi), rng.uniform(3, 40)
-    u = (x * math.cos(turn) + y * math.sin(turn)) / step
-    v = (y * math.cos(turn) - x * math.sin(turn)) / (step * rng.uniform(0.5, 2))
-    ramp = step / 3  # antialiased edge between the two colours, in pixels
-    first, second = colour(rng), colour(rng)
-    if kind == "noise":
-        mix = noise(rng, size, rng.uniform(16, 128))
-    elif kind == "grain":
-        mix = noise(rng, size, rng.uniform(2, 8))
-    elif kind == "stripes":
-        mix = np.clip(0.5 + ramp * np.sin(math.pi * u), 0, 1)
-    elif kind == "checks":
-        mix = np.clip(0.5 + ramp * np.sin(math.pi * u) * np.sin(math.pi * v), 0, 1)
-    elif kind == "print":
-        mix, first, second = glyphs(rng, size), 0.75 + 0.2 * first, 0.15 * second
-    else:
-        mix = np.zeros_like(x)
-    unevenness = 1 + rng.uniform(0, 0.4) * (noise(rng, size, size / 2) - 0.5)
-    return ((first + (second - first) * mix[..., None]) * unevenness[..., None]).astype(np.float32)
-
-
-def photograph(rng: Generator, size: int, path: Path) -> Map:
-    """A random cut of a photo at a random scale, flipped and tinted, decoded to linear light: (H, W, 3)."""
-    with Image.open(path) as file:
-        image = file.convert("RGB")
-    least = size / min(image.size)  # the scale at which the photo just fills the canvas
-    scale = least * rng.uniform(1.0, 1.6) if rng.random() < 0.6 else rng.uniform(0.4, 1.0)
-    image = image.resize([max(32, round(side * scale)) for side in image.size], Image.Resampling.BICUBIC)
-    encoded = np.asarray(image, np.float32) / 255
-    if rng.random() < 0.5:
-        encoded = encoded[:, ::-1]
-    top, left = (int(rng.integers(0, max(side - size, 0) + 1)) for side in encoded.shape[:2])
-    encoded = encoded[top : top + size, left : left + size]
-    short = [(0, size - side) for side in encoded.shape[:2]]  # a photo smaller than the canvas goes on mirrored
-    encoded = np.pad(encoded, [*short, (0, 0)], mode="symmetric")
-    linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
-    return (linear * rng.uniform(0.75, 1.25, 3)).astype(np.float32)

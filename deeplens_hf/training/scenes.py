@@ -24,8 +24,8 @@ from deeplens_hf.training.tracer import Layer, sunflower, trace
 __all__ = ["Layer", "Scene", "corrupt_disparity", "random_scene", "trace"]
 
 LARGEST_BLUR = 30.0  # px: the largest blur-disc radius drawn
-LARGEST_RADIUS = 90.0  # px per unit disparity: keeps a nearly flat scene from an absurd lens
-MOST_SAMPLES = 441  # where discs are large
+LARGEST_RADIUS = 60.0  # px per unit disparity: keeps a nearly flat scene from an absurd lens
+MOST_SAMPLES = 441  # where discs are large, if 256 are asked for
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,11 @@ def _draw_blur(rng: Generator) -> float:
     return float(math.exp(rng.uniform(0, math.log(LARGEST_BLUR))))
 
 
+def _lens_points(blur: float, samples: int) -> int:
+    """Lens points for discs of `blur` pixels: `samples` at 16 px, in proportion from a quarter to 1.7 times of that."""
+    return max(round(samples * min(max(blur / 16, 0.25), MOST_SAMPLES / 256)), 1) if blur else 1
+
+
 def random_scene(
     seed: int,
     size: int = 256,
@@ -66,7 +71,8 @@ def random_scene(
 ) -> Scene:
     """One scene of `size` x `size` pixels, a pure function of its arguments.
 
-    photos: pictures that layers are painted with; masks: 8-bit foreground masks (white = subject) that they are cut by.
+    photos: pictures that layers are painted with; masks: 8-bit foreground masks (white = subject) that they are cut by;
+    a mask NAME.*.png of one of the photos NAME.* often keeps that photo's own subject.
     samples: lens points for a blur of middling size; small blurs take fewer, large ones up to 441.
     The drawing is done on the CPU, the tracing on `device`, where the result stays. Raises ValueError for size < 32.
     """
@@ -76,12 +82,15 @@ def random_scene(
     blur = _draw_blur(rng)
     margin = math.ceil(blur) + 2
     inside = slice(margin, margin + size)
-    sheets = Studio(rng, size + 2 * margin, photos, masks).compose()
+    count = _lens_points(blur, samples)
+    spacing = blur * math.sqrt(math.pi / count)  # px between neighbouring lens points, in the largest disc
+    smallest_lamp = min(max(0.7, 0.6 * spacing), 3.0)
+    sheets = Studio(rng, size + 2 * margin, photos, masks, smallest_lamp).compose()
 
     visible = np.concatenate([sheet.disparity[sheet.alpha > 0] for sheet in sheets])
     low, high = float(visible.min()), float(visible.max())
     # Most scenes fill [0, 1]; some are like a cut of a larger photo, which sees only a part of the range.
-    far, near = (0.0, 1.0) if rng.random() < 0.6 else np.sort(rng.uniform(0, 1, 2))
+    far, near = (0.0, 1.0) if rng.random() < 0.6 else (rng.uniform(0, 0.4), rng.uniform(0.6, 1))
     if high - low < 1e-4:
         far = near = rng.uniform(0, 1)
     for sheet in sheets:
@@ -103,8 +112,7 @@ def random_scene(
         )
         for sheet in sheets
     ]
-    count = round(min(max(samples * blur / 16, samples / 4), samples * MOST_SAMPLES / 256)) if blur else 1
-    turned = sunflower(max(count, 1), turn=rng.uniform(0, 2 * math.pi))
+    turned = sunflower(count, turn=rng.uniform(0, 2 * math.pi))
     sharp = trace(layers, focus, 0.0, samples=1, crop=margin)
     lens = trace(layers, focus, radius, offsets=turned, crop=margin)
     return Scene(

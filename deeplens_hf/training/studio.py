@@ -11,52 +11,56 @@ from pathlib import Path
 import numpy as np
 from numpy.random import Generator
 
-from deeplens_hf.training import mattes
+from deeplens_hf.training import mattes, textures
+from deeplens_hf.training.mattes import Map
 
 
 @dataclass
 class Sheet:
     """A layer while it is being composed, in numpy."""
 
-    radiance: mattes.Map  # (H, W, 3) linear
-    alpha: mattes.Map  # (H, W)
-    disparity: mattes.Map  # (H, W), any affine scale until the scene is whole
+    radiance: Map  # (H, W, 3) linear
+    alpha: Map  # (H, W)
+    disparity: Map  # (H, W), any affine scale until the scene is whole
 
 
 class Studio:
     """Draws the layers of one scene on a square canvas, back to front."""
 
-    def __init__(self, rng: Generator, size: int, photos: Sequence[Path], masks: Sequence[Path]):
-        self.rng, self.size, self.photos, self.masks = rng, size, photos, masks
+    def __init__(self, rng: Generator, size: int, photos: Sequence[Path], masks: Sequence[Path], smallest_lamp: float):
+        """`smallest_lamp`: radius, px, at which the lens's sampling still draws as an even disc."""
+        self.rng, self.size, self.photos, self.masks, self.smallest_lamp = rng, size, photos, masks, smallest_lamp
+        self.photo_of = {photo.stem: photo for photo in photos}  # a mask NAME.*.png belongs to the photo NAME.*
         self.y, self.x = (np.mgrid[:size, :size].astype(np.float32) + 0.5) / size - 0.5  # [-1/2, 1/2]
         self.sheets: list[Sheet] = []
 
     # What things are painted with
 
-    def texture(self, photo_share: float = 0.6) -> mattes.Map:
+    def texture(self, photo_share: float = 0.6) -> Map:
         """A photo or a procedural pattern, (H, W, 3)."""
         if len(self.photos) and self.rng.random() < photo_share:
-            return mattes.photograph(self.rng, self.size, self.photos[self.rng.integers(len(self.photos))])
-        return mattes.pattern(self.rng, self.size)
+            return textures.photograph(self.rng, self.size, self.photos[self.rng.integers(len(self.photos))])
+        return textures.pattern(self.rng, self.size)
 
-    def leaf_texture(self, shade: mattes.Map) -> mattes.Map:
-        """Strands or leaves: two colours mixed broadly, each strand or leaf in its own brightness."""
-        first, second = mattes.colour(self.rng), mattes.colour(self.rng)
-        mix = mattes.noise(self.rng, self.size, self.size / 4)[..., None]
+    def leaf_texture(self, shade: Map) -> Map:
+        """Strands or leaves: two related colours mixed broadly, each strand or leaf in its own brightness."""
+        first = textures.colour(self.rng)
+        second = first * self.rng.uniform(0.3, 1.7, 3)
+        mix = textures.noise(self.rng, self.size, self.size / 4)[..., None]
         return ((first + (second - first) * mix) * (2 * shade[..., None]) ** 2).astype(np.float32).clip(0, 1.2)
 
     # Where things are
 
-    def plane(self, value: float, slope_x: float = 0.0, slope_y: float = 0.0) -> mattes.Map:
+    def plane(self, value: float, slope_x: float = 0.0, slope_y: float = 0.0) -> Map:
         """Disparity `value` at the canvas's centre, changing by the slopes across it: (H, W)."""
         return (value + slope_x * self.x + slope_y * self.y).astype(np.float32)
 
-    def tilted(self, value: float, span: float) -> mattes.Map:
+    def tilted(self, value: float, span: float) -> Map:
         """A plane that changes by `span` across the canvas, in any direction."""
         turn = self.rng.uniform(0, 2 * math.pi)
         return self.plane(value, span * math.cos(turn), span * math.sin(turn))
 
-    def surface(self, value: float, at: tuple[float, float], reach: float, depth: float) -> mattes.Map:
+    def surface(self, value: float, at: tuple[float, float], reach: float, depth: float) -> Map:
         """About `value`: flat, slanted, or bulging towards the camera like a cylinder or a ball by up to `depth`."""
         kind = self.rng.choice(["flat", "slanted", "cylinder", "ball"], p=[0.3, 0.3, 0.25, 0.15])
         if kind == "flat":
@@ -68,7 +72,7 @@ class Studio:
         distance = u**2 if kind == "cylinder" else u**2 + v**2
         return (value + depth * np.exp(-distance)).astype(np.float32)
 
-    def about(self, at: tuple[float, float], reach: float) -> tuple[mattes.Map, mattes.Map]:
+    def about(self, at: tuple[float, float], reach: float) -> tuple[Map, Map]:
         """Coordinates u, v (H, W) of a thing: 0 at its centre, 1 at `reach` pixels right of and below it."""
         return ((self.x + 0.5) * self.size - at[0]) / reach, ((self.y + 0.5) * self.size - at[1]) / reach
 
@@ -78,32 +82,37 @@ class Studio:
 
     # Things
 
-    def add(self, alpha: mattes.Map, radiance: mattes.Map, disparity: mattes.Map) -> None:
+    def add(self, alpha: Map, radiance: Map, disparity: Map) -> None:
         self.sheets.append(Sheet(radiance, alpha, disparity))
 
-    def backdrop(self, disparity: mattes.Map) -> None:
+    def backdrop(self, disparity: Map) -> None:
         self.add(np.ones((self.size, self.size), np.float32), self.texture(0.75), disparity)
 
-    def solid(self, at: tuple[float, float], reach: float) -> tuple[mattes.Map, mattes.Map]:
+    def solid(self, at: tuple[float, float], reach: float) -> tuple[Map, Map]:
         """An opaque thing's matte and texture, shaded as if lit from one side."""
-        rng = self.rng
-        kind = rng.choice(["silhouette", "blob", "facets", "vessel"], p=[0.4, 0.2, 0.15, 0.25])
+        rng, look = self.rng, None
+        kind = rng.choice(["silhouette", "blob", "facets", "vessel"], p=[0.45, 0.17, 0.15, 0.23])
         if kind == "silhouette" and len(self.masks):
-            alpha = mattes.silhouette(rng, self.size, self.masks[rng.integers(len(self.masks))], at, reach)
+            mask = self.masks[rng.integers(len(self.masks))]
+            photo = self.photo_of.get(mask.name.split(".")[0]) if rng.random() < 0.7 else None
+            alpha, look = mattes.silhouette(rng, self.size, mask, at, reach, photo)
         elif kind in ("silhouette", "blob"):
             alpha = mattes.blob(rng, self.size, at, reach)
         elif kind == "facets":
             alpha = mattes.facets(rng, self.size, at, reach)
         else:
             alpha = mattes.vessel(rng, self.size, at, reach)
-        turn, contrast = rng.uniform(0, 2 * math.pi), rng.uniform(0, 0.9)
-        u, v = self.about(at, reach)
-        light = 1 + contrast * np.tanh(u * math.cos(turn) + v * math.sin(turn))
-        radiance = self.texture(0.5) * light[..., None]
+        if look is not None:
+            radiance = textures.decode(look)
+        else:
+            turn, contrast = rng.uniform(0, 2 * math.pi), rng.uniform(0, 0.9)
+            u, v = self.about(at, reach)
+            light = 1 + contrast * np.tanh(u * math.cos(turn) + v * math.sin(turn))
+            radiance = self.texture(0.5) * light[..., None]
         if rng.random() < 0.3:  # a highlight, as on glaze or metal
             where = (at[0] + rng.normal() * reach * 0.3, at[1] + rng.normal() * reach * 0.3)
-            gleam = mattes.soften(mattes.disc_matte(self.size, where, rng.uniform(0.7, 0.12 * reach + 1)), 0.6)
-            radiance = radiance + gleam[..., None] * rng.uniform(0.5, 6)
+            gleam = mattes.disc_matte(self.size, where, self.smallest_lamp + rng.uniform(0, 0.04) * reach)
+            radiance = radiance + mattes.soften(gleam, 0.6)[..., None] * rng.uniform(0.5, 6)
         return mattes.soften(alpha, rng.choice([0, 0.4, 0.8])), radiance.astype(np.float32)
 
     def cutout(self, value: float) -> None:
@@ -112,7 +121,7 @@ class Studio:
         alpha, radiance = self.solid(at, reach)
         self.add(alpha, radiance, self.surface(value, at, reach, self.rng.uniform(-0.15, 0.15)))
 
-    def standing(self, ground: mattes.Map, count: int, uphill: tuple[float, float]) -> None:
+    def standing(self, ground: Map, count: int, uphill: tuple[float, float]) -> None:
         """Things whose foot touches the ground: each as near as the ground at its foot, the farthest first."""
         things = []
         for _ in range(count):
@@ -145,7 +154,7 @@ class Studio:
 
     def veil(self, value: float) -> None:
         """Smoke, gauze or a dirty pane: alpha 0.3 to 0.8."""
-        alpha = 0.3 + 0.5 * mattes.noise(self.rng, self.size, self.size / 2)
+        alpha = self.rng.uniform(0.3, 0.7) + 0.1 * textures.noise(self.rng, self.size, self.size / 2)
         if self.rng.random() < 0.7:
             alpha = alpha * mattes.blob(self.rng, self.size, self.spot(), self.size * self.rng.uniform(0.1, 0.4))
         self.add(alpha.astype(np.float32), self.texture(0.3), self.tilted(value, 0.1))
@@ -192,7 +201,7 @@ class Studio:
         self.backdrop(page)
         if rng.random() < 0.7:
             ink, page_light = mattes.glyphs(rng, self.size)[..., None], self.sheets[0].radiance
-            self.sheets[0].radiance = page_light + ink * (mattes.colour(rng).astype(np.float32) * 0.3 - page_light)
+            self.sheets[0].radiance = page_light + ink * (textures.colour(rng).astype(np.float32) * 0.3 - page_light)
         for _ in range(rng.integers(0, 3)):
             alpha, radiance = self.solid(self.spot(), self.size * rng.uniform(0.05, 0.25))
             self.add(alpha, radiance, page + np.float32(rng.uniform(0, 0.08)))
@@ -224,11 +233,11 @@ class Studio:
 
     def day(self) -> None:
         exposure = self.rng.uniform(0.5, 1.3)
-        blown = self.rng.uniform(1, 4) if self.rng.random() < 0.3 else 1.0  # skies and windows brighter than white
+        blown = self.rng.uniform(1, 4) if self.rng.random() < 0.25 else 1.0  # skies and windows brighter than white
         for index, sheet in enumerate(self.sheets):
             sheet.radiance = sheet.radiance * np.float32(exposure)
             if index == 0:
-                bright = np.clip((sheet.radiance.min(-1, keepdims=True) - 0.5) / 0.4, 0, 1)
+                bright = np.clip((sheet.radiance.min(-1, keepdims=True) - 0.6) / 0.4, 0, 1)
                 sheet.radiance = sheet.radiance * (1 + (blown - 1) * bright**2)
 
     def night(self) -> None:
@@ -237,14 +246,17 @@ class Studio:
         dark = math.exp(rng.uniform(math.log(0.03), math.log(0.4)))
         for sheet in self.sheets:
             sheet.radiance = sheet.radiance * np.float32(dark)
+        if rng.random() < 0.25:
+            back = self.sheets[0]
+            panes = mattes.windows(rng, self.size)[..., None]
+            back.radiance = back.radiance + panes * (textures.lamp_colour(rng) * rng.uniform(0.7, 4)).astype(np.float32)
         for _ in range(rng.integers(3, 26)):
             sheet = self.sheets[int(rng.integers(len(self.sheets)) * rng.choice([0, 1], p=[0.4, 0.6]))]
             rows, columns = np.nonzero(sheet.alpha > 0.5)
             if len(rows) == 0:
                 continue
             pick = rng.integers(len(rows))
-            lamp = mattes.disc_matte(self.size, (columns[pick], rows[pick]), rng.uniform(0.7, 4))
-            hue = np.clip(mattes.colour(rng), 0.02, 1)
-            light = hue / hue.max() * math.exp(rng.uniform(math.log(1.5), math.log(60)))
+            lamp = mattes.disc_matte(self.size, (columns[pick], rows[pick]), rng.uniform(self.smallest_lamp, 4))
+            light = textures.lamp_colour(rng) * math.exp(rng.uniform(math.log(1.5), math.log(60)))
             sheet.alpha = np.maximum(sheet.alpha, lamp)
             sheet.radiance = (sheet.radiance + lamp[..., None] * (light - sheet.radiance)).astype(np.float32)

@@ -31,72 +31,63 @@ def sunflower(samples: int, turn: float = 0.0) -> Tensor:
 
 
 class _Sheet:
-    """A layer made ready for tracing: premultiplied, and its blur surface as a plane or as a map."""
+    """A layer made ready for tracing: premultiplied, cut to where it shows, its blur known as a plane or as a map."""
 
     def __init__(self, layer: Layer, focus: float, radius: float, crop: int):
-        device = layer.radiance.device
         height, width = layer.alpha.shape[-2:]
         self.blur = radius * (layer.disparity - focus)  # (1, H, W) px, signed
         self.opaque = bool((layer.alpha == 1).all())
-        self.texture = torch.cat([layer.radiance * layer.alpha, layer.alpha])[None]  # (1, 4, H, W) premultiplied
-        if self.opaque:
-            self.texture = layer.radiance[None]  # (1, 3, H, W)
-        corner = self.blur[0, 0, 0]
-        self.slope_x = float(self.blur[0, 0, -1] - corner) / max(width - 1, 1)  # px of blur per px
-        self.slope_y = float(self.blur[0, -1, 0] - corner) / max(height - 1, 1)
-        self.corner = float(corner)
-        x = torch.arange(width, device=device, dtype=torch.float32)
-        y = torch.arange(height, device=device, dtype=torch.float32)
-        plane = self.corner + self.slope_x * x + self.slope_y * y[:, None]  # (H, W)
-        self.flat = bool((plane - self.blur[0]).abs().max() < 1e-3)
-        if not self.flat:
-            slope_y, slope_x = torch.gradient(self.blur[0])
-            self.slopes = torch.stack([slope_x, slope_y])  # (2, H, W)
-        self.box = self._visible_box(layer.alpha[0] > 0, crop)
-        if self.box is not None:
-            top, bottom, left, right = self.box
-            self.x, self.y = x[left:right], y[top:bottom]
+        self.texture = layer.radiance[None]  # (1, 3, H, W)
+        if not self.opaque:  # premultiplied light, and how much passes through
+            self.texture = torch.cat([layer.radiance * layer.alpha, 1 - layer.alpha])[None]  # (1, 4, H, W)
+        self.x = torch.arange(width, device=self.blur.device, dtype=torch.float32)
+        self.y = torch.arange(height, device=self.blur.device, dtype=torch.float32)[:, None]
         self.scale = (2 / max(width - 1, 1), 2 / max(height - 1, 1))  # pixels to grid_sample's [-1, 1]
+        self.corner = float(self.blur[0, 0, 0])
+        self.slope_x = (float(self.blur[0, 0, -1]) - self.corner) / max(width - 1, 1)  # px of blur per px
+        self.slope_y = (float(self.blur[0, -1, 0]) - self.corner) / max(height - 1, 1)
+        plane = self.corner + self.slope_x * self.x + self.slope_y * self.y  # (H, W)
+        self.flat = bool((plane - self.blur[0]).abs().max() < 1e-3)
+        self.slopes = None if self.flat else torch.gradient(self.blur[0])  # along y, along x
+        self.box = self._visible_box(layer.alpha[0] > 0, crop)
 
-    def _visible_box(self, seen: Tensor, crop: int) -> tuple[int, int, int, int] | None:
-        """Rows and columns of the kept picture that this layer's light can reach: top, bottom, left, right."""
-        height, width = seen.shape
+    def _visible_box(self, seen: Tensor, crop: int) -> tuple[slice, slice] | None:
+        """Rows and columns of the kept picture that this layer's light can reach; None if there are none."""
         if not seen.any():
             return None
+        height, width = seen.shape
         reach = math.ceil(float(self.blur[0][seen].abs().max())) + 1
         rows, columns = seen.any(1).nonzero(), seen.any(0).nonzero()
         top, bottom = max(int(rows[0]) - reach, crop), min(int(rows[-1]) + 1 + reach, height - crop)
         left, right = max(int(columns[0]) - reach, crop), min(int(columns[-1]) + 1 + reach, width - crop)
-        return (top, bottom, left, right) if top < bottom and left < right else None
+        return (slice(top, bottom), slice(left, right)) if top < bottom and left < right else None
 
     def lookup(self, offsets: Tensor) -> Tensor:
-        """Premultiplied light and coverage that each pixel of the box sees past each lens point: (N, 4 or 3, h, w).
+        """What each pixel of the box sees of this layer past each lens point (N, 2): (N, 3 or 4, h, w).
 
-        Solves q + s blur(q) = p for q. A plane has blur(q) = blur(p) / (1 + s . slope); a curved surface starts there.
+        Solves q + s blur(q) = p for q. On a plane blur(q) = blur(p) / (1 + s . slope); a curved surface starts there.
         """
-        x, y = self.x[None, None, :], self.y[None, :, None]  # (1, 1, w), (1, h, 1)
+        rows, columns = self.box
+        x, y = self.x[columns], self.y[rows]  # (w,), (h, 1)
         s_x, s_y = offsets[:, 0, None, None], offsets[:, 1, None, None]  # (N, 1, 1)
-        if self.flat:
+        if self.flat:  # blur(q) is linear in p: a row plus a column, and so are both coordinates of q
             stretch = 1 / (1 + s_x * self.slope_x + s_y * self.slope_y)
-            # blur(q) is linear in p, so each coordinate of q is a row plus a column
-            row, column = self.slope_x * x * stretch, (self.corner + self.slope_y * y) * stretch
-            grid = self._grid((x - s_x * row), -s_x * column, -s_y * row, y - s_y * column)
-        else:
-            top, bottom, left, right = self.box
-            slope_x, slope_y = self.slopes[:, None, top:bottom, left:right]
-            blur = self.blur[:, top:bottom, left:right] / (1 + s_x * slope_x + s_y * slope_y)  # (N, h, w)
-            for _ in range(2):  # each pass shrinks the error by |s . slope|, which is small on a gentle curve
-                grid = self._grid(x, -s_x * blur, y, -s_y * blur)
-                blur = _sample(self.blur[None], grid)[:, 0]
-            grid = self._grid(x, -s_x * blur, y, -s_y * blur)
-        return _sample(self.texture, grid)
+            row, column = self.slope_x * x * stretch, (self.corner + self.slope_y * y) * stretch  # (N, 1, w), (N, h, 1)
+            return _sample(self.texture, self._grid(x - s_x * row, -s_x * column, -s_y * row, y - s_y * column))
+        slope_y, slope_x = (slope[rows, columns] for slope in self.slopes)
+        stretch = 1 / (1 + s_x * slope_x + s_y * slope_y)  # (N, h, w)
+        blur = self.blur[:, rows, columns] * stretch
+        found = _sample(self.blur[None], self._grid(x, -s_x * blur, y, -s_y * blur))[:, 0]
+        blur = blur + (found - blur) * stretch  # one step of Newton's method, with the slope at p
+        return _sample(self.texture, self._grid(x, -s_x * blur, y, -s_y * blur))
 
     def _grid(self, x1: Tensor, x2: Tensor, y1: Tensor, y2: Tensor) -> Tensor:
         """Pixel coordinates x1 + x2, y1 + y2 in grid_sample's units, (N, h, w, 2)."""
-        scale_x, scale_y = self.scale
-        x = (x1 * scale_x - 1) + x2 * scale_x
-        y = (y1 * scale_y - 1) + y2 * scale_y
-        return torch.stack(torch.broadcast_tensors(x, y), -1)
+        shape = torch.broadcast_shapes(x1.shape, x2.shape)
+        grid = torch.empty(*shape, 2, device=x1.device)  # written in place: stacking costs as much as looking up
+        for axis, (first, second, scale) in enumerate(((x1, x2, self.scale[0]), (y1, y2, self.scale[1]))):
+            torch.add(first * scale - 1, second, alpha=scale, out=grid[..., axis])
+        return grid
 
 
 def _sample(picture: Tensor, grid: Tensor) -> Tensor:
@@ -129,6 +120,8 @@ def trace(
         if samples < 1:
             raise ValueError(f"samples: give at least 1, not {samples}")
         offsets = sunflower(samples)
+    if offsets.ndim != 2 or offsets.shape[1] != 2 or not len(offsets):
+        raise ValueError(f"offsets: must be (S, 2) with S at least 1, not {tuple(offsets.shape)}")
     device = layers[0].radiance.device
     offsets = offsets.to(device)
     height, width = (side - 2 * crop for side in layers[0].alpha.shape[-2:])
@@ -139,12 +132,12 @@ def trace(
     for some in offsets.split(batch):
         seen = torch.zeros(len(some), 3, height, width, device=device)
         for sheet in sheets:
-            top, bottom, left, right = (edge - crop for edge in sheet.box)
             light = sheet.lookup(some)
-            behind = seen[:, :, top:bottom, left:right]
+            rows, columns = (slice(side.start - crop, side.stop - crop) for side in sheet.box)
+            behind = seen[:, :, rows, columns]
             if sheet.opaque:
                 behind.copy_(light)
             else:
-                behind.mul_(1 - light[:, 3:]).add_(light[:, :3])
+                behind.mul_(light[:, 3:]).add_(light[:, :3])
         total += seen.sum(0)
     return total / len(offsets)
