@@ -125,8 +125,8 @@ def _curve(rng: Generator, start: NDArray, direction: NDArray, length: float, dr
 def hair(rng: Generator, size: int, at: tuple[float, float], reach: float) -> tuple[Map, Map]:
     """Tens of strands 0.5 to 2 pixels wide about a head -> matte, shade (H, W) by strand."""
     head = reach * rng.uniform(0.35, 0.7)
-    count, droop = int(rng.integers(40, 400)), reach * rng.uniform(0, 0.9)
-    spread = rng.uniform(1.5, 3.6)
+    count, droop = int(rng.integers(40, 400)), reach * rng.choice([rng.uniform(0, 0.5), rng.uniform(0.5, 1.8)])
+    spread = rng.uniform(1.2, 3.2)
     width = rng.uniform(0.5, 2.0)
     strands = []
     for angle in -math.pi / 2 + rng.uniform(-spread, spread, count):
