@@ -4,6 +4,8 @@ Each is `f(image, disparity, focus, aperture) -> image`: image (B, 3, H, W) sRGB
 focus a disparity, aperture as in `optics`. Aperture 0 returns the photo; a constant image stays constant.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -40,6 +42,39 @@ def unlearned_slabs(image: Tensor, disparity: Tensor, focus: float, aperture: fl
         out += colour * take / coverage.clamp(min=1e-6)
         covered += take
     return linear_to_srgb(out / covered.clamp(min=1e-6))
+
+
+def scatter(image: Tensor, disparity: Tensor, focus: float, aperture: float) -> Tensor:
+    """The classical renderer: each pixel spreads its linear light over its blur disc with weight 1 / area.
+
+    After Potmesil and Chakravarty, "A lens and aperture camera model for synthetic image generation", 1981. Occlusion
+    by disparity: light from behind the pixel it falls on spreads no farther than that pixel's own disc (Riguer et al.,
+    "Real-time depth of field simulation", 2003), and light from in front covers the rest by the weight that arrives.
+    Written as a gather, over the whole picture for each offset inside the largest disc: cost grows with its area.
+    """
+    defocus = _defocus(disparity, focus, aperture)  # (B, 1, H, W)
+    height, width = defocus.shape[-2:]
+    reach = math.ceil(defocus.abs().max().item() + 0.5)
+    light = F.pad(srgb_to_linear(image), (reach,) * 4, mode="replicate")  # (B, 3, H + 2 reach, W + 2 reach)
+    light = torch.cat([light, torch.ones_like(light[:, :1])], dim=1)  # its last channel sums the weights
+    source = F.pad(defocus, (reach,) * 4, mode="replicate")  # (B, 1, H + 2 reach, W + 2 reach)
+    radius, source_radius = defocus.abs(), source.abs()
+    front, rest = torch.zeros_like(light[..., :height, :width]), torch.zeros_like(light[..., :height, :width])
+    for dy in range(-reach, reach + 1):
+        for dx in range(-reach, reach + 1):
+            distance = math.hypot(dx, dy)
+            if distance >= reach + 0.5:
+                continue
+            at = (..., slice(reach + dy, reach + dy + height), slice(reach + dx, reach + dx + width))
+            ahead = source[at] - defocus  # pixels of defocus by which the source is nearer
+            spread = torch.where(ahead > 0, source_radius[at], torch.minimum(source_radius[at], radius))
+            weight = (spread + (0.5 - distance)).clamp_(0, 1).div_(spread.square().mul_(math.pi).clamp_(min=1))
+            covers = ahead.sub_(1).clamp_(0, 1).mul_(weight)  # one surface's own slope covers nothing
+            front.addcmul_(covers, light[at])
+            rest.addcmul_(weight.sub_(covers), light[at])
+    colour = rest[:, :3] / rest[:, 3:].clamp(min=1e-6)
+    front_colour = front[:, :3] / front[:, 3:].clamp(min=1e-6)
+    return linear_to_srgb(torch.lerp(colour, front_colour, front[:, 3:].clamp(max=1)))
 
 
 def _defocus(disparity: Tensor, focus: float, aperture: float) -> Tensor:

@@ -32,15 +32,13 @@ def ssim(a: Tensor, b: Tensor) -> float:
     _same_shape(a, b)
     if min(a.shape[-2:]) < 11:
         raise ValueError(f"images for ssim must be at least 11 x 11 pixels, got {tuple(a.shape[-2:])}")
-    at = torch.arange(-5, 6, dtype=torch.float64)
-    taps = torch.exp(-(at**2) / (2 * 1.5**2))
-    taps = (taps / taps.sum()).to(a.device)
+    window = [math.exp(-(at**2) / (2 * 1.5**2)) for at in range(-5, 6)]
 
-    def mean(x: Tensor) -> Tensor:  # (B, C, H, W) -> (B * C, 1, H - 10, W - 10)
-        x = x.flatten(0, 1)[:, None]
-        return F.conv2d(F.conv2d(x, taps.view(1, 1, 11, 1)), taps.view(1, 1, 1, 11))
+    def mean(x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, H - 10, W - 10)
+        for dim in (-2, -1):  # shifted sums: several times faster on a CPU than a convolution of one channel
+            x = sum(tap / sum(window) * x.narrow(dim, at, x.shape[dim] - 10) for at, tap in enumerate(window))
+        return x
 
-    a, b = a.double(), b.double()
     mean_a, mean_b = mean(a), mean(b)
     variance_a, variance_b = mean(a * a) - mean_a**2, mean(b * b) - mean_b**2
     covariance = mean(a * b) - mean_a * mean_b
@@ -61,7 +59,7 @@ def edge_band(disparity: Tensor, jump: float = 0.1, distance: int = 12) -> Tenso
 def order_accuracy(
     pred: Tensor, truth: Tensor, valid: Tensor | None = None, gap: float = 0.05, pairs: int = 100_000, seed: int = 0
 ) -> float:
-    """Share of random pixel pairs that `pred` puts in the true order of depth; a tie in `pred` counts one half.
+    """Share of random pixel pairs that `pred` puts in the true order of depth; a tie in `pred` is wrong.
 
     Counted are pairs whose truth differs by more than `gap` of the true range; nan if there are none.
     pred, truth (1, 1, H, W), any scale, larger = nearer; valid: boolean, where the truth is known. After Chen et al.,
@@ -72,8 +70,8 @@ def order_accuracy(
     first, second = torch.randint(t.numel(), (2, pairs), generator=draw)
     step = t[first] - t[second]
     counted = step.abs() > gap * (t.max() - t.min())
-    agreement = torch.sign((p[first] - p[second])[counted]) * torch.sign(step[counted])  # 1 right, 0 tie, -1 wrong
-    return (0.5 + 0.5 * agreement.mean()).item()
+    right = (p[first] - p[second]) * step.sign() > 0
+    return right[counted].double().mean().item()
 
 
 def aligned_error(pred: Tensor, truth: Tensor, valid: Tensor | None = None) -> float:

@@ -21,7 +21,7 @@ def evaluate_render(renderers: dict[str, Renderer], data: Path, progress: bool =
     """Render every shot of truth with every renderer; one row each.
 
     A row: renderer, kind ("layered", "traced day", "lights"), scene, focus ("near", "middle", ...), aperture; psnr and
-    psnr_edges in dB (None where the scene has no disparity edge), ssim, seconds of wall clock.
+    psnr_edges in dB (None where the scene has no disparity edge, or no error), ssim, seconds of wall clock.
     ValueError if `data` does not hold the truth.
     """
     rows = []
@@ -40,7 +40,7 @@ def evaluate_render(renderers: dict[str, Renderer], data: Path, progress: bool =
                     "scene": shot.name,
                     "focus": shot.focus_name,
                     "aperture": round(shot.aperture, 3),
-                    "psnr": psnr(picture, shot.target),
+                    "psnr": report.figure(psnr(picture, shot.target)),
                     "psnr_edges": report.figure(psnr(picture, shot.target, band)),
                     "ssim": ssim(picture, shot.target),
                     "seconds": seconds,
@@ -80,8 +80,8 @@ def to_markdown(rows: list[dict]) -> str:
     )
     return (
         "# Rendering, true disparity given\n\n"
-        "PSNR in dB / SSIM / PSNR within 12 pixels of a disparity jump over 0.1; higher is better. Mean over scenes and\n"
-        f"apertures, `seconds` a picture on this machine.\n\n{means}\n\n## Every shot\n\n{every}\n"
+        "PSNR in dB / SSIM / PSNR within 12 pixels of a disparity jump over 0.1; higher is better.\n"
+        f"Mean over scenes and apertures, `seconds` a picture on this machine.\n\n{means}\n\n## Every shot\n\n{every}\n"
     )
 
 

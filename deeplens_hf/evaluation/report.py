@@ -21,8 +21,8 @@ def mean(rows: Sequence[dict], figure: str) -> float | None:
 
 
 def figure(value: float) -> float | None:
-    """A figure that JSON can hold: None for one that is not defined (the edges of a scene without edges)."""
-    return None if math.isnan(value) else value
+    """A figure that JSON can hold: None for one that is not finite (the edges of a scene without edges)."""
+    return value if math.isfinite(value) else None
 
 
 def cell(value: float | None, digits: int) -> str:
@@ -39,7 +39,7 @@ def write(content: dict, markdown: str, out: Path, name: str) -> None:
     """Write `out`/name.json and `out`/name.md, each whole or not at all."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    for file, text in ((f"{name}.json", json.dumps(content, indent=1) + "\n"), (f"{name}.md", markdown)):
+    for file, text in ((f"{name}.json", json.dumps(content, indent=1, allow_nan=False) + "\n"), (f"{name}.md", markdown)):
         part = out / f"{file}.part"
         part.write_text(text, encoding="utf-8")
         part.replace(out / file)

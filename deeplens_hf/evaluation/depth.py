@@ -1,0 +1,111 @@
+"""The depth benchmark: predicted disparity against stereo truth, both predictions against labelled photos."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from . import report
+from .metrics import aligned_error, boundary_f, edge_f_score, iou, order_accuracy
+from .truth import LabelledPhoto, StereoScene, labelled_photos, stereo_scenes
+
+Predictor = Callable[[Tensor], tuple[Tensor, Tensor]]  # image -> disparity, foreground, at the image's size
+FIGURES = {"order": 3, "error": 3, "edge_f": 3, "iou": 3, "boundary_f": 3, "seconds": 2}  # and the digits to show
+
+
+def vertical_gradient(image: Tensor) -> tuple[Tensor, Tensor]:
+    """The trivial predictor: the bottom is near, everything is the subject. (B, 3, H, W) -> two (B, 1, H, W)."""
+    down = torch.linspace(0, 1, image.shape[-2]).view(1, 1, -1, 1)
+    return down.expand_as(image[:, :1]), torch.ones_like(image[:, :1])
+
+
+def evaluate_depth(predictors: dict[str, Predictor], data: Path, progress: bool = True) -> list[dict]:
+    """Predict every stereo scene and every held-out photo (split "val") with every predictor; one row each.
+
+    A row: predictor, set ("stereo" or "photos"), group, scene, seconds, and the figures of `metrics`: order and error
+    on both sets (on photos against a teacher's labels, not truth), edge_f on stereo, iou and boundary_f of the
+    foreground where the photo's mask was made by hand; None where a figure does not apply.
+    ValueError if `data` lacks one of the sets.
+    """
+    rows = []
+    samples = [*stereo_scenes(data), *labelled_photos(data, "val")]
+    for sample in tqdm(samples, desc="photos", disable=not progress):
+        for name, predict in predictors.items():
+            start = time.perf_counter()
+            with torch.inference_mode():
+                disparity, foreground = predict(sample.image)
+            seconds = time.perf_counter() - start
+            if isinstance(sample, StereoScene):
+                figures = _against_stereo(disparity, sample)
+            else:
+                figures = _against_labels(disparity, foreground, sample)
+            rows.append({"predictor": name, **dict.fromkeys(FIGURES), **figures, "seconds": seconds})
+    return rows
+
+
+def summarise(rows: list[dict], by: str = "set") -> list[dict]:
+    """Means over the photos, one row a predictor and set (or "group"), with the number of photos behind it."""
+    groups = report.group(rows, lambda row: (row["predictor"], row[by]))
+    return [
+        {"predictor": predictor, by: of, "photos": len(members)}
+        | {figure: report.mean(members, figure) for figure in FIGURES}
+        for (predictor, of), members in groups.items()
+    ]
+
+
+def to_markdown(rows: list[dict]) -> str:
+    """The means of each set, then of each group of photos, a line a predictor."""
+    photos = [row for row in rows if row["set"] == "photos"]
+    tables = [_table(rows, "set"), _table(photos, "group")]
+    return (
+        "# Depth and foreground\n\n"
+        "`order`: share of random pairs in the true order of depth; `error`: mean absolute, after scale and shift;\n"
+        "`edge_f`: disparity edges within 3 pixels; `iou`, `boundary_f`: the subject's mask, annotated photos only.\n"
+        "Stereo is measured truth; the photos' disparity is a teacher's.\n\n" + "\n\n".join(tables) + "\n"
+    )
+
+
+def write_report(rows: list[dict], out: Path) -> None:
+    """Write the folder `out`: depth.json (every row and the means) and depth.md."""
+    report.write({"summary": summarise(rows), "rows": rows}, to_markdown(rows), out, "depth")
+
+
+def _table(rows: list[dict], by: str) -> str:
+    lines = [
+        [f"{row[by]}, {row['predictor']}", str(row["photos"])]
+        + [report.cell(row[figure], digits) for figure, digits in FIGURES.items()]
+        for members in report.group(summarise(rows, by), lambda row: row[by]).values()
+        for row in members
+    ]
+    return report.table([f"{by}, predictor", "photos", *FIGURES], lines)
+
+
+def _against_stereo(disparity: Tensor, scene: StereoScene) -> dict:
+    return {
+        "set": "stereo",
+        "group": "stereo",
+        "scene": scene.name,
+        "order": report.figure(order_accuracy(disparity, scene.disparity, scene.valid)),
+        "error": aligned_error(disparity, scene.disparity, scene.valid),
+        "edge_f": report.figure(edge_f_score(disparity, scene.disparity, scene.valid)),
+    }
+
+
+def _against_labels(disparity: Tensor, foreground: Tensor, photo: LabelledPhoto) -> dict:
+    size = photo.disparity.shape[-2:]  # the labels are the smaller ones
+    disparity = F.interpolate(disparity, size, mode="bilinear", antialias=True)
+    figures = {
+        "set": "photos",
+        "group": photo.group,
+        "scene": photo.name,
+        "order": report.figure(order_accuracy(disparity, photo.disparity)),
+        "error": aligned_error(disparity, photo.disparity),
+    }
+    if photo.annotated:
+        foreground = F.interpolate(foreground, size, mode="bilinear", antialias=True)
+        figures |= {"iou": iou(foreground, photo.foreground), "boundary_f": boundary_f(foreground, photo.foreground)}
+    return figures

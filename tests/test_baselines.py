@@ -1,0 +1,175 @@
+"""The unlearned renderers against plain loops, and the promises that every renderer keeps."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from deeplens_hf.evaluation import depth, render
+from deeplens_hf.evaluation.baselines import no_blur, scatter, unlearned_slabs
+from deeplens_hf.evaluation.truth import labelled_photos, traced_shots
+from deeplens_hf.optics import disc, linear_to_srgb, srgb_to_linear
+
+APERTURE_OF_A_PIXEL = 320 / 24  # on the pictures here, 24 pixels wide: one pixel of blur radius per unit disparity
+
+
+def picture(height: int = 20, width: int = 24) -> torch.Tensor:
+    return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+def convolve(light: torch.Tensor, radius: float) -> torch.Tensor:
+    """Plain loops over the pixels of the disc, the border pixel continued: (1, C, H, W) -> (1, C, H, W)."""
+    kernel = disc(radius)
+    reach = kernel.shape[0] // 2
+    height, width = light.shape[-2:]
+    out = torch.zeros_like(light)
+    for y in range(height):
+        for x in range(width):
+            for dy in range(-reach, reach + 1):
+                for dx in range(-reach, reach + 1):
+                    from_y, from_x = min(max(y + dy, 0), height - 1), min(max(x + dx, 0), width - 1)
+                    out[..., y, x] += kernel[dy + reach, dx + reach] * light[..., from_y, from_x]
+    return out
+
+
+@pytest.mark.parametrize("side", [1, -1])
+@pytest.mark.parametrize("renderer, radius", [(unlearned_slabs, 3.0), (scatter, 3.0), (scatter, 3.6)])
+def test_a_plane_is_blurred_by_its_disc_in_linear_light(renderer, radius, side):
+    image = picture()
+    disparity = torch.full((1, 1, 20, 24), 0.5 + 0.5 * side)
+    out = renderer(image, disparity, 0.5 - 0.5 * side, radius * APERTURE_OF_A_PIXEL)
+    torch.testing.assert_close(out, linear_to_srgb(convolve(srgb_to_linear(image), radius)), atol=1e-4, rtol=0)
+
+
+def test_slabs_between_two_knots_mix_the_discs_of_both():
+    """Defocus 2.25 lies between the knots 2 and 3; by hand: the near slab first, the far one takes what is left."""
+    image = picture()
+    out = unlearned_slabs(image, torch.ones(1, 1, 20, 24), 0.0, 2.25 * APERTURE_OF_A_PIXEL)
+    light = srgb_to_linear(image)
+    expected = 0.25 * convolve(light, 3.0) + 0.75 * convolve(light, 2.0)
+    torch.testing.assert_close(out, linear_to_srgb(expected), atol=1e-4, rtol=0)
+
+
+def test_slabs_lay_a_blurred_foreground_over_a_sharp_background():
+    """Two planes, the far one in focus, against the formula: take what the disc leaves, divide by what is reached."""
+    image, radius = picture(), 4.5
+    disparity = torch.zeros(1, 1, 20, 24)
+    disparity[..., :12] = 1
+    out = unlearned_slabs(image, disparity, 0.0, radius * APERTURE_OF_A_PIXEL)
+    light = srgb_to_linear(image)
+    near = convolve(torch.cat([light * disparity, disparity], dim=1), radius)  # (1, 4, H, W)
+    left = torch.minimum(1 - disparity, 1 - near[:, 3:])
+    expected = (near[:, :3] + light * left) / (near[:, 3:] + left)
+    torch.testing.assert_close(out, linear_to_srgb(expected), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("renderer", [unlearned_slabs, scatter])
+def test_light_from_behind_does_not_bleed_over_what_is_sharp(renderer):
+    image = torch.zeros(1, 3, 20, 24)
+    image[..., 12:] = 1  # a white background out of focus, a black object in focus before it
+    disparity = torch.ones(1, 1, 20, 24)
+    disparity[..., 12:] = 0
+    out = renderer(image, disparity, 1.0, 6 * APERTURE_OF_A_PIXEL)
+    assert out[..., :12].max() < 1e-3
+
+
+@pytest.mark.parametrize("renderer", [no_blur, unlearned_slabs, scatter])
+@pytest.mark.parametrize("height, width", [(20, 24), (1, 9)])
+def test_promises(renderer, height, width):
+    image = picture(height, width)
+    disparity = torch.rand(1, 1, height, width, generator=torch.Generator().manual_seed(1))
+    assert (renderer(image, disparity, 0.3, 0.0) - image).abs().max() < 1e-4
+    constant = torch.full_like(image, 0.42)
+    out = renderer(constant, disparity, 0.3, 100.0)  # beyond the last knot of the slabs
+    assert out.shape == image.shape and (out - constant).abs().max() < 1e-3
+    batch = renderer(torch.cat([image, constant]), torch.cat([disparity, 1 - disparity]), 0.3, 40.0)
+    torch.testing.assert_close(batch[:1], renderer(image, disparity, 0.3, 40.0), atol=1e-4, rtol=0)
+
+
+def test_a_point_light_keeps_its_energy():
+    image = torch.zeros(1, 3, 21, 21)
+    image[..., 10, 10] = 1
+    for renderer in (unlearned_slabs, scatter):
+        out = srgb_to_linear(renderer(image, torch.ones(1, 1, 21, 21), 0.0, 4.5 * 320 / 21))
+        assert math.isclose(out.sum().item() / 3, 1, abs_tol=0.01)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A folder of toy truth, 24 x 20 pixels, in the layout that `--data` expects."""
+    draw = np.random.default_rng(0)
+    photo = Image.fromarray(draw.integers(0, 256, (20, 24, 3), dtype=np.uint8))
+    ramp = np.tile(np.linspace(0, 65535, 24).astype(np.uint16), (20, 1))
+    layered, traced, stereo, photos = (
+        tmp_path / name for name in ("truth/layered", "truth/traced/lane", "truth/stereo", "photos/train")
+    )
+    for folder in (layered, traced, stereo, photos):
+        folder.mkdir(parents=True)
+    Image.fromarray(ramp).save(layered / "s0_disp.png")
+    for name in ("aif", "gt_mid", "gt_bg", "gt_near"):
+        photo.save(layered / f"s0_{name}.png")
+    for name in ("aif", "dof_fnear_1"):
+        photo.save(traced / f"{name}.png")
+    np.savez(traced / "depth.npz", disp=(0.5 + ramp / 65535 * 2).astype(np.float16))  # 0.5 to 2.5 in 1/m
+    shot = {"file": "dof_fnear_1.png", "focus": "near", "disp_focus": 2.0, "K": 3.0}
+    (traced / "meta.json").write_text(json.dumps({"shots": [shot]}))
+    photo.save(stereo / "books.jpg")
+    Image.fromarray(ramp).save(stereo / "books.disparity.png")
+    photo.save(photos / "00007.jpg")
+    Image.fromarray((ramp >> 8).astype(np.uint8)).save(photos / "00007.disparity.png")
+    Image.fromarray(((ramp >> 15) * 255).astype(np.uint8)).save(photos / "00007.foreground.png")
+    entry = {"id": "00007", "group": "people", "foreground": "annotated", "split": "val"}
+    (tmp_path / "photos/manifest.jsonl").write_text(json.dumps(entry) + "\n")
+    return tmp_path
+
+
+def test_traced_truth_arrives_in_the_units_of_the_model(data):
+    (shot,) = traced_shots(data)
+    assert shot.kind == "traced day" and shot.disparity.min() == 0 and shot.disparity.max() == 1
+    assert shot.focus == pytest.approx(0.75)  # 2.0 of 0.5 to 2.5
+    assert shot.aperture * 24 / 320 == pytest.approx(3 * 2)  # pixels per unit disparity: K over a range of 2
+    np.savez(data / "truth/traced/lane/linear.npz", light=np.zeros(1))
+    assert next(traced_shots(data)).kind == "lights"
+
+
+def test_render_benchmark_writes_a_row_a_shot_and_renderer(data, tmp_path):
+    rows = render.evaluate_render({"no blur": no_blur, "slabs": unlearned_slabs}, data, progress=False)
+    assert len(rows) == 2 * (3 + 1)
+    assert all(row["psnr"] is None for row in rows if row["renderer"] == "no blur")  # the toy's truth is its photo
+    assert all(row["psnr"] < 40 and row["psnr_edges"] is None for row in rows if row["renderer"] == "slabs")
+    render.write_report(rows, tmp_path / "out")
+    assert json.loads((tmp_path / "out/render.json").read_text())["rows"] == rows
+    assert "| slabs |" in (tmp_path / "out/render.md").read_text()
+    assert not list((tmp_path / "out").glob("*.part"))
+
+
+def test_depth_benchmark_scores_truth_perfect_and_its_reverse_as_nothing(data, tmp_path):
+    truth = torch.linspace(0, 1, 24).expand(1, 1, 20, 24)
+
+    predictors = {
+        "truth": lambda image: (truth, (truth >= 0.5).float()),
+        "reverse": lambda image: (1 - truth, (truth < 0.5).float()),
+        "vertical gradient": depth.vertical_gradient,
+    }
+    rows = depth.evaluate_depth(predictors, data, progress=False)
+    assert [row["set"] for row in rows] == ["stereo"] * 3 + ["photos"] * 3
+    by_predictor = {row["predictor"]: row for row in rows[3:]}
+    assert (by_predictor["truth"]["order"], by_predictor["truth"]["iou"], by_predictor["truth"]["boundary_f"]) == (
+        1,
+        1,
+        1,
+    )
+    assert (by_predictor["reverse"]["order"], by_predictor["reverse"]["iou"]) == (0, 0)
+    assert by_predictor["vertical gradient"]["iou"] == pytest.approx(0.5)
+    depth.write_report(rows, tmp_path / "out")
+    assert "photos, truth" in (tmp_path / "out/depth.md").read_text()
+
+
+def test_missing_truth_names_the_argument(tmp_path):
+    with pytest.raises(ValueError, match="data must be a folder that holds truth/layered"):
+        render.evaluate_render({"no blur": no_blur}, tmp_path, progress=False)
+    with pytest.raises(ValueError, match="split must be 'train' or 'val'"):
+        next(labelled_photos(tmp_path, "test"))
