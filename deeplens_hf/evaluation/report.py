@@ -39,7 +39,10 @@ def write(content: dict, markdown: str, out: Path, name: str) -> None:
     """Write `out`/name.json and `out`/name.md, each whole or not at all."""
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    for file, text in ((f"{name}.json", json.dumps(content, indent=1, allow_nan=False) + "\n"), (f"{name}.md", markdown)):
+    for file, text in (
+        (f"{name}.json", json.dumps(content, indent=1, allow_nan=False) + "\n"),
+        (f"{name}.md", markdown),
+    ):
         part = out / f"{file}.part"
         part.write_text(text, encoding="utf-8")
         part.replace(out / file)
