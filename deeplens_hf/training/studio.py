@@ -28,7 +28,7 @@ class Studio:
     """Draws the layers of one scene on a square canvas, back to front."""
 
     def __init__(self, rng: Generator, size: int, photos: Sequence[Path], masks: Sequence[Path], smallest_lamp: float):
-        """`smallest_lamp`: radius, px, at which the lens's sampling still draws as an even disc."""
+        """`smallest_lamp`: the least radius of a lamp, px, whose blur the lens points still fill evenly."""
         self.rng, self.size, self.photos, self.masks, self.smallest_lamp = rng, size, photos, masks, smallest_lamp
         self.photo_of = {photo.stem: photo for photo in photos}  # a mask NAME.*.png belongs to the photo NAME.*
         self.y, self.x = (np.mgrid[:size, :size].astype(np.float32) + 0.5) / size - 0.5  # [-1/2, 1/2]
