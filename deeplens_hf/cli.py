@@ -1,0 +1,190 @@
+"""The `deeplens` command. Each command imports what it works with, so that --help answers at once.
+
+Exit status: 0 done, 2 the user can mend it (one line on stderr says how), 130 interrupted.
+"""
+
+import argparse
+import re
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from .model import DeepLens
+
+EXTRAS = {"demo": "demo", "train": "train", "evaluate": "train"}  # what a command needs beyond the plain package
+
+
+class Parser(argparse.ArgumentParser):
+    """One line for an error, and a point left of the photo (-5,3) is a value, not an option."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self._negative_number_matcher = re.compile(r"^-\d")
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"deeplens: error: {message}\n")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        args = build_parser(argv).parse_args(argv)
+        args.run(args)
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "deeplens_hf" or argv[0] not in EXTRAS:
+            raise
+        message = f"{argv[0]} needs {error.name}: pip install deeplens_hf[{EXTRAS[argv[0]]}]"
+    except (ValueError, OSError) as error:
+        message = " ".join(str(error).split())
+    print(f"deeplens: error: {message}", file=sys.stderr)
+    return 2
+
+
+def build_parser(argv: list[str]) -> Parser:
+    """The whole command line; the options of `train` come with its code, and only where `argv` asks for them."""
+    parser = Parser(prog="deeplens", description="One sharp photo in, the same photo through an expensive lens out.")
+    parser.add_argument("--version", action="version", version=f"deeplens {_version()}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    command = commands.add_parser("refocus", help="blur a photo as a lens would", description=refocus.__doc__)
+    command.add_argument("photo", metavar="PHOTO", type=Path)
+    command.add_argument(
+        "--focus", metavar="X,Y", type=_point,
+        help="what shall be sharp, in pixels of the upright photo (default: the main subject)",
+    )  # fmt: skip
+    command.add_argument("--aperture", metavar="A", type=float, default=8.0, help="0, all sharp, to 16 (default: 8)")
+    command.add_argument("--depth", metavar="FILE", type=Path, help="your own depth map: grey picture or .npy, 1 = near")
+    command.add_argument("-o", "--out", metavar="OUT", type=Path, required=True, help=".jpg, .png, .tif or .webp")
+    _add_model(command, refocus)
+
+    command = commands.add_parser("depth", help="predict a photo's disparity", description=depth.__doc__)
+    command.add_argument("photo", metavar="PHOTO", type=Path)
+    command.add_argument("-o", "--out", metavar="OUT", type=Path, required=True, help=".png (16-bit) or .npy (float32)")
+    command.add_argument("--preview", metavar="OUT2", type=Path, help="a coloured picture of it as well")
+    _add_model(command, depth)
+
+    command = commands.add_parser("demo", help="the page in the browser", description=demo.__doc__)
+    command.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+    command.add_argument("--port", type=int, default=7860, help="default: 7860")
+    _add_model(command, demo)
+
+    command = commands.add_parser("train", help="train the depth module, the renderer or all three")
+    if argv[:1] == ["train"]:
+        from .training.commands import add_arguments, run
+
+        add_arguments(command)
+        command.set_defaults(run=run)
+
+    command = commands.add_parser("evaluate", help="measure against truth", description=evaluate.__doc__)
+    command.add_argument("what", choices=("render", "depth"))
+    command.add_argument("--data", metavar="DIR", type=Path, required=True, help="folder that holds truth/ and photos/")
+    command.add_argument("--out", metavar="FOLDER", type=Path, help="write the report there (default: print it)")
+    _add_model(command, evaluate)
+    return parser
+
+
+def refocus(args: argparse.Namespace) -> None:
+    """Blur a photo as a lens would; prints the file written."""
+    from .pictures import FORMATS, check_target, read_disparity, read_photo, save_picture
+
+    check_target(args.out, FORMATS)  # what can be checked is checked before the model takes its time
+    picture = read_photo(args.photo)
+    disparity = args.depth and read_disparity(args.depth, picture.size)
+    photo = _load(args).open(picture, disparity=disparity)
+    save_picture(photo.refocus(point=args.focus, aperture=args.aperture), args.out)
+    print(args.out)
+
+
+def depth(args: argparse.Namespace) -> None:
+    """Predict a photo's disparity (relative inverse depth in [0, 1], 1 = nearest); prints the files written."""
+    from .pictures import (
+        DISPARITY_SUFFIXES, FORMATS, check_target, colour_disparity, read_photo, save_disparity, save_picture,
+    )  # fmt: skip
+
+    check_target(args.out, DISPARITY_SUFFIXES)
+    if args.preview:
+        check_target(args.preview, FORMATS)
+    picture = read_photo(args.photo)
+    disparity = _load(args).open(picture).disparity
+    save_disparity(disparity, args.out)
+    print(args.out)
+    if args.preview:
+        save_picture(colour_disparity(disparity), args.preview)
+        print(args.preview)
+
+
+def demo(args: argparse.Namespace) -> None:
+    """Start the page and stay until Ctrl-C."""
+    from .demo import build_demo
+
+    build_demo(_load(args)).launch(server_name=args.host, server_port=args.port)
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Measure the model against truth, beside what a program without a network reaches; prints the tables."""
+    from .evaluation import baselines, depth, render
+
+    model = _load(args)
+    if args.what == "render":
+
+        def rendered(image, disparity, focus, aperture):
+            return model.render(*(x.to(model.device) for x in (image, disparity)), focus, aperture).cpu()
+
+        renderers = {"deeplens": rendered, "unlearned slabs": baselines.unlearned_slabs, "no blur": baselines.no_blur}
+        benchmark, rows = render, render.evaluate_render(renderers, args.data)
+    else:
+
+        def predicted(image):
+            prediction = model.predict_depth(image.to(model.device))
+            return prediction.disparity.cpu(), prediction.foreground.cpu()
+
+        predictors = {"deeplens": predicted, "vertical gradient": depth.vertical_gradient}
+        benchmark, rows = depth, depth.evaluate_depth(predictors, args.data)
+    if args.out:
+        benchmark.write_report(rows, args.out)
+    print(benchmark.to_markdown(rows))
+
+
+def _add_model(command: argparse.ArgumentParser, run) -> None:
+    command.add_argument(
+        "--model", metavar="M", help="Hub id or folder (default: $DEEPLENS_MODEL, else the checkout's, else the Hub's)"
+    )
+    command.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1 ... (default: cuda where there is one)")
+    command.set_defaults(run=run)
+
+
+def _load(args: argparse.Namespace) -> "DeepLens":
+    """The model on its device, ready to use; says on stderr which weights they are."""
+    import torch
+
+    from .model import DeepLens
+    from .weights import choose_weights, describe_weights
+
+    try:
+        device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"--device must be a device of this machine, got {args.device!r}: {error}") from None
+    print(describe_weights(args.model), file=sys.stderr)
+    return DeepLens.from_pretrained(choose_weights(args.model)).to(device).eval()
+
+
+def _point(text: str) -> tuple[float, float]:
+    try:
+        x, y = (float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be X,Y in pixels, such as 640,480; got {text!r}") from None
+    return x, y
+
+
+def _version() -> str:
+    try:
+        return version("deeplens_hf")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "(not installed)"

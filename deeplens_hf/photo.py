@@ -1,0 +1,176 @@
+"""A photo in, a refocused photo out: open once, predict depth once, refocus as often as you like.
+
+What goes in may be rotated, grey, 16-bit, CMYK or tiny; what the model sees is an upright RGB picture of 64 pixels a
+side or more; what comes out has the photo's own size, colour profile and EXIF. `pictures` reads and writes the files.
+"""
+
+import math
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .optics import MAX_APERTURE
+from .pictures import PhotoError, Source, read_disparity, read_photo
+
+if TYPE_CHECKING:
+    from .model import DeepLens
+
+MIN_SIDE = 64  # the model's least picture; smaller photos are padded
+SAME_SURFACE = 0.05  # disparities this near to the point's belong to the surface that was pointed at
+LEAST_SUBJECT = 0.005  # share of the photo that the foreground must cover to count as a subject
+
+
+def open_photo(model: "DeepLens", source: Source, disparity: Source | None = None) -> "Photo":
+    """Decode a photo and, if given, its depth; the model runs later, when first needed.
+
+    Args:
+        model: predicts depth and renders.
+        source: a path, a PIL image, a binary file object, or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of
+            uint8, uint16 or floats in [0, 1]. The EXIF orientation is applied.
+        disparity: your own depth in place of the predicted one, 1 or white = nearest: a path to an 8- or 16-bit grey
+            picture or to a `.npy` file, a PIL image, or an array (H, W). It is resized to the photo. uint8, uint16 and
+            floats within [0, 1] keep their scale; any other range is stretched to [0, 1].
+
+    Raises:
+        PhotoError: what was given cannot be read, or is out of range; the message says what is accepted.
+    """
+    picture = read_photo(source)
+    return Photo(model, picture, None if disparity is None else read_disparity(disparity, picture.size))
+
+
+class Photo:
+    """An opened photo; made by `open_photo` or `DeepLens.open`.
+
+    Attributes:
+        picture: the photo as a PIL image, upright RGB, with its ICC profile and EXIF in `info`.
+    """
+
+    def __init__(self, model: "DeepLens", picture: Image.Image, disparity: np.ndarray | None = None):
+        self.model, self.picture, self._own_disparity = model, picture, disparity
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the upright photo in pixels."""
+        return self.picture.size
+
+    @property
+    def disparity(self) -> np.ndarray:
+        """(H, W) float32 in [0, 1], 1 = nearest: your own, or predicted on first use."""
+        return self._prediction[0] if self._own_disparity is None else self._own_disparity
+
+    @property
+    def foreground(self) -> np.ndarray:
+        """(H, W) float32, probability of the main subject, predicted on first use."""
+        return self._prediction[1]
+
+    def refocus(
+        self, point: tuple[float, float] | None = None, aperture: float = 8.0, focus: float | None = None
+    ) -> Image.Image:
+        """The photo through a lens, at full resolution.
+
+        Args:
+            point: (x, y) of what shall be sharp, in pixels of the upright photo. Without a point, the main subject.
+            aperture: 0 (all in focus) to 16: the blur-disc radius, in pixels of a 320-pixel-long-side photo, of a point
+                whose disparity differs from the focus by 1.
+            focus: the disparity that is sharp, 0 to 1; overrides the point.
+
+        Returns:
+            An RGB image with the ICC profile and EXIF of the photo in `info`; `save_picture` writes them.
+
+        Raises:
+            PhotoError: an argument is out of its range.
+        """
+        aperture = _number("aperture", aperture, 0, MAX_APERTURE)
+        if point is not None:
+            self._check(point)
+        if focus is not None:
+            focus = _number("focus", focus, 0, 1)
+        else:
+            focus = self.subject_focus() if point is None else self.focus_at(point)
+        width, height = self.size
+        image = self._image()
+        # padding lengthened the side that the aperture is measured by
+        aperture *= max(width, height) / max(image.shape[-2:])
+        disparity = torch.from_numpy(_pad(self.disparity))[None, None]  # (1, 1, H, W)
+        with torch.inference_mode():
+            out = self.model.render(
+                image, disparity.to(image), image.new_tensor([focus]), image.new_tensor([aperture])
+            )  # (1, 3, H, W)
+            pixels = (out[0, :, :height, :width] * 255).round_().to(torch.uint8).permute(1, 2, 0)  # (h, w, 3)
+        result = Image.fromarray(pixels.cpu().contiguous().numpy())
+        result.info = dict(self.picture.info)
+        return result
+
+    def focus_at(self, point: tuple[float, float]) -> float:
+        """The disparity of the surface at (x, y): the median of the pixels around the point that are level with it."""
+        x, y = self._check(point)
+        reach = max(1, max(self.size) // 200)
+        around = self.disparity[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1]
+        level = np.abs(around - self.disparity[y, x]) <= SAME_SURFACE
+        return float(np.median(around[level]))
+
+    def subject_focus(self) -> float:
+        """The disparity of the main subject: the median of the foreground, weighted by its probability.
+
+        Where the model sees hardly any foreground (a landscape, a wall): the nearer part, its upper quartile, of the
+        middle of the photo.
+        """
+        step = max(1, max(self.size) // 512)  # a median needs no more pixels
+        disparity, foreground = self.disparity[::step, ::step], self.foreground[::step, ::step]
+        weight = np.where(foreground > 0.5, foreground, 0)
+        if weight.mean() < LEAST_SUBJECT:
+            height, width = disparity.shape
+            middle = disparity[height // 4 : -(-height * 3 // 4), width // 4 : -(-width * 3 // 4)]
+            return float(np.quantile(middle, 0.75))
+        order = disparity.argsort(axis=None)
+        reached = weight.ravel()[order].cumsum()
+        return float(disparity.ravel()[order[np.searchsorted(reached, reached[-1] / 2)]])
+
+    @cached_property
+    def _prediction(self) -> tuple[np.ndarray, np.ndarray]:
+        """Disparity and foreground, (H, W) each: the photo's one pass through depth prediction."""
+        with torch.inference_mode():
+            prediction = self.model.predict_depth(self._image())
+        width, height = self.size
+        disparity, foreground = (
+            maps[0, 0, :height, :width].float().cpu().contiguous().numpy()
+            for maps in (prediction.disparity, prediction.foreground)
+        )
+        return disparity, foreground
+
+    def _image(self) -> Tensor:
+        """What the model sees, (1, 3, H, W) in [0, 1]: the photo, padded if it is smaller than the model's least."""
+        pixels = torch.from_numpy(_pad(np.array(self.picture))).to(self.model.device)
+        return pixels.permute(2, 0, 1)[None].float().contiguous().div_(255)
+
+    def _check(self, point: tuple[float, float]) -> tuple[int, int]:
+        """The pixel that (x, y) lies in."""
+        width, height = self.size
+        accepted = f"point must be (x, y) with 0 <= x < {width} and 0 <= y < {height}, got {point!r}"
+        try:
+            x, y = (float(value) for value in point)
+        except (TypeError, ValueError):
+            raise PhotoError(accepted) from None
+        if not (0 <= x < width and 0 <= y < height):  # nan is nowhere
+            raise PhotoError(accepted)
+        return int(x), int(y)
+
+
+def _pad(pixels: np.ndarray) -> np.ndarray:
+    """Repeat the last row and column up to the least size: (h, w, ...) -> (H, W, ...), the photo at the top left."""
+    missing = [(0, max(0, MIN_SIDE - side)) for side in pixels.shape[:2]] + [(0, 0)] * (pixels.ndim - 2)
+    return np.pad(pixels, missing, mode="edge") if any(after for _, after in missing) else pixels
+
+
+def _number(name: str, value: float, low: float, high: float) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not low <= number <= high:  # nan neither
+        raise PhotoError(f"{name} must be a number from {low:g} to {high:g}, got {value!r}")
+    return number

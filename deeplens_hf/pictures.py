@@ -1,0 +1,273 @@
+"""Picture files: whatever people have, read into upright RGB; results written whole or not at all.
+
+Colour: an RGB photo is processed in its own encoded values and keeps its ICC profile (Display P3 has sRGB's curve,
+Adobe RGB nearly so). CMYK and grey pictures go to sRGB, through their profile where they carry one. Results have 8 bits.
+"""
+
+import os
+import threading
+import uuid
+import warnings
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
+
+MAX_PIXELS = 200_000_000
+FORMATS = {
+    ".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP",
+}  # fmt: skip
+DISPARITY_SUFFIXES = (".png", ".npy")
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+JPEG_EXIF_BYTES = 65_533  # the largest EXIF block that a JPEG can hold
+KEPT_EXIF = (
+    ExifTags.Base.ImageDescription, ExifTags.Base.Make, ExifTags.Base.Model, ExifTags.Base.Software,
+    ExifTags.Base.DateTime, ExifTags.Base.Artist, ExifTags.Base.Copyright, ExifTags.Base.Rating,
+    ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo,
+)  # fmt: skip
+
+# inferno (Smith and van der Walt, CC0): a fit of degree 6 in t, a row a power of t, columns red, green, blue
+INFERNO = np.array(
+    [
+        [0.00021894, 0.00165100, -0.01948090],
+        [0.10651342, 0.56395644, 3.93271239],
+        [11.60249308, -3.97285397, -15.94239411],
+        [-41.70399613, 17.43639888, 44.35414520],
+        [77.16293570, -33.40235894, -81.80730926],
+        [-71.31942824, 32.62606426, 73.20951986],
+        [25.13112622, -12.24266895, -23.07032500],
+    ]
+)
+
+Source = str | os.PathLike | IO[bytes] | Image.Image | np.ndarray
+
+_opening = threading.Lock()
+
+
+class PhotoError(ValueError):
+    """A photo, depth map or setting that cannot be used; the message names the argument and what it accepts."""
+
+
+def read_photo(source: Source) -> Image.Image:
+    """Any picture as upright RGB, 8 bits a channel, over white where it is transparent.
+
+    A profile of RGB colours stays in `info["icc_profile"]`, what the camera told of the shot in `info["exif"]` (no
+    orientation, no thumbnail). An animation gives its first frame. PhotoError if it cannot be read.
+    """
+    if isinstance(source, np.ndarray):
+        return _rgb(_from_array(source))
+    with _decoded(source, "source") as picture:
+        return _rgb(picture)
+
+
+def read_disparity(source: Source, size: tuple[int, int]) -> np.ndarray:
+    """A depth map, 1 or white = nearest, as float32 (H, W) in [0, 1] resized to `size` (width, height).
+
+    uint8, uint16 and floats within [0, 1] keep their scale; any other range is stretched to [0, 1]. PhotoError if it
+    cannot be read, has another rank than 2, or holds values that are not finite.
+    """
+    if isinstance(source, (str, os.PathLike)) and Path(source).suffix.lower() == ".npy":
+        try:
+            values = np.load(source, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise PhotoError(f"disparity must be a readable .npy file of numbers: {_line(error)}") from None
+    elif isinstance(source, np.ndarray):
+        values = source
+    else:
+        with _decoded(source, "disparity") as picture:
+            values = _grey_levels(picture)
+    if values.ndim != 2 or values.size == 0 or values.dtype.kind not in "uif":
+        raise PhotoError(f"disparity must be an array (H, W) of numbers, got {values.dtype} {values.shape}")
+    full = np.iinfo(values.dtype).max if values.dtype in (np.uint8, np.uint16) else 1
+    disparity = values.astype(np.float32) / np.float32(full)
+    if not np.isfinite(disparity).all():
+        raise PhotoError("disparity must hold finite numbers only, got nan or infinity")
+    low, high = disparity.min(), disparity.max()
+    if low < 0 or high > 1:
+        disparity = (disparity - low) / (high - low) if high > low else np.full_like(disparity, 0.5)
+    if disparity.shape != size[::-1]:
+        disparity = np.array(Image.fromarray(disparity).resize(size, Image.Resampling.BILINEAR))
+    return disparity.clip(0, 1)
+
+
+def save_picture(picture: Image.Image, path: str | os.PathLike, quality: int = 95) -> None:
+    """Write `picture` to `path` with the ICC profile and EXIF in its `info`: .jpg, .png, .tif or .webp, by the suffix.
+
+    The file appears whole or not at all. PhotoError for another suffix, a folder that does not exist, or a quality
+    outside 1 to 100; OSError if the disk refuses.
+    """
+    suffix = check_target(path, FORMATS)
+    if not 1 <= quality <= 100:
+        raise PhotoError(f"quality must be from 1 to 100, got {quality!r}")
+    extra = {name: picture.info[name] for name in ("icc_profile", "exif") if picture.info.get(name)}
+    if FORMATS[suffix] in ("JPEG", "WEBP"):
+        extra["quality"] = quality
+    if FORMATS[suffix] == "JPEG" and quality >= 90:
+        extra["subsampling"] = 0
+    _write(path, lambda file: picture.save(file, FORMATS[suffix], **extra))
+
+
+def save_disparity(disparity: np.ndarray, path: str | os.PathLike) -> None:
+    """Write disparity (H, W) in [0, 1] as a 16-bit grey .png, its text saying what it means, or as a float32 .npy.
+
+    The file appears whole or not at all. PhotoError for another suffix or a folder that does not exist.
+    """
+    if check_target(path, DISPARITY_SUFFIXES) == ".npy":
+        _write(path, lambda file: np.save(file, disparity.astype(np.float32)))
+    else:
+        text = PngImagePlugin.PngInfo()
+        text.add_text("Title", "Disparity (relative inverse depth)")
+        text.add_text("Description", "value / 65535 is the disparity in [0, 1]: 65535 = nearest, 0 = farthest")
+        text.add_text("Software", "deeplens_hf")
+        levels = Image.fromarray((disparity * 65535).round().astype(np.uint16))
+        _write(path, lambda file: levels.save(file, "PNG", pnginfo=text))
+
+
+def check_target(path: str | os.PathLike, suffixes: Collection[str]) -> str:
+    """The suffix of a file to be written; PhotoError unless it is one of these and the folder exists."""
+    path = Path(path)
+    if path.suffix.lower() not in suffixes:
+        raise PhotoError(f"path must end in {', '.join(suffixes)}, got {str(path)!r}")
+    if not path.parent.is_dir():
+        raise PhotoError(f"path must lie in an existing folder, got {str(path)!r}")
+    return path.suffix.lower()
+
+
+def colour_disparity(disparity: np.ndarray) -> Image.Image:
+    """Disparity (H, W) in [0, 1] as a picture to look at: dark = far, bright = near, in even perceptual steps."""
+    powers = np.linspace(0, 1, 256)[:, None] ** np.arange(len(INFERNO))  # (256, 7)
+    table = ((powers @ INFERNO).clip(0, 1) * 255).round().astype(np.uint8)  # (256, 3)
+    return Image.fromarray(table[(disparity.clip(0, 1) * 255).round().astype(np.uint8)])
+
+
+@contextmanager
+def _decoded(source: Source, name: str) -> Iterator[Image.Image]:
+    """A file's picture, decoded and upright; what goes wrong with it becomes a PhotoError about the argument `name`."""
+    if not isinstance(source, (str, os.PathLike, Image.Image)) and not hasattr(source, "read"):
+        raise PhotoError(f"{name} must be a path, a PIL image, an array or a binary file, got {type(source).__name__}")
+    try:
+        if isinstance(source, (str, os.PathLike)):
+            with open(source, "rb") as file:
+                yield _decode(_open(file, name), name)
+        else:
+            yield _decode(source if isinstance(source, Image.Image) else _open(source, name), name)
+    except PhotoError:
+        raise
+    except UnidentifiedImageError:
+        raise PhotoError(f"{name} must be a picture (JPEG, PNG, TIFF, WebP, HEIC ...), {source!s} is none") from None
+    except FileNotFoundError:
+        raise PhotoError(f"{name} must be an existing file, got {str(source)!r}") from None
+    except Exception as error:  # decoders raise nearly anything on a broken file
+        raise PhotoError(f"{name} must be a whole, readable picture: {_line(error)}") from None
+
+
+def _open(file: IO[bytes], name: str) -> Image.Image:
+    """Read the header alone; too large a picture stops here, before its pixels take memory."""
+    head = file.read(12)
+    file.seek(-len(head), os.SEEK_CUR)
+    if head[4:8] == b"ftyp" and head[8:12] in HEIC_BRANDS:
+        try:
+            from pillow_heif import register_heif_opener
+        except ModuleNotFoundError:
+            raise PhotoError(f"{name} is a HEIC picture; to read it: pip install pillow-heif") from None
+        register_heif_opener()
+    # Pillow's own limit is lower and a global: ours stands in for it while the header is read
+    with _opening, warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        pillow_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MAX_PIXELS
+        try:
+            return Image.open(file)
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+            raise PhotoError(f"{name} must have at most {MAX_PIXELS // 10**6} megapixels; it claims more") from None
+        finally:
+            Image.MAX_IMAGE_PIXELS = pillow_limit
+
+
+def _decode(picture: Image.Image, name: str) -> Image.Image:
+    """Load the pixels and turn them upright."""
+    if picture.width * picture.height > MAX_PIXELS:
+        raise PhotoError(f"{name} must have at most {MAX_PIXELS // 10**6} megapixels, got {picture.size}")
+    picture.load()
+    return ImageOps.exif_transpose(picture)
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    """Upright RGB with the profile and the EXIF that fit it."""
+    profile, exif = picture.info.get("icc_profile"), _exif(picture)
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        picture = _from_array(_grey_levels(picture))
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    if picture.mode in ("CMYK", "L") and profile:
+        try:
+            embedded, srgb = ImageCms.ImageCmsProfile(BytesIO(profile)), ImageCms.createProfile("sRGB")
+            picture = ImageCms.profileToProfile(picture, embedded, srgb, outputMode="RGB")
+        except (ImageCms.PyCMSError, OSError):  # a broken profile says nothing
+            pass
+    rgb = picture.convert("RGB")
+    rgb.info = {"icc_profile": profile} if profile and profile[16:20] == b"RGB " else {}
+    if exif:
+        rgb.info["exif"] = exif
+    return rgb
+
+
+def _exif(picture: Image.Image) -> bytes:
+    """The camera's account of the shot, without the tags that describe the old file; empty if there is none."""
+    old, new = picture.getexif(), Image.Exif()
+    for tag in KEPT_EXIF:
+        if tag in old:
+            new[tag] = old.get_ifd(tag) if tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo) else old[tag]
+    exif = new.tobytes() if len(new) else b""
+    return exif if len(exif) <= JPEG_EXIF_BYTES else b""
+
+
+def _grey_levels(picture: Image.Image) -> np.ndarray:
+    """One channel (H, W): uint8, uint16 or float, on the scale it had. PhotoError if the picture has colours."""
+    if picture.mode == "I":  # 16 bits in a wider type
+        values = np.array(picture)
+        return values.astype(np.uint16) if values.min() >= 0 and values.max() <= 65535 else values.astype(np.float32)
+    if picture.mode == "F" or picture.mode.startswith("I;16"):
+        return np.array(picture)
+    rgb = np.array(picture.convert("RGB"))  # (H, W, 3)
+    if np.ptp(rgb, axis=2).max() > 24:  # what JPEG may add to grey
+        raise PhotoError("disparity must be a grey picture, white = nearest; this one has colours")
+    return rgb[..., 1]
+
+
+def _from_array(array: np.ndarray) -> Image.Image:
+    """(H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8, uint16 or floats in [0, 1] -> L, RGB or RGBA."""
+    pixels = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    if array.size == 0 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))):
+        raise PhotoError(f"source must be an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), got {array.shape}")
+    if pixels.shape[0] * pixels.shape[1] > MAX_PIXELS:
+        raise PhotoError(f"source must have at most {MAX_PIXELS // 10**6} megapixels, got {array.shape}")
+    if pixels.dtype == np.uint16:
+        pixels = (pixels / np.float32(257)).round()
+    elif pixels.dtype.kind == "f":
+        if not (np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1):
+            raise PhotoError("source must hold floats from 0 to 1, or uint8, or uint16")
+        pixels = (pixels * 255).round()
+    elif pixels.dtype != np.uint8:
+        raise PhotoError(f"source must be uint8, uint16 or floats from 0 to 1, got {pixels.dtype}")
+    return Image.fromarray(np.ascontiguousarray(pixels.astype(np.uint8)))
+
+
+def _write(path: str | os.PathLike, write: Callable[[IO[bytes]], None]) -> None:
+    """Write beside the target under another name, then rename: nobody sees half a file."""
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        with part.open("xb") as file:
+            write(file)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
