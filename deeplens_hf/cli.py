@@ -59,7 +59,7 @@ def build_parser(argv: list[str]) -> Parser:
         help="what shall be sharp, in pixels of the upright photo (default: the main subject)",
     )  # fmt: skip
     command.add_argument("--aperture", metavar="A", type=float, default=8.0, help="0, all sharp, to 16 (default: 8)")
-    command.add_argument("--depth", metavar="FILE", type=Path, help="your own depth map: grey picture or .npy, 1 = near")
+    command.add_argument("--depth", metavar="FILE", type=Path, help="your own depth map: a .npy or picture, 1 = near")
     command.add_argument("-o", "--out", metavar="OUT", type=Path, required=True, help=".jpg, .png, .tif or .webp")
     _add_model(command, refocus)
 
@@ -91,31 +91,30 @@ def build_parser(argv: list[str]) -> Parser:
 
 def refocus(args: argparse.Namespace) -> None:
     """Blur a photo as a lens would; prints the file written."""
-    from .pictures import FORMATS, check_target, read_disparity, read_photo, save_picture
+    from . import pictures
 
-    check_target(args.out, FORMATS)  # what can be checked is checked before the model takes its time
-    picture = read_photo(args.photo)
-    disparity = args.depth and read_disparity(args.depth, picture.size)
+    # what can be checked is checked before the model takes its time
+    pictures.check_target(args.out, pictures.FORMATS)
+    picture = pictures.read_photo(args.photo)
+    disparity = args.depth and pictures.read_disparity(args.depth, picture.size)
     photo = _load(args).open(picture, disparity=disparity)
-    save_picture(photo.refocus(point=args.focus, aperture=args.aperture), args.out)
+    pictures.save_picture(photo.refocus(point=args.focus, aperture=args.aperture), args.out)
     print(args.out)
 
 
 def depth(args: argparse.Namespace) -> None:
     """Predict a photo's disparity (relative inverse depth in [0, 1], 1 = nearest); prints the files written."""
-    from .pictures import (
-        DISPARITY_SUFFIXES, FORMATS, check_target, colour_disparity, read_photo, save_disparity, save_picture,
-    )  # fmt: skip
+    from . import pictures
 
-    check_target(args.out, DISPARITY_SUFFIXES)
+    pictures.check_target(args.out, pictures.DISPARITY_SUFFIXES)
     if args.preview:
-        check_target(args.preview, FORMATS)
-    picture = read_photo(args.photo)
+        pictures.check_target(args.preview, pictures.FORMATS)
+    picture = pictures.read_photo(args.photo)
     disparity = _load(args).open(picture).disparity
-    save_disparity(disparity, args.out)
+    pictures.save_disparity(disparity, args.out)
     print(args.out)
     if args.preview:
-        save_picture(colour_disparity(disparity), args.preview)
+        pictures.save_picture(pictures.colour_disparity(disparity), args.preview)
         print(args.preview)
 
 
