@@ -19,7 +19,7 @@ demo: $(READY)
 
 refocus: $(READY)
 	@test -n "$(PHOTO)" && test -n "$(OUT)" || { echo "usage: make refocus PHOTO=in.jpg OUT=out.jpg [FOCUS=x,y] [APERTURE=8]" >&2; exit 2; }
-	@$(BIN)/deeplens refocus "$(PHOTO)" -o "$(OUT)" $(if $(FOCUS),--focus "$(FOCUS)") $(if $(APERTURE),--aperture "$(APERTURE)")
+	@$(BIN)/deeplens refocus "$(PHOTO)" -o "$(OUT)" $(if $(FOCUS),--focus="$(FOCUS)") $(if $(APERTURE),--aperture="$(APERTURE)")
 
 test: $(READY) browser
 	$(BIN)/ruff check .
