@@ -1,6 +1,5 @@
 """Eq. 1 of the report, |D - Dg|_1 + gamma |S - Sg|_1, for disparity that is known up to scale and shift."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 

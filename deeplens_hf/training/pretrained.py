@@ -62,5 +62,7 @@ def load_imagenet(encoder: MobileNetV2Encoder | ResNet50Encoder) -> str:
     net = ResNetModel.from_pretrained(RESNET_ID)
     encoder.embedder.load_state_dict(net.embedder.state_dict())
     kept = encoder.stages.state_dict()  # the last stage keeps one block of three
-    encoder.stages.load_state_dict({name: value for name, value in net.encoder.stages.state_dict().items() if name in kept})
+    encoder.stages.load_state_dict(
+        {name: value for name, value in net.encoder.stages.state_dict().items() if name in kept}
+    )
     return RESNET_ID

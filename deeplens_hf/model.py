@@ -1,0 +1,293 @@
+"""DeepLens: depth prediction, lens blur, guided upsampling, in that order, as one Hub model."""
+
+# No `from __future__ import annotations` here: the Hub mixin reads the type of `config` from the signature.
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from huggingface_hub import ModelCard, PyTorchModelHubMixin, constants, hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from .depth import ENCODERS, DepthPrediction, normalise_disparity, working_size
+from .lens_blur import LENS_BLURS
+from .optics import MAX_APERTURE, linear_to_srgb, signed_defocus, srgb_to_linear
+from .upsampling import GuidedUpsampling
+
+if TYPE_CHECKING:
+    from .photo import Photo
+
+FORMAT_VERSION = 1
+LEAST_SIDE = 64  # pixels: the smallest picture that the networks accept
+CARD = Path(__file__).resolve().parent.parent / "model_card.md"
+
+
+class WeightsError(ValueError):
+    """Weights that do not fit the model: a missing, unknown or misshapen tensor, a broken or missing file."""
+
+
+@dataclass(frozen=True)
+class DeepLensConfig:
+    """What config.json holds. Sizes are long sides, in pixels.
+
+    encoder: "mobilenet_v2" (trained and shipped) or "resnet-50" (the report's).
+    depth_width: channels of the depth decoder's deepest level.
+    depth_size: working size of depth prediction.
+    lens_blur: "slabs" (any aperture shape, any radius) or "convolutional" (the 2018 report's).
+    blur_width: channels of the lens-blur network.
+    blur_size: most that the lens blur works at; larger photos are halved until they fit, then upsampled.
+    upsampling_width: channels of the guided-upsampling network.
+    """
+
+    encoder: str = "mobilenet_v2"
+    depth_width: int = 128
+    depth_size: int = 320
+    lens_blur: str = "slabs"
+    blur_width: int = 24
+    blur_size: int = 768
+    upsampling_width: int = 16
+    format_version: int = FORMAT_VERSION
+
+    def __post_init__(self) -> None:
+        for name, accepted in (("encoder", ENCODERS), ("lens_blur", LENS_BLURS)):
+            if getattr(self, name) not in accepted:
+                raise ValueError(f"{name} must be one of {', '.join(accepted)}; got {getattr(self, name)!r}")
+        if self.format_version > FORMAT_VERSION:
+            raise ValueError(
+                f"format_version {self.format_version} is newer than this deeplens_hf reads ({FORMAT_VERSION}): update it"
+            )
+
+
+class DepthMaps(NamedTuple):
+    """disparity and foreground, (B, 1, H, W) each, in [0, 1]."""
+
+    disparity: Tensor
+    foreground: Tensor
+
+
+class DeepLens(
+    nn.Module,
+    PyTorchModelHubMixin,
+    library_name="deeplens_hf",
+    pipeline_tag="image-to-image",
+    license="apache-2.0",
+    tags=["bokeh", "depth-of-field", "depth-estimation", "refocus"],
+):
+    """The whole of DeepLens, differentiable end to end.
+
+    `predict_depth`, `render` and `forward` take and give tensors; `open` is for people: a photo in, pictures out.
+    """
+
+    def __init__(self, config: DeepLensConfig = DeepLensConfig()):  # noqa: B008 (frozen, and the mixin needs it)
+        super().__init__()
+        self.config = config
+        self.depth = DepthPrediction(config.encoder, config.depth_width)
+        self.lens_blur = LENS_BLURS[config.lens_blur](config.blur_width)
+        self.upsampling = GuidedUpsampling(self.lens_blur.feature_channels, config.upsampling_width)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are, and where inputs have to be."""
+        return next(self.parameters()).device
+
+    def predict_depth(self, image: Tensor) -> DepthMaps:
+        """Disparity and foreground of photos, at their own size.
+
+        Args:
+            image: (B, 3, H, W), sRGB in [0, 1], H and W at least 64.
+
+        Returns:
+            disparity (B, 1, H, W), each map stretched to [0, 1], 1 = nearest, and foreground (B, 1, H, W), the
+            probability of the main subject.
+
+        Raises:
+            ValueError: wrong rank, channels, size or range.
+        """
+        check_image(image)
+        size = image.shape[-2:]
+        small = F.interpolate(image, working_size(size, self.config.depth_size), mode="bilinear", antialias=True)
+        disparity, foreground = self.depth(small.clamp(0, 1))  # (B, 1, h, w) each
+        disparity = normalise_disparity(disparity)
+        return DepthMaps(
+            F.interpolate(disparity, size, mode="bilinear"),
+            F.interpolate(foreground, size, mode="bilinear"),
+        )
+
+    def render(
+        self,
+        image: Tensor,
+        disparity: Tensor,
+        focus: Tensor | float,
+        aperture: Tensor | float,
+        foreground: Tensor | None = None,
+    ) -> Tensor:
+        """The photo through a lens.
+
+        Args:
+            image: (B, 3, H, W), sRGB in [0, 1], H and W at least 64.
+            disparity: (B, 1, H, W) in [0, 1], 1 = nearest.
+            focus: (B,) or a number: the sharp disparity, in [0, 1].
+            aperture: (B,) or a number: blur-disc radius in pixels of a 320-pixel-long-side image per unit disparity,
+                in [0, 32]; training covers 0 to 16.
+            foreground: (B, 1, H, W) in [0, 1], if known: steadies the subject's edge where the disparity is soft.
+
+        Returns:
+            (B, 3, H, W), sRGB in [0, 1].
+
+        Raises:
+            ValueError: wrong rank, size or range.
+        """
+        check_image(image)
+        check_map(disparity, "disparity", image)
+        if foreground is not None:
+            check_map(foreground, "foreground", image)
+        focus = _one_each(focus, "focus", image, 1.0)
+        aperture = _one_each(aperture, "aperture", image, MAX_APERTURE)
+        return self.render_defocus(image, signed_defocus(disparity, focus, aperture), foreground)
+
+    def render_defocus(self, image: Tensor, defocus: Tensor, foreground: Tensor | None = None) -> Tensor:
+        """`render` from signed defocus in pixels of this image, (B, 1, H, W): no limit on the aperture, no checks."""
+        size = image.shape[-2:]
+        sizes = [size]
+        while max(sizes[-1]) > self.config.blur_size:
+            sizes.append(tuple((side + 1) // 2 for side in sizes[-1]))
+        light = srgb_to_linear(image)  # (B, 3, H, W)
+        photos, maps = [light], [defocus]
+        for smaller in sizes[1:]:
+            photos.append(F.interpolate(photos[-1], smaller, mode="area"))
+            scale = max(smaller) / max(maps[-1].shape[-2:])
+            maps.append(
+                F.interpolate(maps[-1], smaller, mode="nearest-exact") * scale
+            )  # no depths between two surfaces
+        subject = (
+            torch.zeros_like(maps[-1])
+            if foreground is None
+            else F.interpolate(foreground, sizes[-1], mode="area") * 2 - 1
+        )
+        blurred, features = self.lens_blur(photos[-1], maps[-1], subject)  # (B, 3, h, w) linear, (B, F, h, w)
+        levels = list(zip(photos, maps, strict=True))[:-1] or [
+            (light, defocus)
+        ]  # at least once, so edges get the photo's own
+        for photo, at_level in reversed(levels):
+            blurred = self.upsampling(photo, at_level, blurred, features)
+        return linear_to_srgb(blurred)
+
+    def forward(self, image: Tensor, focus: Tensor | float, aperture: Tensor | float) -> Tensor:
+        """Predict the depth and render with it: arguments, result and errors as of `render`."""
+        maps = self.predict_depth(image)
+        return self.render(image, maps.disparity, focus, aperture, maps.foreground)
+
+    def open(self, source: Any, disparity: Any = None) -> "Photo":
+        """Open a photo for refocusing; its depth is computed once, when first needed. See `photo.open_photo`."""
+        from .photo import open_photo  # photo stands on the model; only this convenience looks up
+
+        return open_photo(self, source, disparity)
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        revision: str | None,
+        cache_dir: str | Path | None,
+        force_download: bool,
+        local_files_only: bool,
+        token: str | bool | None,
+        map_location: str = "cpu",
+        strict: bool = True,
+        **model_kwargs: Any,
+    ) -> "DeepLens":
+        """Strict, and safetensors only: the mixin's own would fill gaps with random weights and read pickles."""
+        name = constants.SAFETENSORS_SINGLE_FILE
+        if os.path.isdir(model_id):
+            file = os.path.join(model_id, name)
+            if not os.path.isfile(file):
+                raise WeightsError(f"{model_id} holds no {name}")
+        else:
+            try:
+                file = hf_hub_download(
+                    model_id,
+                    name,
+                    revision=revision,
+                    cache_dir=cache_dir,
+                    force_download=force_download,
+                    token=token,
+                    local_files_only=local_files_only,
+                )
+            except EntryNotFoundError as error:
+                raise WeightsError(f"{model_id} holds no {name}; other formats are not read") from error
+        try:
+            weights = load_file(file)
+        except SafetensorError as error:
+            raise WeightsError(f"{file} is not a complete safetensors file: {error}") from error
+        model = cls(**model_kwargs)
+        check_weights(weights, model.state_dict(), file)
+        model.load_state_dict(weights)  # fp16 files are widened to the model's float32
+        return model.to(map_location).eval()
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        """The card that goes to the Hub: model_card.md of the checkout, or the mixin's own where there is none."""
+        if CARD.is_file():
+            return ModelCard.load(CARD)
+        return super().generate_model_card(*args, **kwargs)
+
+
+def check_weights(weights: dict[str, Tensor], wanted: dict[str, Tensor], source: str) -> None:
+    """Raise WeightsError naming the first tensors that are missing, unknown or of another shape."""
+    faults = {
+        "missing": [name for name in wanted if name not in weights],
+        "unknown": [name for name in weights if name not in wanted],
+        "misshapen": [
+            f"{name} {tuple(weights[name].shape)} for {tuple(like.shape)}"
+            for name, like in wanted.items()
+            if name in weights and weights[name].shape != like.shape
+        ],
+    }
+    told = [
+        f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for kind, names in faults.items()
+        if names
+    ]
+    if told:
+        raise WeightsError(f"{source} does not fit the configuration: {'; '.join(told)}")
+
+
+def check_image(image: Tensor) -> None:
+    """Raise ValueError unless (B, 3, H, W), floating point, sides of 64 and more, values in [0, 1]."""
+    if image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
+        raise ValueError(f"image must be a float tensor (B, 3, H, W); got {image.dtype} {tuple(image.shape)}")
+    if min(image.shape[-2:]) < LEAST_SIDE:
+        raise ValueError(f"image must be at least {LEAST_SIDE} x {LEAST_SIDE} pixels; got {tuple(image.shape[-2:])}")
+    _check_unit_range(image, "image")
+
+
+def check_map(values: Tensor, name: str, image: Tensor) -> None:
+    """Raise ValueError unless (B, 1, H, W) of the image's batch and size, values in [0, 1]."""
+    wanted = (image.shape[0], 1, *image.shape[-2:])
+    if values.shape != wanted or not values.is_floating_point():
+        raise ValueError(
+            f"{name} must be a float tensor {wanted} to go with the image; got {values.dtype} {tuple(values.shape)}"
+        )
+    _check_unit_range(values, name)
+
+
+def _check_unit_range(values: Tensor, name: str, slack: float = 1e-3) -> None:
+    low, high = (float(bound) for bound in torch.aminmax(values.detach()))
+    if not (low >= -slack and high <= 1 + slack):  # NaN fails every comparison
+        raise ValueError(f"{name} must lie in [0, 1] and hold no NaN; got {low:.4g} to {high:.4g}")
+
+
+def _one_each(value: Tensor | float, name: str, image: Tensor, most: float) -> Tensor:
+    """A number, or one a picture of the batch -> (B,), checked against [0, most]."""
+    batch = image.shape[0]
+    value = torch.as_tensor(value, dtype=image.dtype, device=image.device)
+    if value.ndim > 1 or (value.ndim == 1 and value.shape[0] != batch):
+        raise ValueError(f"{name} must be a number or a tensor of shape ({batch},); got shape {tuple(value.shape)}")
+    if not bool(((value >= 0) & (value <= most)).all()):
+        raise ValueError(f"{name} must lie in [0, {most:g}]; got {value.detach().flatten().tolist()}")
+    return value.expand(batch)

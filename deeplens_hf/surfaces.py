@@ -1,0 +1,163 @@
+"""Two surfaces at each pixel: the near one that is seen first, and the far one behind it, of which some is hidden.
+
+A blurred edge shows what its object hides, and a soft edge is a mix of two surfaces already. Both need the photo
+taken apart before the blur: near colour and coverage, far colour, and the defocus of each.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LEVELS = 6  # halvings of the pyramid: what is hidden is looked for up to 2 ** LEVELS pixels away
+FARNESS = 2.0  # per pixel of defocus: how firmly the farther of four pixels stands for them one level up
+
+
+@dataclass(frozen=True)
+class Surfaces:
+    """The photo taken apart: light times coverage (B, 3, H, W), coverage and defocus in pixels (B, 1, H, W) of each.
+
+    What is seen of both sums to the photo; the far surface holds what the near one hides besides.
+    """
+
+    near: Tensor
+    near_coverage: Tensor
+    far: Tensor
+    far_coverage: Tensor
+    near_defocus: Tensor
+    far_defocus: Tensor
+
+
+def extend_far(light: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor]:
+    """Extend what lies behind under what hides it: light (B, 3, H, W), defocus (B, 1, H, W) -> the same of the far surface.
+
+    Push-pull (Gortler et al., "The Lumigraph", SIGGRAPH 1996) by depth: going up the pyramid the farther pixels of a
+    block stand for it; coming down a pixel that is nearer than the level above takes over what that level holds.
+    """
+    maps = torch.cat([light, defocus], 1)  # (B, 4, H, W)
+    pyramid = [maps]
+    for _ in range(LEVELS):
+        if min(pyramid[-1].shape[-2:]) < 2:
+            break
+        pyramid.append(_farther_half(pyramid[-1]))
+    far = pyramid[-1]
+    for own in reversed(pyramid[:-1]):
+        far = F.interpolate(far, own.shape[-2:], mode="bilinear")
+        in_front = ((own[:, 3:] - far[:, 3:] - 0.5) / 1.5).clamp(
+            0, 1
+        )  # a step of 2 px hides, one of half a pixel does not
+        far = torch.lerp(own, far, in_front)
+    return far[:, :3], far[:, 3:]
+
+
+def _farther_half(maps: Tensor) -> Tensor:
+    """(B, 4, H, W) -> (B, 4, ceil(H / 2), ceil(W / 2)): averages of 2 x 2 that lean to the farther pixels."""
+    h, w = maps.shape[-2:]
+    maps = F.pad(maps, (0, w % 2, 0, h % 2), mode="replicate")
+    farthest = -F.max_pool2d(-maps[:, 3:], 2)  # (B, 1, h, w)
+    weight = torch.exp(
+        FARNESS * (F.interpolate(farthest, maps.shape[-2:]) - maps[:, 3:])
+    )  # (B, 1, H, W), 1 at the farthest
+    return F.avg_pool2d(maps * weight, 2) / F.avg_pool2d(weight, 2)
+
+
+def edge_coverage(defocus: Tensor, far_defocus: Tensor, reach: int = 2) -> tuple[Tensor, Tensor]:
+    """Where between the far and the near surface a pixel's defocus lies -> near_defocus, coverage, (B, 1, H, W) each.
+
+    The near surface is the nearest within `reach` pixels, so that a soft matte can reach beyond the disparity's edge.
+    """
+    near = F.max_pool2d(defocus, 2 * reach + 1, stride=1, padding=reach)
+    between = (defocus - far_defocus) / (near - far_defocus).clamp(min=1e-3)  # (B, 1, H, W)
+    t = ((between - 0.1) / 0.8).clamp(0, 1)
+    return near, t * t * (3 - 2 * t)
+
+
+def local_contrast(shown: Tensor, cell: int = 8, reach: int = 4) -> Tensor:
+    """Highest minus lowest value within about `cell * reach` pixels, each channel apart: (B, C, H, W) -> the same."""
+    side = 2 * reach + 1
+    highest = F.max_pool2d(shown, cell, ceil_mode=True)
+    lowest = -F.max_pool2d(-shown, cell, ceil_mode=True)  # (B, C, H/8, W/8)
+    highest = F.max_pool2d(highest, side, stride=1, padding=reach)
+    lowest = -F.max_pool2d(-lowest, side, stride=1, padding=reach)
+    return F.interpolate(highest - lowest, shown.shape[-2:], mode="bilinear")
+
+
+class SurfaceExtraction(nn.Module):
+    """The feature-extraction network of the lens blur: what `extend_far` and `edge_coverage` cannot know, learned.
+
+    A small U-Net on 2 x 2 blocks corrects the far surface's colour and depth, the soft coverage of edges, how much of the
+    hidden part there really is, and how bright clipped light was. Before training it corrects nothing.
+    """
+
+    def __init__(self, width: int = 24):
+        super().__init__()
+        wide, widest = 2 * width, 3 * width
+        self.read = nn.Conv2d(4 * 12, width, 1)
+        self.fine = conv(width, width)
+        self.to_middle, self.middle = conv(width, wide, stride=2), conv(wide, wide)
+        self.to_coarse, self.coarse = conv(wide, widest, stride=2), conv(widest, widest)
+        self.from_coarse, self.middle_up = nn.Conv2d(widest, wide, 1), conv(wide, wide)
+        self.from_middle, self.fine_up = nn.Conv2d(wide, width, 1), conv(width, width)
+        self.write = nn.Conv2d(width, 4 * 7, 3, padding=1)
+        nn.init.normal_(self.write.weight, std=1e-3)  # nearly nothing: gradients reach the layers below from the start
+        nn.init.zeros_(self.write.bias)
+
+    def forward(self, light: Tensor, defocus: Tensor, subject: Tensor) -> tuple[Surfaces, Tensor]:
+        """light (B, 3, H, W) linear, defocus (B, 1, H, W) pixels, subject (B, 1, H, W): 2 foreground - 1, or 0 for unknown.
+
+        Returns Surfaces at (H, W), and features (B, width, H/2, W/2).
+        """
+        height, width = light.shape[-2:]
+        far_light, far_defocus = extend_far(light, defocus)
+        near_defocus, coverage = edge_coverage(defocus, far_defocus)
+        brightest = light.amax(1, keepdim=True)
+        clipped = ((brightest - 0.94) / 0.05).clamp(0, 1)  # (B, 1, H, W)
+        shown, far_shown = light.clamp(min=1e-6).sqrt(), far_light.clamp(min=1e-6).sqrt()
+        depths = torch.asinh(torch.cat([defocus, near_defocus, far_defocus], 1))
+        maps = torch.cat([shown, far_shown, depths, coverage, clipped, subject], 1)  # (B, 12, H, W)
+
+        x, features = self.correct(maps)
+        colour, depth, edge, hidden, glow = F.pixel_shuffle(x, 2)[..., :height, :width].split(
+            [3, 1, 1, 1, 1], 1
+        )  # (B, 3 or 1, H, W)
+        gap = near_defocus - far_defocus
+        apart = gap.clamp(0, 1)
+        far_defocus = near_defocus - gap * (1 + torch.tanh(depth))
+        contrast = local_contrast(
+            shown
+        )  # (B, 3, H, W): corrections shrink with it, so that a constant image stays constant
+        far_light = (far_shown + contrast * torch.tanh(colour)).clamp(min=0).square()
+        coverage = (coverage + apart * edge).clamp(0, 1)
+        hidden = apart * torch.sigmoid(hidden + 3)
+        out_of_focus = (defocus.abs() - 0.5).clamp(0, 1)
+        glow = clipped * out_of_focus * contrast.amax(1, keepdim=True) * torch.expm1(F.softplus(glow - 3))
+        light = light * (1 + glow)  # a clipped lamp has lost its energy; it must come back before the blur spreads it
+
+        near = torch.where(coverage > 0, (light - (1 - coverage) * far_light).clamp(min=0), 0.0)
+        near = torch.minimum(near, light)
+        seen = Surfaces(
+            near=near,
+            near_coverage=coverage,
+            far=light - near + coverage * hidden * far_light,
+            far_coverage=1 - coverage + coverage * hidden,
+            near_defocus=near_defocus,
+            far_defocus=far_defocus,
+        )
+        return seen, features
+
+    def correct(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """The U-Net: maps (B, 12, H, W) -> corrections (B, 28, H/2, W/2), features (B, width, H/2, W/2)."""
+        height, width = maps.shape[-2:]
+        maps = F.pad(maps, (0, -width % 8, 0, -height % 8), mode="replicate")
+        fine = self.fine(F.relu(self.read(F.pixel_unshuffle(maps, 2))))  # (B, width, H/2, W/2)
+        middle = self.middle(self.to_middle(fine))  # (B, 2 width, H/4, W/4)
+        coarse = self.coarse(self.to_coarse(middle))  # (B, 3 width, H/8, W/8)
+        middle = self.middle_up(middle + F.interpolate(self.from_coarse(coarse), scale_factor=2, mode="bilinear"))
+        fine = self.fine_up(fine + F.interpolate(self.from_middle(middle), scale_factor=2, mode="bilinear"))
+        rows, columns = (height + 1) // 2, (width + 1) // 2
+        return self.write(fine)[..., :rows, :columns], fine[..., :rows, :columns]
+
+
+def conv(c_in: int, c_out: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(c_in, c_out, 3, stride, padding=1), nn.ReLU(inplace=True))

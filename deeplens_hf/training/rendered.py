@@ -1,0 +1,80 @@
+"""Scenes traced on the fly for the render stage, each kept on disk so that it is traced only once."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from .data import PhotoRecord
+from .scenes import Scene, corrupt_disparity, random_scene
+
+FLAW_CHANCE = 0.3  # of samples that get a disparity as a network would predict it; the rest keep the true one
+
+
+class RenderedScenes(Dataset):
+    """Position in the run -> sample; a pure function of (seed, position, photos), so that a run can resume anywhere.
+
+    Samples: image (3, S, S) and target (3, S, S) in sRGB, disparity (1, S, S), focus (), radius () in pixels of blur per
+    unit disparity. Scene i of the `scenes` different ones is traced when first asked for and kept in `cache`; every
+    further epoch shows it flipped or turned another way, with other flaws in its disparity.
+    """
+
+    def __init__(self, records: list[PhotoRecord], cache: Path, scenes: int, length: int, seed: int, size: int = 256):
+        self.photos = [record.photo for record in records]
+        self.masks = [record.foreground for record in records if record.foreground]
+        self.cache, self.scenes, self.length, self.seed, self.size = cache, scenes, length, seed, size
+        cache.mkdir(parents=True, exist_ok=True)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def scene(self, index: int) -> Scene:
+        """The scene of this number: from the cache, else traced and cached."""
+        file = self.cache / f"{self.seed}-{self.size}-{index:05d}.npz"
+        if not file.exists():
+            scene = random_scene(self.seed * 1_000_000 + index, self.size, self.photos, self.masks)
+            part = file.with_suffix(f".{os.getpid()}.part.npz")
+            np.savez(
+                part,
+                image=(scene.image * 255).round().byte().numpy(),
+                disparity=(scene.disparity * 65535).round().to(torch.int32).numpy().astype(np.uint16),
+                target=scene.target.half().numpy(),
+                lens=np.array([scene.focus, scene.radius], np.float32),
+            )
+            os.replace(part, file)
+        with np.load(file) as kept:
+            focus, radius = (float(value) for value in kept["lens"])
+            return Scene(
+                torch.from_numpy(kept["image"]).float() / 255,
+                torch.from_numpy(kept["disparity"].astype(np.float32) / 65535),
+                torch.from_numpy(kept["target"]).float(),
+                focus,
+                radius,
+            )
+
+    def __getitem__(self, position: int) -> dict[str, Tensor]:
+        epoch, at = divmod(position, self.scenes)
+        order = (
+            np.random.default_rng((self.seed, 2, epoch)).permutation(self.scenes) if epoch else np.arange(self.scenes)
+        )
+        draw = np.random.default_rng((self.seed, 3, position))
+        scene = self.scene(int(order[at]))
+        turns, flip, flawed = int(draw.integers(4)), draw.random() < 0.5, draw.random() < FLAW_CHANCE
+
+        def turn(picture: Tensor) -> Tensor:
+            picture = torch.rot90(picture, turns, (-2, -1))
+            return picture.flip(-1) if flip else picture
+
+        disparity = scene.disparity
+        if flawed:
+            disparity = corrupt_disparity(disparity, torch.Generator().manual_seed(int(draw.integers(2**31))))
+        return {
+            "image": turn(scene.image).contiguous(),
+            "disparity": turn(disparity).contiguous(),
+            "target": turn(scene.target).contiguous(),
+            "focus": torch.tensor(scene.focus),
+            "radius": torch.tensor(scene.radius),
+        }
