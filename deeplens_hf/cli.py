@@ -6,9 +6,11 @@ Exit status: 0 done, 2 the user can mend it (one line on stderr says how), 130 i
 import argparse
 import re
 import sys
-from importlib.metadata import PackageNotFoundError, version
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
+
+from . import __version__
 
 if TYPE_CHECKING:
     from .model import DeepLens
@@ -30,6 +32,7 @@ class Parser(argparse.ArgumentParser):
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
+    warnings.filterwarnings("ignore", module="PIL")  # of odd metadata in files that open all the same
     try:
         args = build_parser(argv).parse_args(argv)
         args.run(args)
@@ -49,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
 def build_parser(argv: list[str]) -> Parser:
     """The whole command line; the options of `train` come with its code, and only where `argv` asks for them."""
     parser = Parser(prog="deeplens", description="One sharp photo in, the same photo through an expensive lens out.")
-    parser.add_argument("--version", action="version", version=f"deeplens {_version()}")
+    parser.add_argument("--version", action="version", version=f"deeplens {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     command = commands.add_parser("refocus", help="blur a photo as a lens would", description=refocus.__doc__)
@@ -128,21 +131,21 @@ def demo(args: argparse.Namespace) -> None:
 def evaluate(args: argparse.Namespace) -> None:
     """Measure the model against truth, beside what a program without a network reaches; prints the tables."""
     from .evaluation import baselines, depth, render
+    from .optics import signed_defocus
 
     model = _load(args)
+
+    def rendered(image, disparity, focus, aperture):  # (1, 3, H, W), (1, 1, H, W), numbers
+        defocus = signed_defocus(disparity, disparity.new_tensor([focus]), disparity.new_tensor([aperture]))
+        return model.render_defocus(image.to(model.device), defocus.to(model.device)).cpu()
+
+    def predicted(image):  # (1, 3, H, W)
+        return [each.cpu() for each in model.predict_depth(image.to(model.device))]
+
     if args.what == "render":
-
-        def rendered(image, disparity, focus, aperture):
-            return model.render(*(x.to(model.device) for x in (image, disparity)), focus, aperture).cpu()
-
         renderers = {"deeplens": rendered, "unlearned slabs": baselines.unlearned_slabs, "no blur": baselines.no_blur}
         benchmark, rows = render, render.evaluate_render(renderers, args.data)
     else:
-
-        def predicted(image):
-            prediction = model.predict_depth(image.to(model.device))
-            return prediction.disparity.cpu(), prediction.foreground.cpu()
-
         predictors = {"deeplens": predicted, "vertical gradient": depth.vertical_gradient}
         benchmark, rows = depth, depth.evaluate_depth(predictors, args.data)
     if args.out:
@@ -180,10 +183,3 @@ def _point(text: str) -> tuple[float, float]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be X,Y in pixels, such as 640,480; got {text!r}") from None
     return x, y
-
-
-def _version() -> str:
-    try:
-        return version("deeplens_hf")
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        return "(not installed)"

@@ -6,25 +6,21 @@ side or more; what comes out has the photo's own size, colour profile and EXIF. 
 
 import math
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from .model import LEAST_SIDE, DeepLens
 from .optics import MAX_APERTURE
 from .pictures import PhotoError, Source, read_disparity, read_photo
 
-if TYPE_CHECKING:
-    from .model import DeepLens
-
-MIN_SIDE = 64  # the model's least picture; smaller photos are padded
 SAME_SURFACE = 0.05  # disparities this near to the point's belong to the surface that was pointed at
 LEAST_SUBJECT = 0.005  # share of the photo that the foreground must cover to count as a subject
 
 
-def open_photo(model: "DeepLens", source: Source, disparity: Source | None = None) -> "Photo":
+def open_photo(model: DeepLens, source: Source, disparity: Source | None = None) -> "Photo":
     """Decode a photo and, if given, its depth; the model runs later, when first needed.
 
     Args:
@@ -49,7 +45,7 @@ class Photo:
         picture: the photo as a PIL image, upright RGB, with its ICC profile and EXIF in `info`.
     """
 
-    def __init__(self, model: "DeepLens", picture: Image.Image, disparity: np.ndarray | None = None):
+    def __init__(self, model: DeepLens, picture: Image.Image, disparity: np.ndarray | None = None):
         self.model, self.picture, self._own_disparity = model, picture, disparity
 
     @property
@@ -162,7 +158,7 @@ class Photo:
 
 def _pad(pixels: np.ndarray) -> np.ndarray:
     """Repeat the last row and column up to the least size: (h, w, ...) -> (H, W, ...), the photo at the top left."""
-    missing = [(0, max(0, MIN_SIDE - side)) for side in pixels.shape[:2]] + [(0, 0)] * (pixels.ndim - 2)
+    missing = [(0, max(0, LEAST_SIDE - side)) for side in pixels.shape[:2]] + [(0, 0)] * (pixels.ndim - 2)
     return np.pad(pixels, missing, mode="edge") if any(after for _, after in missing) else pixels
 
 

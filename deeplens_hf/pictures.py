@@ -188,16 +188,21 @@ def _open(file: IO[bytes], name: str) -> Image.Image:
 
 
 def _decode(picture: Image.Image, name: str) -> Image.Image:
-    """Load the pixels and turn them upright."""
+    """Load the pixels and turn them upright; `info["exif"]` becomes what is worth keeping of it."""
     if picture.width * picture.height > MAX_PIXELS:
         raise PhotoError(f"{name} must have at most {MAX_PIXELS // 10**6} megapixels, got {picture.size}")
     picture.load()
-    return ImageOps.exif_transpose(picture)
+    try:
+        exif, upright = _exif(picture), ImageOps.exif_transpose(picture)
+    except Exception:  # Pillow raises nearly anything on broken EXIF; the pixels are whole
+        exif, upright = b"", picture.copy()
+    upright.info["exif"] = exif
+    return upright
 
 
 def _rgb(picture: Image.Image) -> Image.Image:
     """Upright RGB with the profile and the EXIF that fit it."""
-    profile, exif = picture.info.get("icc_profile"), _exif(picture)
+    profile, exif = picture.info.get("icc_profile"), picture.info.get("exif")
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
         picture = _from_array(_grey_levels(picture))
     if picture.has_transparency_data:

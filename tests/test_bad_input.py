@@ -1,0 +1,262 @@
+"""Whatever is wrong with the input: one sentence that names the argument and what it accepts, and no file left behind."""
+
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deeplens_hf.pictures import MAX_PIXELS, PhotoError, read_photo, save_disparity, save_picture
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that claims a size and holds next to nothing."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    )
+
+
+def whole(pixels: np.ndarray, suffix: str) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, suffix)
+    return file.getvalue()
+
+
+@pytest.fixture
+def bad_files(tmp_path: Path, pixels: np.ndarray) -> Path:
+    folder = tmp_path / "bad"
+    folder.mkdir()
+    contents = {
+        "notes.jpg": b"Dear diary, this is no picture.\n" * 20,
+        "empty.jpg": b"",
+        "cut.jpg": whole(pixels, "JPEG")[:3000],
+        "cut.png": whole(pixels, "PNG")[:3000],
+        "cut.tif": whole(pixels, "TIFF")[:3000],
+        "cut.webp": whole(pixels, "WEBP")[:3000],
+        "huge.png": png_header(30000, 30000),
+        "huge.ppm": b"P6 30000 30000 255\n" + b"\0" * 1000,
+        "big.png": png_header(20000, 10001),  # just above the limit
+        "no.npy": b"\x93NUMPY but not quite",
+    }
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    (folder / "folder").mkdir()
+    np.save(folder / "rank3.npy", np.zeros((4, 4, 3)))
+    np.save(folder / "nan.npy", np.array([[0.5, np.nan]]))
+    np.save(folder / "objects.npy", np.array([[{}]]), allow_pickle=True)
+    Image.fromarray(pixels).save(folder / "colours.png")
+    return folder
+
+
+NO_PHOTO = {  # file: what the message must say
+    "notes.jpg": "must be a picture",
+    "empty.jpg": "must be a picture",
+    "cut.jpg": "whole",
+    "cut.png": "whole",
+    "cut.tif": "whole",
+    "cut.webp": "",
+    "huge.png": "at most 200 megapixels",
+    "huge.ppm": "at most 200 megapixels",
+    "big.png": "at most 200 megapixels",
+    "missing.jpg": "must be an existing file",
+    "folder": "",
+}
+NO_DISPARITY = {
+    "notes.jpg": "must be a picture",
+    "cut.png": "whole",
+    "huge.png": "at most 200 megapixels",
+    "missing.png": "must be an existing",
+    "missing.npy": "",
+    "no.npy": "",
+    "rank3.npy": r"array \(H, W\)",
+    "nan.npy": "finite",
+    "objects.npy": "",
+    "colours.png": "grey",
+}
+
+
+@pytest.mark.filterwarnings("error::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("name, says", NO_PHOTO.items())
+def test_no_photo(bad_files, name, says):
+    with pytest.raises(PhotoError, match=f"source .*{says}"):
+        read_photo(bad_files / name)
+    if (bad_files / name).is_file():
+        with (bad_files / name).open("rb") as file, pytest.raises(PhotoError, match=f"source .*{says}"):
+            read_photo(file)
+
+
+@pytest.mark.filterwarnings("error::PIL.Image.DecompressionBombWarning")
+def test_a_header_below_the_limit_but_above_pillows_warning_is_not_refused_for_its_size(tmp_path):
+    width = Image.MAX_IMAGE_PIXELS // 10_000 + 1
+    assert width * 10_000 < MAX_PIXELS
+    (tmp_path / "large.png").write_bytes(png_header(width, 10_000))
+    with pytest.raises(PhotoError, match="whole"):  # its pixels are missing
+        read_photo(tmp_path / "large.png")
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((4, 4, 2), np.uint8),
+        np.zeros((4, 4, 5), np.uint8),
+        np.zeros((1, 3, 4, 4), np.float32),
+        np.zeros(7, np.uint8),
+        np.zeros((0, 4, 3), np.uint8),
+        np.zeros((4, 4, 3), np.int64),
+        np.zeros((4, 4, 3), bool),
+        np.full((4, 4, 3), 200.0),
+        np.full((4, 4, 3), -0.1),
+        np.full((4, 4, 3), np.nan),
+        np.broadcast_to(np.uint8(0), (20_000, 10_001)),
+    ],
+)
+def test_no_image_array(array):
+    with pytest.raises(PhotoError, match="source must"):
+        read_photo(array)
+
+
+@pytest.mark.parametrize("source", [None, 7, ["a.jpg"], 3.5])
+def test_no_source_at_all(model, source):
+    with pytest.raises(PhotoError, match="source must be a path, a PIL image, an array or a binary file"):
+        model.open(source)
+
+
+@pytest.mark.parametrize("name, says", NO_DISPARITY.items())
+def test_no_disparity(model, pixels, bad_files, name, says):
+    with pytest.raises(PhotoError, match=f"disparity .*{says}"):
+        model.open(pixels, disparity=bad_files / name)
+
+
+@pytest.mark.parametrize(
+    "disparity",
+    [
+        np.zeros((4, 4, 1)),
+        np.zeros(4),
+        np.zeros((0, 4)),
+        np.array([[0, np.inf]]),
+        np.array([["a"]]),
+        np.zeros((2, 2), complex),
+    ],
+)
+def test_no_disparity_array(model, pixels, disparity):
+    with pytest.raises(PhotoError, match="disparity must"):
+        model.open(pixels, disparity=disparity)
+
+
+@pytest.mark.parametrize("disparity", ["somebody/depth-model", 5])
+def test_what_disparity_accepts_is_said(model, pixels, disparity):
+    with pytest.raises(PhotoError, match="disparity must be"):
+        model.open(pixels, disparity=disparity)
+
+
+@pytest.mark.parametrize(
+    "point",
+    [(-1, 5), (5, -1), (128, 5), (5, 96), (np.nan, 5), (5, np.inf), (5,), (1, 2, 3), "5,6,7", 5, (None, 5), ("a", "b")],
+)
+def test_no_point(model, pixels, point):
+    with pytest.raises(PhotoError, match=r"point must be \(x, y\) with 0 <= x < 128 and 0 <= y < 96"):
+        model.open(pixels).refocus(point=point)
+
+
+@pytest.mark.parametrize("aperture", [-0.1, 16.01, np.nan, np.inf, "wide", None])
+def test_no_aperture(model, pixels, aperture):
+    with pytest.raises(PhotoError, match="aperture must be a number from 0 to 16"):
+        model.open(pixels).refocus(point=(1, 1), aperture=aperture)
+
+
+@pytest.mark.parametrize("focus", [-0.01, 1.01, np.nan, "near"])
+def test_no_focus(model, pixels, focus):
+    with pytest.raises(PhotoError, match="focus must be a number from 0 to 1"):
+        model.open(pixels).refocus(focus=focus)
+
+
+def test_bad_settings_cost_no_depth_pass(model, pixels, monkeypatch):
+    monkeypatch.setattr(model, "predict_depth", lambda image: pytest.fail("predicted"))
+    for settings in ({"aperture": -1}, {"point": (500, 5)}, {"focus": 2}):
+        with pytest.raises(PhotoError):
+            model.open(pixels).refocus(**settings)
+
+
+@pytest.mark.parametrize("name", ["out.gif", "out", "out.jpg.txt", "nowhere/out.jpg"])
+def test_no_target(pixels, tmp_path, name):
+    with pytest.raises(PhotoError, match="path must"):
+        save_picture(Image.fromarray(pixels), tmp_path / name)
+    with pytest.raises(PhotoError, match="path must"):
+        save_disparity(np.zeros((4, 4)), tmp_path / name)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("quality", [0, 101, -5])
+def test_no_quality(pixels, tmp_path, quality):
+    with pytest.raises(PhotoError, match="quality must be from 1 to 100"):
+        save_picture(Image.fromarray(pixels), tmp_path / "out.jpg", quality)
+
+
+# ---- the same through the command line
+
+
+def refused(done, says: str, folder: Path, before: list[str]) -> None:
+    """Status 2, one line and no more, nothing written."""
+    assert done.returncode == 2, done.stderr
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("weights: ")]
+    assert len(lines) == 1 and lines[0].startswith("deeplens: error: ") and says in lines[0], done.stderr
+    assert done.stdout == ""
+    assert sorted(os.listdir(folder)) == before
+
+
+@pytest.mark.parametrize("name", ["notes.jpg", "cut.jpg", "huge.png", "missing.jpg", "folder"])
+def test_no_photo_on_the_command_line(deeplens, model_folder, bad_files, tmp_path, name):
+    before = sorted(os.listdir(tmp_path))
+    for command, out in (("refocus", "out.jpg"), ("depth", "out.png")):
+        done = deeplens(command, bad_files / name, "--model", model_folder, "-o", tmp_path / out)
+        refused(done, "source ", tmp_path, before)
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        (["--focus", "128,5"], "0 <= x < 128"),
+        (["--focus", "-5,3"], "0 <= x < 128"),
+        (["--focus", "nan,3"], "0 <= x < 128"),
+        (["--focus", "middle"], "--focus: must be X,Y"),
+        (["--focus", "1,2,3"], "--focus: must be X,Y"),
+        (["--aperture", "-1"], "aperture must be a number from 0 to 16"),
+        (["--aperture", "nan"], "aperture must be a number from 0 to 16"),
+        (["--aperture", "17"], "aperture must be a number from 0 to 16"),
+        (["--aperture", "wide"], "--aperture"),
+        (["--depth", "bad/rank3.npy"], "disparity must be an array (H, W)"),
+        (["--depth", "bad/nan.npy"], "disparity must hold finite numbers"),
+        (["--device", "abacus"], "--device"),
+        (["--model", "bad"], ""),
+        (["--model", "not a/model/id"], ""),
+        (["-o", "out.gif"], "path must end in"),
+        (["-o", "nowhere/out.jpg"], "existing folder"),
+        (["--blur", "3"], "--blur"),
+    ],
+    ids=" ".join,
+)
+def test_bad_options_on_the_command_line(deeplens, model_folder, bad_files, photo_file, tmp_path, options, says):
+    before = sorted(os.listdir(tmp_path))
+    at = {"--depth", "-o", "--model"}
+    options = [options[0], tmp_path / options[1] if options[0] in at and " " not in options[1] else options[1]]
+    done = deeplens("refocus", photo_file, "--model", model_folder, "-o", tmp_path / "out.jpg", *options)
+    refused(done, says, tmp_path, before)
+
+
+@pytest.mark.parametrize("arguments", [[], ["polish"], ["refocus"], ["depth", "photo.jpg"], ["evaluate", "taste"]])
+def test_half_a_command_line(deeplens, arguments, tmp_path):
+    refused(deeplens(*arguments), "", tmp_path, [])
+
+
+def test_evaluate_without_data(deeplens, model_folder, tmp_path):
+    done = deeplens("evaluate", "render", "--data", tmp_path, "--model", model_folder)
+    refused(done, "data must be a folder that holds truth/layered", tmp_path, [])

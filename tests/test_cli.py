@@ -1,0 +1,138 @@
+"""The `deeplens` command, as people and scripts run it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deeplens_hf import DeepLens, __version__, cli, weights
+
+
+def test_refocus(deeplens, model, model_folder, photo_file, tmp_path):
+    out = tmp_path / "out.png"
+    done = deeplens("refocus", photo_file, "--focus", "100,50", "--aperture", 6, "--model", model_folder, "-o", out)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(out)]
+    assert done.stderr == f"weights: {model_folder} (from the argument)\n"
+    expected = np.asarray(model.open(photo_file).refocus(point=(100, 50), aperture=6)).astype(int)
+    assert np.abs(np.asarray(Image.open(out)) - expected).max() <= 1
+    assert sorted(os.listdir(tmp_path)) == ["out.png", "photo.png"]
+
+
+def test_refocus_with_your_own_depth_on_the_main_subject(model, model_folder, photo_file, planes, tmp_path):
+    np.save(tmp_path / "depth.npy", planes)
+    arguments = ["--depth", tmp_path / "depth.npy", "--model", model_folder, "-o", tmp_path / "out.tif"]
+    assert cli.main(["refocus", str(photo_file), *map(str, arguments)]) == 0
+    expected = np.asarray(model.open(photo_file, disparity=planes).refocus()).astype(int)
+    assert np.abs(np.asarray(Image.open(tmp_path / "out.tif")) - expected).max() <= 1
+
+
+def test_depth(model, model_folder, photo_file, tmp_path, capsys):
+    disparity = model.open(photo_file).disparity
+    files = [tmp_path / "d.png", tmp_path / "d.npy"]
+    preview = ["--preview", str(tmp_path / "p.jpg")]
+    for file in files:
+        assert cli.main(["depth", str(photo_file), "-o", str(file), "--model", str(model_folder), *preview]) == 0
+        assert capsys.readouterr().out.split() == [str(file), str(tmp_path / "p.jpg")]
+    picture = Image.open(files[0])
+    assert picture.mode == "I;16" and "nearest" in picture.text["Description"]
+    assert np.abs(np.asarray(picture) / 65535 - disparity).max() < 1e-4
+    assert np.abs(np.load(files[1]) - disparity).max() < 1e-5
+    assert Image.open(tmp_path / "p.jpg").size == (128, 96)
+
+
+def test_evaluate_render(model_folder, pixels, planes, tmp_path, capsys):
+    layered = tmp_path / "truth" / "layered"
+    layered.mkdir(parents=True)
+    (tmp_path / "truth" / "traced").mkdir()
+    for name in ("aif", "gt_mid", "gt_bg", "gt_near"):
+        Image.fromarray(pixels).save(layered / f"a_{name}.png")
+    Image.fromarray((planes * 65535).astype(np.uint16)).save(layered / "a_disp.png")
+    arguments = ["--data", tmp_path, "--model", model_folder, "--out", tmp_path / "report"]
+    assert cli.main(["evaluate", "render", *map(str, arguments)]) == 0
+    rows = json.loads((tmp_path / "report" / "render.json").read_text())["rows"]
+    assert {row["renderer"] for row in rows} == {"deeplens", "unlearned slabs", "no blur"}
+    assert "| deeplens |" in capsys.readouterr().out
+
+
+def test_help_and_version_answer_without_torch(deeplens):
+    for arguments in (["--help"], ["refocus", "--help"], ["depth", "--help"], ["--version"]):
+        program = f"import sys; from deeplens_hf import cli\ntry: cli.main({arguments})\nfinally: print('torch' in sys.modules)"
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, cwd=weights.CHECKOUT_WEIGHTS.parent
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.split()[-1] == "False"
+    assert deeplens("--version").stdout == f"deeplens {__version__}\n"
+    for command in ("refocus", "depth", "demo", "train", "evaluate"):
+        assert command in deeplens("--help").stdout
+
+
+@pytest.mark.parametrize("command, package, extra", [("demo", "gradio", "demo"), ("evaluate", "tqdm", "train")])
+def test_a_missing_extra_says_what_to_install(command, package, extra, model_folder, tmp_path, monkeypatch, capsys):
+    for name in [name for name in sys.modules if name.startswith(("deeplens_hf.demo", "deeplens_hf.evaluation"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    arguments = ["--model", str(model_folder)] + (["render", "--data", str(tmp_path)] if command == "evaluate" else [])
+    assert cli.main([command, *arguments]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error == f"deeplens: error: {command} needs {package}: pip install deeplens_hf[{extra}]"
+
+
+def test_a_fault_of_the_program_is_not_taken_for_a_missing_extra(monkeypatch, photo_file, tmp_path):
+    monkeypatch.setitem(sys.modules, "PIL.ImageCms", None)
+    monkeypatch.delitem(sys.modules, "deeplens_hf.pictures", raising=False)
+    with pytest.raises(ModuleNotFoundError):
+        cli.main(["refocus", str(photo_file), "-o", str(tmp_path / "out.png")])
+
+
+def test_ctrl_c_ends_with_130_and_leaves_no_file(model_folder, pixels, tmp_path):
+    Image.fromarray(np.tile(pixels, (12, 12, 1))).save(tmp_path / "large.png")  # enough work to interrupt
+    command = ["refocus", tmp_path / "large.png", "--model", model_folder, "-o", tmp_path / "out.png"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "deeplens_hf", *map(str, command)],
+        cwd=weights.CHECKOUT_WEIGHTS.parent,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr.readline().startswith("weights: ")
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert os.listdir(tmp_path) == ["large.png"]
+
+
+def test_which_weights(monkeypatch, tmp_path):
+    own = tmp_path / "weights"
+    monkeypatch.setattr(weights, "CHECKOUT_WEIGHTS", own)
+    monkeypatch.delenv("DEEPLENS_MODEL", raising=False)
+    assert weights.choose_weights(None) == weights.HUB_ID
+    assert weights.describe_weights(None) == f"weights: {weights.HUB_ID} (from the Hub)"
+    own.mkdir()
+    assert weights.choose_weights(None) == weights.HUB_ID  # an empty folder holds no model
+    (own / "config.json").write_text("{}")
+    assert weights.choose_weights(None) == str(own)
+    monkeypatch.setenv("DEEPLENS_MODEL", "somebody/else")
+    assert weights.choose_weights(None) == "somebody/else"
+    assert weights.describe_weights(None) == "weights: somebody/else (from DEEPLENS_MODEL)"
+    assert weights.choose_weights("mine") == "mine"
+
+
+def test_the_environment_chooses_the_weights(model_folder, photo_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DEEPLENS_MODEL", str(model_folder))
+    assert cli.main(["refocus", str(photo_file), "-o", str(tmp_path / "out.jpg")]) == 0
+    assert capsys.readouterr().err == f"weights: {model_folder} (from DEEPLENS_MODEL)\n"
+
+
+def test_the_model_opens_photos(model, pixels):
+    assert isinstance(model, DeepLens)
+    assert model.open(pixels).refocus(aperture=8).size == (128, 96)
