@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from .model import LEAST_SIDE, DeepLens
-from .optics import MAX_APERTURE
 from .pictures import PhotoError, Source, read_disparity, read_photo
 
+WIDEST = 16.0  # the largest aperture offered; training goes no further
 SAME_SURFACE = 0.05  # disparities this near to the point's belong to the surface that was pointed at
 LEAST_SUBJECT = 0.005  # share of the photo that the foreground must cover to count as a subject
 
@@ -80,7 +80,7 @@ class Photo:
         Raises:
             PhotoError: an argument is out of its range.
         """
-        aperture = _number("aperture", aperture, 0, MAX_APERTURE)
+        aperture = _number("aperture", aperture, 0, WIDEST)
         if point is not None:
             self._check(point)
         if focus is not None:
@@ -91,11 +91,11 @@ class Photo:
         image = self._image()
         # padding lengthened the side that the aperture is measured by
         aperture *= max(width, height) / max(image.shape[-2:])
-        disparity = torch.from_numpy(_pad(self.disparity))[None, None]  # (1, 1, H, W)
+        disparity = self._map(self.disparity)
+        # the subject helps where its disparity was predicted with it; beside your own depth it would only cost a pass
+        foreground = self._map(self.foreground) if self._own_disparity is None else None
         with torch.inference_mode():
-            out = self.model.render(
-                image, disparity.to(image), image.new_tensor([focus]), image.new_tensor([aperture])
-            )  # (1, 3, H, W)
+            out = self.model.render(image, disparity, focus, aperture, foreground)  # (1, 3, H, W)
             pixels = (out[0, :, :height, :width] * 255).round_().to(torch.uint8).permute(1, 2, 0)  # (h, w, 3)
         result = Image.fromarray(pixels.cpu().contiguous().numpy())
         result.info = dict(self.picture.info)
@@ -142,6 +142,10 @@ class Photo:
         """What the model sees, (1, 3, H, W) in [0, 1]: the photo, padded if it is smaller than the model's least."""
         pixels = torch.from_numpy(_pad(np.array(self.picture))).to(self.model.device)
         return pixels.permute(2, 0, 1)[None].float().contiguous().div_(255)
+
+    def _map(self, values: np.ndarray) -> Tensor:
+        """Disparity or foreground as the model takes it: (h, w) -> (1, 1, H, W), padded as the photo."""
+        return torch.from_numpy(_pad(values))[None, None].to(self.model.device)
 
     def _check(self, point: tuple[float, float]) -> tuple[int, int]:
         """The pixel that (x, y) lies in."""

@@ -184,8 +184,8 @@ def test_padding_leaves_the_blur_as_wide(model):
     class Spy:
         device = model.device
 
-        def render(self, image, disparity, focus, aperture):
-            calls.append((max(image.shape[-2:]), aperture.item()))
+        def render(self, image, disparity, focus, aperture, foreground):
+            calls.append((max(image.shape[-2:]), aperture))
             return image
 
     for side in (32, 64):
