@@ -1,6 +1,7 @@
 """DeepLens: depth prediction, lens blur, guided upsampling, in that order, as one Hub model."""
 
 # No `from __future__ import annotations` here: the Hub mixin reads the type of `config` from the signature.
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,32 +151,32 @@ class DeepLens(
         aperture = _one_each(aperture, "aperture", image, MAX_APERTURE)
         return self.render_defocus(image, signed_defocus(disparity, focus, aperture), foreground)
 
-    def render_defocus(self, image: Tensor, defocus: Tensor, foreground: Tensor | None = None) -> Tensor:
-        """`render` from signed defocus in pixels of this image, (B, 1, H, W): no limit on the aperture, no checks."""
-        size = image.shape[-2:]
-        sizes = [size]
-        while max(sizes[-1]) > self.config.blur_size:
+    def render_defocus(
+        self, image: Tensor, defocus: Tensor, foreground: Tensor | None = None, halvings: int | None = None
+    ) -> Tensor:
+        """`render` from signed defocus in pixels of this image, (B, 1, H, W): no limit on the aperture, no checks.
+
+        halvings: how often the picture is halved before the lens blur; as often as `blur_size` asks for if not given.
+        """
+        sizes = [tuple(image.shape[-2:])]
+        if halvings is None:
+            halvings = max(0, math.ceil(math.log2(max(sizes[0]) / self.config.blur_size)))
+        for _ in range(halvings):
             sizes.append(tuple((side + 1) // 2 for side in sizes[-1]))
-        light = srgb_to_linear(image)  # (B, 3, H, W)
-        photos, maps = [light], [defocus]
-        for smaller in sizes[1:]:
-            photos.append(F.interpolate(photos[-1], smaller, mode="area"))
-            scale = max(smaller) / max(maps[-1].shape[-2:])
-            maps.append(
-                F.interpolate(maps[-1], smaller, mode="nearest-exact") * scale
-            )  # no depths between two surfaces
-        subject = (
-            torch.zeros_like(maps[-1])
-            if foreground is None
-            else F.interpolate(foreground, sizes[-1], mode="area") * 2 - 1
-        )
-        blurred, features = self.lens_blur(photos[-1], maps[-1], subject)  # (B, 3, h, w) linear, (B, F, h, w)
-        levels = list(zip(photos, maps, strict=True))[:-1] or [
-            (light, defocus)
-        ]  # at least once, so edges get the photo's own
-        for photo, at_level in reversed(levels):
-            blurred = self.upsampling(photo, at_level, blurred, features)
-        return linear_to_srgb(blurred)
+        photos, maps = [srgb_to_linear(image)], [defocus]  # (B, 3, H, W), (B, 1, H, W) a level, the full size first
+        for size in sizes[1:]:
+            photos.append(F.interpolate(photos[-1], size, mode="area"))
+            scale = max(size) / max(maps[-1].shape[-2:])
+            maps.append(F.interpolate(maps[-1], size, mode="nearest-exact") * scale)  # no depths between two surfaces
+        subject = torch.zeros_like(maps[-1])
+        if foreground is not None:
+            subject = F.interpolate(foreground, sizes[-1], mode="area") * 2 - 1
+        light, features = self.lens_blur(photos[-1], maps[-1], subject)  # (B, 3, h, w) linear, (B, F, h/2, w/2)
+        for level in reversed(
+            range(max(halvings, 1))
+        ):  # at least once: a small photo's own detail comes in at its size
+            light = self.upsampling(photos[level], maps[level], light, features)
+        return linear_to_srgb(light)
 
     def forward(self, image: Tensor, focus: Tensor | float, aperture: Tensor | float) -> Tensor:
         """Predict the depth and render with it: arguments, result and errors as of `render`."""

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 LEVELS = 6  # halvings of the pyramid: what is hidden is looked for up to 2 ** LEVELS pixels away
+SLOPE_MARGIN = 3.0  # how many times its slope's drop over a block a surface may fall before it counts as hiding
 FARNESS = 2.0  # per pixel of defocus: how firmly the farther of four pixels stands for them one level up
 
 
@@ -30,36 +31,55 @@ class Surfaces:
 
 
 def extend_far(light: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor]:
-    """Extend what lies behind under what hides it: light (B, 3, H, W), defocus (B, 1, H, W) -> the same of the far surface.
+    """Extend what lies behind under what hides it: light (B, 3, H, W), defocus (B, 1, H, W) -> the same, far surface.
 
     Push-pull (Gortler et al., "The Lumigraph", SIGGRAPH 1996) by depth: going up the pyramid the farther pixels of a
-    block stand for it; coming down a pixel that is nearer than the level above takes over what that level holds.
+    block stand for it; coming down, a pixel that is nearer than the level above, by more than its own surface's slope
+    explains, takes over what that level holds. Blocks wider than the blur can reveal are passed by.
     """
-    maps = torch.cat([light, defocus], 1)  # (B, 4, H, W)
-    pyramid = [maps]
+    pyramid = [torch.cat([light, defocus, slope(defocus)], 1)]  # (B, 5, H, W)
     for _ in range(LEVELS):
         if min(pyramid[-1].shape[-2:]) < 2:
             break
         pyramid.append(_farther_half(pyramid[-1]))
-    far = pyramid[-1]
-    for own in reversed(pyramid[:-1]):
-        far = F.interpolate(far, own.shape[-2:], mode="bilinear")
-        in_front = ((own[:, 3:] - far[:, 3:] - 0.5) / 1.5).clamp(
-            0, 1
-        )  # a step of 2 px hides, one of half a pixel does not
-        far = torch.lerp(own, far, in_front)
+    far = pyramid[-1][:, :4]
+    for level, own in reversed(list(enumerate(pyramid[:-1]))):
+        far = _farther_up(far, own.shape[-2:])  # (B, 4, h, w)
+        own, inclined = own[:, :4], own[:, 4:]
+        reach = torch.maximum(own[:, 3:].abs(), far[:, 3:].abs())  # (B, 1, h, w) pixels of blur on either surface
+        step = own[:, 3:] - far[:, 3:] - SLOPE_MARGIN * inclined * 2 ** (level + 1)
+        hides = ((step - 0.5) / 1.5).clamp(0, 1) * (
+            reach > 2**level
+        )  # a step of 2 px does, one of half a pixel does not
+        far = torch.lerp(own, far, hides)
     return far[:, :3], far[:, 3:]
 
 
+def slope(defocus: Tensor) -> Tensor:
+    """Pixels of defocus a pixel, along the surface: the lesser of both neighbours' differences, so that steps do not count.
+
+    (B, 1, H, W) -> (B, 1, H, W), averaged over 7 x 7.
+    """
+    across, down = defocus.diff(dim=-1).abs(), defocus.diff(dim=-2).abs()
+    across = torch.minimum(F.pad(across, (1, 0)), F.pad(across, (0, 1)))
+    down = torch.minimum(F.pad(down, (0, 0, 1, 0)), F.pad(down, (0, 0, 0, 1)))
+    return F.avg_pool2d(F.pad(across + down, (3,) * 4, mode="replicate"), 7, stride=1)
+
+
 def _farther_half(maps: Tensor) -> Tensor:
-    """(B, 4, H, W) -> (B, 4, ceil(H / 2), ceil(W / 2)): averages of 2 x 2 that lean to the farther pixels."""
+    """(B, 5, H, W) -> (B, 5, ceil(H / 2), ceil(W / 2)): averages of 2 x 2 that lean to the farther pixels."""
     h, w = maps.shape[-2:]
     maps = F.pad(maps, (0, w % 2, 0, h % 2), mode="replicate")
-    farthest = -F.max_pool2d(-maps[:, 3:], 2)  # (B, 1, h, w)
-    weight = torch.exp(
-        FARNESS * (F.interpolate(farthest, maps.shape[-2:]) - maps[:, 3:])
-    )  # (B, 1, H, W), 1 at the farthest
+    farthest = -F.max_pool2d(-maps[:, 3:4], 2)  # (B, 1, h, w)
+    weight = torch.exp(FARNESS * (F.interpolate(farthest, maps.shape[-2:]) - maps[:, 3:4]))  # (B, 1, H, W), at most 1
     return F.avg_pool2d(maps * weight, 2) / F.avg_pool2d(weight, 2)
+
+
+def _farther_up(far: Tensor, size: tuple[int, int]) -> Tensor:
+    """(B, 4, h, w) -> (B, 4, *size): bilinear, leaning to the farther, lest depths arise between two surfaces."""
+    weight = torch.exp(-far[:, 3:].clamp(-60, 60))
+    up = F.interpolate(torch.cat([far * weight, weight], 1), size, mode="bilinear")
+    return up[:, :4] / up[:, 4:]
 
 
 def edge_coverage(defocus: Tensor, far_defocus: Tensor, reach: int = 2) -> tuple[Tensor, Tensor]:

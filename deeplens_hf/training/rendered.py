@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -17,8 +18,8 @@ FLAW_CHANCE = 0.3  # of samples that get a disparity as a network would predict 
 class RenderedScenes(Dataset):
     """Position in the run -> sample; a pure function of (seed, position, photos), so that a run can resume anywhere.
 
-    Samples: image (3, S, S) and target (3, S, S) in sRGB, disparity (1, S, S), focus (), radius () in pixels of blur per
-    unit disparity. Scene i of the `scenes` different ones is traced when first asked for and kept in `cache`; every
+    Samples: image (3, S, S) and target (3, S, S) in sRGB, disparity (1, S, S), foreground (1, S, S), 0.5 = unknown,
+    focus (), radius () in pixels of blur per unit disparity, position (). Scene i of the `scenes` different ones is traced when first asked for and kept in `cache`; every
     further epoch shows it flipped or turned another way, with other flaws in its disparity.
     """
 
@@ -68,13 +69,19 @@ class RenderedScenes(Dataset):
             picture = torch.rot90(picture, turns, (-2, -1))
             return picture.flip(-1) if flip else picture
 
-        disparity = scene.disparity
+        disparity, foreground = scene.disparity, torch.full_like(scene.disparity, 0.5)
+        if draw.random() < (0.6 if flawed else 0.2):
+            one, other = (float(disparity[0, *draw.integers(0, self.size, 2)]) for _ in range(2))
+            if abs(one - other) > 0.15:  # a subject stands out
+                foreground = F.avg_pool2d((disparity > (one + other) / 2).float(), 3, 1, 1, count_include_pad=False)
         if flawed:
             disparity = corrupt_disparity(disparity, torch.Generator().manual_seed(int(draw.integers(2**31))))
         return {
             "image": turn(scene.image).contiguous(),
             "disparity": turn(disparity).contiguous(),
+            "foreground": turn(foreground).contiguous(),
             "target": turn(scene.target).contiguous(),
             "focus": torch.tensor(scene.focus),
             "radius": torch.tensor(scene.radius),
+            "position": torch.tensor(position),
         }

@@ -1,0 +1,173 @@
+"""`deeplens train depth | render | all`: one seeded, resumable command a stage, and the record of what it did."""
+
+import argparse
+import copy
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..model import DeepLens, DeepLensConfig
+from .data import DepthPhotos, labelled_photos
+from .loop import Run, fit
+from .losses import depth_loss, render_loss
+from .pretrained import load_imagenet
+from .rendered import RenderedScenes
+
+RECORD = "training.json"  # beside the weights: a line for each stage that made them
+DEFAULTS = {  # steps, batch size, peak learning rate: what made the shipped weights
+    "depth": (1500, 12, 4e-4),
+    "render": (3000, 4, 1e-3),
+    "all": (200, 4, 5e-5),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `deeplens train`."""
+    parser.add_argument(
+        "stage", choices=list(DEFAULTS), help="which modules: depth; lens blur and upsampling; all three"
+    )
+    parser.add_argument("--data", type=Path, help="folder with labelled photos; the render stage also does without")
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint, curve and the trained weights")
+    parser.add_argument("--from", dest="start", metavar="MODEL", help="weights to start from: a folder or a Hub id")
+    parser.add_argument("--depth-from", metavar="MODEL", help="take the depth module from these weights")
+    parser.add_argument("--steps", type=int, help="optimiser steps (default: those of the shipped weights)")
+    parser.add_argument("--batch-size", type=int)
+    parser.add_argument("--lr", type=float, help="peak learning rate")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--size", type=int, default=256, help="pixels of a traced scene's side (render, all)")
+    parser.add_argument("--scenes", type=int, default=4000, help="how many different scenes to trace (render, all)")
+    parser.add_argument("--cache", type=Path, help="folder for traced scenes (default: OUT/scenes)")
+    parser.add_argument("--encoder", default="mobilenet_v2", help="of a new model: mobilenet_v2 or resnet-50")
+    parser.add_argument("--lens-blur", default="slabs", help="of a new model: slabs or convolutional")
+    parser.add_argument("--workers", type=int, default=1, help="processes that prepare data")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+
+
+def run(args: argparse.Namespace) -> Path:
+    """Train one stage; returns the folder that holds the weights (OUT/weights).
+
+    Raises:
+        ValueError: a stage that needs labelled photos without --data, or an argument out of range.
+    """
+    for name in ("steps", "batch_size", "scenes"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise ValueError(f"{name} must be at least 1; got {getattr(args, name)}")
+    if args.data is None and args.stage != "render":
+        raise ValueError(f"train {args.stage} needs --data: a folder with labelled photos")
+    steps, batch_size, lr = (
+        given if given is not None else default
+        for given, default in zip((args.steps, args.batch_size, args.lr), DEFAULTS[args.stage], strict=True)
+    )
+    torch.manual_seed(args.seed)
+    record: list[dict] = []
+    if args.start:
+        model = DeepLens.from_pretrained(args.start)
+        record = read_record(args.start)
+    else:
+        model = DeepLens(DeepLensConfig(encoder=args.encoder, lens_blur=args.lens_blur))
+    if args.depth_from:
+        model.depth.load_state_dict(DeepLens.from_pretrained(args.depth_from).depth.state_dict())
+        record = read_record(args.depth_from) + record
+    model.to(args.device)
+
+    plan = Run(args.out, steps, batch_size, lr, args.seed, workers=args.workers, device=args.device)
+    positions, scenes = steps * batch_size, args.cache or args.out / "scenes"
+    records = labelled_photos(args.data, "train") if args.data else []
+    entry = {"stage": args.stage, "steps": steps, "batch_size": batch_size, "lr": lr, "seed": args.seed}
+    if args.stage == "depth":
+        if not args.start:
+            entry["encoder_from"] = load_imagenet(model.depth.encoder)
+        dataset: Dataset = DepthPhotos(records, (192, 288), steps * 7 // 10 * batch_size, positions, args.seed)
+        seconds = fit({"depth": model.depth}, lambda batch: depth_stage(model, batch), dataset, plan)
+    else:
+        dataset = RenderedScenes(records, scenes, args.scenes, positions, args.seed, args.size)
+        entry["scenes"] = args.scenes
+        modules = {"lens_blur": model.lens_blur, "upsampling": model.upsampling}
+        if args.stage == "render":
+            seconds = fit(modules, lambda batch: render_stage(model, batch), dataset, plan)
+        else:
+            photos = DepthPhotos(records, (256, 256), 0, positions, args.seed)
+            dataset = Together(dataset, photos)
+            seconds = fit({"depth": model.depth, **modules}, lambda batch: end_to_end(model, batch), dataset, plan)
+    entry |= {"photos": len(records), "minutes": round(seconds / 60, 1), "device": args.device}
+    weights = args.out / "weights"
+    save_weights(model, weights, [*record, entry])
+    print(f"weights: {weights}")
+    return weights
+
+
+class Together(Dataset):
+    """A traced scene and a labelled photo at each position: what end-to-end training reads."""
+
+    def __init__(self, scenes: RenderedScenes, photos: DepthPhotos):
+        self.scenes, self.photos = scenes, photos
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+    def __getitem__(self, position: int) -> dict[str, Tensor]:
+        photo = {f"photo_{name}": value for name, value in self.photos[position].items()}
+        return self.scenes[position] | photo
+
+
+def depth_stage(model: DeepLens, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Eq. 1 on labelled photos."""
+    disparity, foreground = model.depth(batch["image"])
+    return depth_loss(disparity, foreground, batch["disparity"], batch["foreground"], batch["has_foreground"])
+
+
+def halvings(batch: dict[str, Tensor]) -> int:
+    """How often a scene is halved before the lens blur: every third step once, so that the upsampling learns its part."""
+    position = batch["position"]
+    return int(int(position[0]) // len(position) % 3 == 2)
+
+
+def render_stage(model: DeepLens, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Traced scenes, rendered with their own disparity, true or flawed."""
+    defocus = batch["radius"].view(-1, 1, 1, 1) * (batch["disparity"] - batch["focus"].view(-1, 1, 1, 1))
+    rendered = model.render_defocus(batch["image"], defocus, batch["foreground"], halvings(batch))
+    return render_loss(rendered, batch["target"])
+
+
+def end_to_end(model: DeepLens, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Scenes rendered with the disparity that the model predicts, and Eq. 1 on photos so that depth stays depth.
+
+    A predicted disparity has a scale and a shift of its own: each map is fitted to the scene's by least squares first.
+    """
+    maps = model.predict_depth(batch["image"])
+    mean, true_mean = (d.mean((1, 2, 3), keepdim=True) for d in (maps.disparity, batch["disparity"]))  # (B, 1, 1, 1)
+    centred, true_centred = (maps.disparity - mean).detach(), batch["disparity"] - true_mean
+    scale = (centred * true_centred).mean((1, 2, 3), keepdim=True) / centred.square().mean(
+        (1, 2, 3), keepdim=True
+    ).clamp(min=1e-4)
+    disparity = scale.clamp(min=0) * (maps.disparity - mean) + true_mean
+    defocus = batch["radius"].view(-1, 1, 1, 1) * (disparity - batch["focus"].view(-1, 1, 1, 1))
+    rendered = model.render_defocus(batch["image"], defocus, maps.foreground, halvings(batch))
+    photo = {name.removeprefix("photo_"): value for name, value in batch.items() if name.startswith("photo_")}
+    parts = render_loss(rendered, batch["target"])
+    depth = depth_stage(model, photo)
+    return parts | {"depth": depth["loss"], "loss": parts["loss"] + 0.1 * depth["loss"]}
+
+
+def read_record(source: str) -> list[dict]:
+    """The training record of weights in a folder; empty for a Hub id or a folder without one."""
+    file = Path(source) / RECORD
+    return json.loads(file.read_text()) if file.is_file() else []
+
+
+def save_weights(model: DeepLens, folder: Path, record: list[dict]) -> None:
+    """Write config.json, model.safetensors (fp16) and the training record; each file is complete or the old one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / "part"
+    part.mkdir(exist_ok=True)
+    copy.deepcopy(model).cpu().half()._save_pretrained(part)
+    (part / "config.json").write_text(json.dumps(asdict(model.config), indent=2) + "\n")
+    (part / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+    for file in part.iterdir():
+        os.replace(file, folder / file.name)
+    part.rmdir()
