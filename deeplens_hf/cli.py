@@ -164,6 +164,7 @@ def _add_model(command: argparse.ArgumentParser, run) -> None:
 def _load(args: argparse.Namespace) -> "DeepLens":
     """The model on its device, ready to use; says on stderr which weights they are."""
     import torch
+    from huggingface_hub.utils import logging
 
     from .model import DeepLens
     from .weights import choose_weights, describe_weights
@@ -173,6 +174,7 @@ def _load(args: argparse.Namespace) -> "DeepLens":
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(f"--device must be a device of this machine, got {args.device!r}: {error}") from None
+    logging.set_verbosity_error()  # what matters of its warnings comes back as an error, in one line
     print(describe_weights(args.model), file=sys.stderr)
     return DeepLens.from_pretrained(choose_weights(args.model)).to(device).eval()
 

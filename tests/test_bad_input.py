@@ -241,7 +241,7 @@ def test_no_photo_on_the_command_line(deeplens, model_folder, bad_files, tmp_pat
         (["-o", "nowhere/out.jpg"], "existing folder"),
         (["--blur", "3"], "--blur"),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_bad_options_on_the_command_line(deeplens, model_folder, bad_files, photo_file, tmp_path, options, says):
     before = sorted(os.listdir(tmp_path))
