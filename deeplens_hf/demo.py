@@ -1,5 +1,6 @@
 """The page: upload a photo, click what shall be sharp, choose the aperture."""
 
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,8 +9,7 @@ import gradio as gr
 from PIL import Image, ImageDraw
 
 from .model import DeepLens
-from .optics import MAX_APERTURE
-from .photo import Photo
+from .photo import WIDEST, Photo
 from .pictures import colour_disparity
 
 PANE = 1280  # longest side, in pixels, of the photo and the depth map as shown; the result has the photo's own size
@@ -37,17 +37,18 @@ def build_demo(model: DeepLens, examples: Sequence[Path] = ()) -> gr.Blocks:
         examples: photos offered beside the upload box.
     """
 
-    def open_photo(upload: dict | None) -> tuple[Scene | None, None, None]:
+    def open_photo(file: dict | None) -> dict:
         """The uploaded file, as it came -> a scene with the main subject in focus. Depth is predicted here, once."""
-        if upload is None:
-            return None, None, None
+        empty = {scene: None, x: None, y: None}
+        if file is None:
+            return empty
         try:
-            photo = model.open(upload["path"])
+            photo = model.open(file["path"])
             depth = colour_disparity(photo.disparity)
         except ValueError as error:
-            gr.Warning(str(error), title="This file cannot be used")
-            return None, None, None
-        return Scene(photo, reduced(photo.picture), reduced(depth)), None, None
+            warn(str(error).replace(file["path"], file["orig_name"] or "the file"))
+            return empty | {upload: None}
+        return empty | {scene: Scene(photo, reduced(photo.picture), reduced(depth))}
 
     def refocus(scene: Scene | None, aperture: float) -> Image.Image | dict | None:
         """The photo through the lens, at its own size."""
@@ -56,7 +57,7 @@ def build_demo(model: DeepLens, examples: Sequence[Path] = ()) -> gr.Blocks:
         try:
             return scene.photo.refocus(point=scene.point, aperture=aperture)
         except ValueError as error:
-            gr.Warning(str(error), title="Out of range")
+            warn(str(error))
             return gr.skip()  # what was there stays
 
     with gr.Blocks(title="DeepLens", analytics_enabled=False, delete_cache=(IDLE, 2 * IDLE)) as page:
@@ -71,18 +72,18 @@ def build_demo(model: DeepLens, examples: Sequence[Path] = ()) -> gr.Blocks:
             view = gr.Image(label="Click what shall be sharp", elem_id="view", **shown)
             depth = gr.Image(label="Depth map: bright is near", elem_id="depth", **shown)
         with gr.Row():
-            aperture = gr.Slider(0, MAX_APERTURE, 8, step=0.5, label="Aperture", info="0: all sharp", scale=2)
+            aperture = gr.Slider(0, WIDEST, 8, step=0.5, label="Aperture", info="0: all sharp", scale=2)
             x = gr.Number(label="Focus x", info="pixels from the left", precision=0, placeholder="main subject")
             y = gr.Number(label="Focus y", info="pixels from the top", precision=0, placeholder="main subject")
         result = gr.Image(
-            label="Result", format="png", height=640, interactive=False, buttons=["download", "fullscreen"],
+            label="Result", format="png", height=600, interactive=False, buttons=["download", "fullscreen"],
             elem_id="result",
         )  # fmt: skip
 
         # and what it does: events change the scene; a changed scene or aperture makes a new picture, the last one wins
         quiet = {"show_progress": "hidden", "api_visibility": "private"}
         work = {"concurrency_id": "gpu", "trigger_mode": "always_last", "api_visibility": "private"}
-        upload.change(open_photo, upload, [scene, x, y], preprocess=False, show_progress_on=view, **work)
+        upload.change(open_photo, upload, [scene, x, y, upload], preprocess=False, show_progress_on=view, **work)
         for pane in (view, depth):
             pane.select(pick, scene, [scene, x, y], trigger_mode="multiple", **quiet)
         gr.on([x.input, y.input], type_point, [scene, x, y], scene, trigger_mode="always_last", **quiet)
@@ -94,9 +95,7 @@ def build_demo(model: DeepLens, examples: Sequence[Path] = ()) -> gr.Blocks:
 def pick(scene: Scene | None, click: gr.SelectData) -> tuple[Scene | None, int | None, int | None]:
     """A click on the photo or its depth map -> a scene focused there, and the point in pixels of the photo."""
     if scene is None:
-        gr.Warning(
-            f"A photo left alone for {IDLE // 60} minutes is forgotten: please upload it again.", title="No photo"
-        )
+        warn(f"A photo left alone for {IDLE // 60} minutes is forgotten: please upload it again.")
         return None, None, None
     x, y = (
         int((at + 0.5) * full / shown)
@@ -139,3 +138,8 @@ def reduced(picture: Image.Image) -> Image.Image:
     picture = picture.copy()
     picture.thumbnail((PANE, PANE))
     return picture
+
+
+def warn(sentence: str) -> None:
+    """Say it on the page, which would take it for HTML."""
+    gr.Warning(html.escape(sentence, quote=False))

@@ -15,9 +15,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deeplens_hf import DeepLens
-from deeplens_hf.weights import CHECKOUT_WEIGHTS
-
 playwright = pytest.importorskip("playwright.sync_api", reason="NO BROWSER TESTS: playwright is not installed")
 pytest.importorskip("gradio", reason="NO BROWSER TESTS: gradio is not installed")
 
@@ -33,17 +30,17 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where `python app.py` serves the page, with the weights it chooses by itself."""
-    folder = tmp_path_factory.mktemp("app")
+def address(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where `python app.py` serves the page."""
+    log = tmp_path_factory.mktemp("app") / "log.txt"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    settings = {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": str(port)}
-    if not CHECKOUT_WEIGHTS.exists():  # nothing trained yet: random weights serve the same page
-        DeepLens().save_pretrained(folder / "random")
-        settings["DEEPLENS_MODEL"] = str(folder / "random")
-    log = folder / "log.txt"
+    settings = {
+        "GRADIO_SERVER_NAME": "127.0.0.1",
+        "GRADIO_SERVER_PORT": str(port),
+        "DEEPLENS_MODEL": str(model_folder),
+    }
     with open(log, "w") as out:
         app = subprocess.Popen(
             [sys.executable, "app.py"], cwd=ROOT, env=os.environ | settings, stdout=out, stderr=subprocess.STDOUT
@@ -121,15 +118,18 @@ def pixels(page: "playwright.Page", address: str) -> np.ndarray:
 
 def click(page: "playwright.Page", pane: str, x: float, y: float) -> None:
     """Click the middle of pixel (x, y) of the picture in a pane, wherever and however large it is shown."""
-    image = page.locator(f"#{pane} img")
-    left, top, scale = image.evaluate(
-        """img => {  // the picture is fitted into the middle of its box
-            const box = img.getBoundingClientRect();
-            const scale = Math.min(box.width / img.naturalWidth, box.height / img.naturalHeight);
-            return [(box.width - scale * img.naturalWidth) / 2, (box.height - scale * img.naturalHeight) / 2, scale];
-        }"""
-    )
-    image.click(position={"x": left + (x + 0.5) * scale, "y": top + (y + 0.5) * scale})
+    position = page.wait_for_function(
+        """([pane, x, y]) => {
+            const img = document.querySelector(`#${pane} img`), box = img.getBoundingClientRect();
+            if (!img.complete || !img.naturalWidth) return false;  // just changing
+            // the picture lies in the middle of its box, made smaller where it has to be
+            const scale = Math.min(1, box.width / img.naturalWidth, box.height / img.naturalHeight);
+            return {x: (box.width - scale * img.naturalWidth) / 2 + (x + 0.5) * scale,
+                    y: (box.height - scale * img.naturalHeight) / 2 + (y + 0.5) * scale};
+        }""",
+        arg=[pane, x, y],
+    ).json_value()
+    page.locator(f"#{pane} img").click(position=position)
 
 
 def wait_for_focus(page: "playwright.Page", x: int, y: int) -> None:
@@ -165,9 +165,9 @@ def test_click_focuses_on_what_was_clicked(page, photo):
 
     click(page, "depth", 180, 300)  # the depth map is as good as the photo
     wait_for_focus(page, 180, 300)
-    third, marked = shown(page, "result", second), shown(page, "view", marked)
+    shown(page, "result", second)
+    marked = shown(page, "view", marked)
     assert ringed(pixels(page, plain), pixels(page, marked)) == pytest.approx((180, 300), abs=3)
-    assert np.abs(pixels(page, second) - pixels(page, third)).max() > 1
 
 
 def test_last_of_many_clicks_wins(page, photo):
@@ -197,19 +197,20 @@ def test_everything_by_keyboard(page, photo):
     last = shown(page, "result", third)
     with Image.open(photo) as file:
         original = np.asarray(file.transpose(Image.Transpose.ROTATE_270)).astype(float)
-    page.wait_for_timeout(1000)
-    assert np.abs(pixels(page, shown(page, "result") or last) - original).max() <= 1
+    assert np.abs(pixels(page, last) - original).max() <= 1
 
 
-@pytest.mark.parametrize("name", ["words.jpg", "cut.jpg"])
-def test_what_is_no_photo_gets_a_sentence(page, photo, name):
+@pytest.mark.parametrize(
+    ("name", "sentence"), [("words.jpg", "must be a picture"), ("cut.jpg", "must be a whole, readable picture")]
+)
+def test_what_is_no_photo_gets_a_sentence(page, photo, name, sentence):
     bad = photo.with_name(name)
     bad.write_bytes(b"these are words" if name == "words.jpg" else photo.read_bytes()[:2000])
     upload(page, bad)
     toast = page.locator(".toast-body")
     toast.wait_for()
-    assert "This file cannot be used" in toast.inner_text()
-    assert "Traceback" not in toast.inner_text() and len(toast.inner_text()) < 400
+    assert sentence in toast.inner_text()
+    assert str(photo.parent) not in toast.inner_text() and "/" not in toast.inner_text()  # no path of the server
 
     page.reload()  # and the page goes on
     upload(page, photo)

@@ -13,7 +13,6 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from deeplens_hf import DeepLens
 from deeplens_hf.cli import build_parser
 from deeplens_hf.weights import CHECKOUT_WEIGHTS, HUB_ID
 
@@ -26,14 +25,11 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as the reader has it: a photo, and the weights, random ones while none are trained."""
+def desk(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as the reader has it: a photo and the weights."""
     desk = tmp_path_factory.mktemp("desk")
     shutil.copy(ROOT / "examples" / "chelsea.jpg", desk / "photo.jpg")
-    if CHECKOUT_WEIGHTS.exists():
-        shutil.copytree(CHECKOUT_WEIGHTS, desk / "weights")
-    else:
-        DeepLens().save_pretrained(desk / "weights")
+    shutil.copytree(model_folder, desk / "weights")
     return desk
 
 
