@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from .model import LEAST_SIDE, DeepLens
-from .pictures import PhotoError, Source, read_disparity, read_photo
+from .pictures import PhotoError, Picture, Source, read_disparity, read_photo
 
 WIDEST = 16.0  # the largest aperture offered; training goes no further
 SAME_SURFACE = 0.05  # disparities this near to the point's belong to the surface that was pointed at
@@ -45,7 +45,7 @@ class Photo:
         picture: the photo as a PIL image, upright RGB, with its ICC profile and EXIF in `info`.
     """
 
-    def __init__(self, model: DeepLens, picture: Image.Image, disparity: np.ndarray | None = None):
+    def __init__(self, model: DeepLens, picture: Picture, disparity: np.ndarray | None = None):
         self.model, self.picture, self._own_disparity = model, picture, disparity
 
     @property
@@ -65,7 +65,7 @@ class Photo:
 
     def refocus(
         self, point: tuple[float, float] | None = None, aperture: float = 8.0, focus: float | None = None
-    ) -> Image.Image:
+    ) -> Picture:
         """The photo through a lens, at full resolution.
 
         Args:
@@ -75,7 +75,7 @@ class Photo:
             focus: the disparity that is sharp, 0 to 1; overrides the point.
 
         Returns:
-            An RGB image with the ICC profile and EXIF of the photo in `info`; `save_picture` writes them.
+            An RGB image, as large as the photo; its `save`, and `save_picture`, keep the photo's ICC profile and EXIF.
 
         Raises:
             PhotoError: an argument is out of its range.
@@ -97,9 +97,7 @@ class Photo:
         with torch.inference_mode():
             out = self.model.render(image, disparity, focus, aperture, foreground)  # (1, 3, H, W)
             pixels = (out[0, :, :height, :width] * 255).round_().to(torch.uint8).permute(1, 2, 0)  # (h, w, 3)
-        result = Image.fromarray(pixels.cpu().contiguous().numpy())
-        result.info = dict(self.picture.info)
-        return result
+        return Picture.of(Image.fromarray(pixels.cpu().contiguous().numpy()), self.picture.info)
 
     def focus_at(self, point: tuple[float, float]) -> float:
         """The disparity of the surface at (x, y): the median of the pixels around the point that are level with it."""

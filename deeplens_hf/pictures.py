@@ -52,7 +52,22 @@ class PhotoError(ValueError):
     """A photo, depth map or setting that cannot be used; the message names the argument and what it accepts."""
 
 
-def read_photo(source: Source) -> Image.Image:
+class Picture(Image.Image):
+    """A PIL image that `save` writes with the ICC profile and EXIF in its `info`; Pillow's own loses them in JPEG."""
+
+    @classmethod
+    def of(cls, image: Image.Image, info: dict) -> "Picture":
+        """The same pixels, not copied, with another `info`."""
+        picture = cls()
+        picture.__dict__.update(image.__dict__, info=dict(info))
+        return picture
+
+    def save(self, fp: str | os.PathLike | IO[bytes], format: str | None = None, **params) -> None:
+        kept = {name: self.info[name] for name in ("icc_profile", "exif") if name in self.info}
+        super().save(fp, format, **(kept | params))
+
+
+def read_photo(source: Source) -> Picture:
     """Any picture as upright RGB, 8 bits a channel, over white where it is transparent.
 
     A profile of RGB colours stays in `info["icc_profile"]`, what the camera told of the shot in `info["exif"]` (no
@@ -103,12 +118,12 @@ def save_picture(picture: Image.Image, path: str | os.PathLike, quality: int = 9
     suffix = check_target(path, FORMATS)
     if not 1 <= quality <= 100:
         raise PhotoError(f"quality must be from 1 to 100, got {quality!r}")
-    extra = {name: picture.info[name] for name in ("icc_profile", "exif") if picture.info.get(name)}
+    extra: dict = {}
     if FORMATS[suffix] in ("JPEG", "WEBP"):
         extra["quality"] = quality
     if FORMATS[suffix] == "JPEG" and quality >= 90:
         extra["subsampling"] = 0
-    _write(path, lambda file: picture.save(file, FORMATS[suffix], **extra))
+    _write(path, lambda file: Picture.of(picture, picture.info).save(file, FORMATS[suffix], **extra))
 
 
 def save_disparity(disparity: np.ndarray, path: str | os.PathLike) -> None:
@@ -200,7 +215,7 @@ def _decode(picture: Image.Image, name: str) -> Image.Image:
     return upright
 
 
-def _rgb(picture: Image.Image) -> Image.Image:
+def _rgb(picture: Image.Image) -> Picture:
     """Upright RGB with the profile and the EXIF that fit it."""
     profile, exif = picture.info.get("icc_profile"), picture.info.get("exif")
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
@@ -214,11 +229,8 @@ def _rgb(picture: Image.Image) -> Image.Image:
             picture = ImageCms.profileToProfile(picture, embedded, srgb, outputMode="RGB")
         except (ImageCms.PyCMSError, OSError):  # a broken profile says nothing
             pass
-    rgb = picture.convert("RGB")
-    rgb.info = {"icc_profile": profile} if profile and profile[16:20] == b"RGB " else {}
-    if exif:
-        rgb.info["exif"] = exif
-    return rgb
+    info = {"icc_profile": profile} if profile and profile[16:20] == b"RGB " else {}
+    return Picture.of(picture.convert("RGB"), info | ({"exif": exif} if exif else {}))
 
 
 def _exif(picture: Image.Image) -> bytes:

@@ -1,29 +1,17 @@
-"""Photos as people have them, in; refocused photos, with everything that belonged to them, out."""
+"""A photo opened once and refocused often: what is sharp, whose depth counts, what comes out with the picture."""
 
-import io
+import itertools
 import os
-import struct
-import sys
-import threading
+import pickle
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms
 
 from deeplens_hf.photo import Photo
-from deeplens_hf.pictures import PhotoError, colour_disparity, read_photo, save_disparity, save_picture
+from deeplens_hf.pictures import Picture, colour_disparity, save_disparity, save_picture
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-STORED = {  # EXIF 2.32, tag 274: where the stored row 0 and column 0 lie in the upright picture
-    1: lambda a: a,  # top, left
-    2: lambda a: a[:, ::-1],  # top, right
-    3: lambda a: a[::-1, ::-1],  # bottom, right
-    4: lambda a: a[::-1],  # bottom, left
-    5: lambda a: a.swapaxes(0, 1),  # left, top
-    6: lambda a: a[:, ::-1].swapaxes(0, 1),  # right, top
-    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),  # right, bottom
-    8: lambda a: a[::-1].swapaxes(0, 1),  # left, bottom
-}
 
 
 def near(picture: Image.Image, expected: np.ndarray, within: float = 1) -> bool:
@@ -34,191 +22,6 @@ def near(picture: Image.Image, expected: np.ndarray, within: float = 1) -> bool:
 def detail(pixels: np.ndarray) -> float:
     """How much the neighbours differ: what blur takes away."""
     return float(np.abs(np.diff(np.asarray(pixels).astype(float), axis=1)).mean())
-
-
-def reopened(picture: Image.Image, suffix: str, **options) -> Image.Image:
-    file = io.BytesIO()
-    picture.save(file, suffix, **options)
-    return Image.open(file)
-
-
-def profile(space: bytes, connection: bytes, tags: dict[bytes, bytes]) -> bytes:
-    """An ICC profile (ICC.1:2001) from its parts."""
-    at, table, body = 132 + 12 * len(tags), struct.pack(">I", len(tags)), b""
-    for name, data in tags.items():
-        data += b"\0" * (-len(data) % 4)
-        table += struct.pack(">4sII", name, at + len(body), len(data))
-        body += data
-    head = struct.pack(">I4sI4s4s4s", at + len(body), b"\0" * 4, 0x02400000, b"scnr", space, connection)
-    head += struct.pack(">6H4s", 2020, 1, 1, 0, 0, 0, b"acsp") + b"\0" * 28 + struct.pack(">3i", 63190, 65536, 54061)
-    return head.ljust(128, b"\0") + table + body
-
-
-# ---- in
-
-
-@pytest.mark.parametrize("orientation", STORED)
-def test_exif_orientation(model, pixels, planes, orientation):
-    stored = Image.fromarray(np.ascontiguousarray(STORED[orientation](pixels)))
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = orientation
-    photo = model.open(reopened(stored, "PNG", exif=exif), disparity=planes)
-    assert photo.size == (128, 96)
-    result = photo.refocus(point=(100, 10), aperture=0)
-    assert near(result, pixels)  # upright
-    assert result.getexif().get(ExifTags.Base.Orientation, 1) == 1  # and not turned again by a viewer
-    assert photo.focus_at((100, 10)) == pytest.approx(0.8)  # the point is one of the upright photo
-    assert photo.focus_at((10, 90)) == pytest.approx(0.2)
-
-
-def test_path_file_picture_and_array_are_the_same_photo(model, photo_file, pixels):
-    with photo_file.open("rb") as file:
-        opened = [model.open(source) for source in (photo_file, str(photo_file), file, Image.open(photo_file), pixels)]
-    for photo in opened:
-        assert isinstance(photo, Photo)
-        assert near(photo.picture, pixels, 0)
-
-
-@pytest.mark.parametrize("dtype, full", [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1), (np.float64, 1)])
-def test_arrays_of_every_kind(pixels, dtype, full):
-    levels = (pixels / 255 * full).astype(dtype) if full != 255 else pixels
-    assert near(read_photo(levels), pixels)
-    grey = levels[..., 0]
-    expected = pixels[..., :1].repeat(3, 2)
-    assert near(read_photo(grey), expected)
-    assert near(read_photo(grey[..., None]), expected)
-
-
-def test_16_bit_grey(model, pixels, tmp_path):
-    grey = pixels[..., 0].astype(np.uint16) * 257
-    Image.fromarray(grey).save(tmp_path / "grey.png")
-    assert Image.open(tmp_path / "grey.png").mode == "I;16"
-    expected = pixels[..., :1].repeat(3, 2)
-    assert near(model.open(tmp_path / "grey.png").refocus(aperture=0), expected)
-    assert near(read_photo(Image.fromarray(grey.astype(np.int32))), expected)  # mode I
-    assert near(read_photo(Image.fromarray(grey / np.float32(65535))), expected)  # mode F
-
-
-@pytest.mark.parametrize("mode", ["L", "P", "1", "YCbCr", "HSV", "CMYK"])
-def test_other_modes(model, pixels, mode):
-    picture = Image.fromarray(pixels).convert(mode)
-    photo = model.open(picture)
-    assert near(photo.refocus(aperture=0), np.asarray(picture.convert("RGB")).astype(float))
-
-
-@pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_transparency_becomes_white(model, pixels, mode):
-    picture = Image.fromarray(pixels)
-    if mode != "RGBA":
-        picture = picture.convert("L")
-    alpha = np.full((96, 128), 255, np.uint8)
-    alpha[:, :40], alpha[:, 40:50] = 0, 128
-    expected = np.asarray(picture.convert("RGB")).astype(float)
-    expected[:, :40] = 255
-    expected[:, 40:50] = 255 + (expected[:, 40:50] - 255) * 128 / 255
-    picture.putalpha(Image.fromarray(alpha))
-    assert picture.mode == mode
-    result = model.open(picture).refocus(aperture=0)
-    assert result.mode == "RGB"
-    assert near(result, expected, 2)
-
-
-def test_palette_with_a_transparent_entry():
-    picture = Image.new("P", (4, 4), 1)
-    picture.putpalette([0, 0, 0, 200, 0, 0])
-    picture.putpixel((0, 0), 0)
-    opened = read_photo(reopened(picture, "PNG", transparency=0))
-    assert opened.getpixel((0, 0)) == (255, 255, 255)
-    assert opened.getpixel((1, 1)) == (200, 0, 0)
-
-
-def test_cmyk_goes_through_its_profile():
-    # a press that prints black alone: L* = 100 (1 - K), whatever the other inks; no formula would give that
-    ramp = bytes(range(256))
-    corners = b"".join(bytes([0 if k else 255, 128, 128]) for _ in range(8) for k in (0, 1))
-    identity = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
-    table = b"mft1" + b"\0" * 4 + bytes([4, 3, 2, 0]) + identity + ramp * 4 + corners + ramp * 3
-    icc = profile(b"CMYK", b"Lab ", {b"A2B0": table})
-    picture = Image.new("CMYK", (80, 80), (255, 0, 0, 0))  # cyan
-    opened = read_photo(reopened(picture, "TIFF", icc_profile=icc))
-    assert min(opened.getpixel((5, 5))) >= 253  # this press leaves it white
-    assert read_photo(reopened(picture, "TIFF")).getpixel((5, 5)) == (0, 255, 255)
-    assert "icc_profile" not in opened.info  # it describes inks; the result has none
-
-
-def test_grey_goes_through_its_profile():
-    white = b"XYZ " + b"\0" * 4 + struct.pack(">3i", 63190, 65536, 54061)
-    linear = b"curv" + b"\0" * 4 + struct.pack(">I", 0)
-    icc = profile(b"GRAY", b"XYZ ", {b"wtpt": white, b"kTRC": linear})
-    opened = read_photo(reopened(Image.new("L", (80, 80), 55), "PNG", icc_profile=icc))
-    assert opened.getpixel((5, 5)) == pytest.approx((128,) * 3, abs=2)  # 55 / 255 of the light is sRGB 128
-    assert "icc_profile" not in opened.info
-
-
-def test_a_broken_profile_or_exif_does_not_cost_the_photo(pixels):
-    picture = Image.fromarray(pixels)
-    for exif in (
-        b"Exif\0\0II*\0\xff\xff\xff\xff",
-        b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01\x12\0\x03\0\0\0\x09",
-        b"rubbish",
-    ):
-        assert near(read_photo(reopened(picture, "PNG", exif=exif, icc_profile=b"no profile")), pixels, 0)
-    cmyk = picture.convert("CMYK")
-    assert read_photo(reopened(cmyk, "TIFF", icc_profile=b"no profile")).mode == "RGB"
-
-
-@pytest.mark.parametrize("size", [(1, 1), (200, 1), (1, 90), (63, 64), (65, 40)])
-def test_tiny_pictures(model, size):
-    width, height = size
-    pixels = np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)
-    photo = model.open(pixels)
-    assert photo.disparity.shape == photo.foreground.shape == (height, width)
-    assert near(photo.refocus(aperture=0), pixels)
-    assert photo.refocus(point=(width - 1, height - 1), aperture=12).size == size
-
-
-def test_padding_leaves_the_blur_as_wide(model):
-    # the aperture counts pixels of the long side: padding to 64 must not widen the disc
-    calls = []
-
-    class Spy:
-        device = model.device
-
-        def render(self, image, disparity, focus, aperture, foreground):
-            calls.append((max(image.shape[-2:]), aperture))
-            return image
-
-    for side in (32, 64):
-        Photo(Spy(), Image.new("RGB", (side, 20)), np.zeros((20, side), np.float32)).refocus(focus=0.5, aperture=8)
-    radii = [aperture * side / 320 for side, aperture in calls]
-    assert radii == pytest.approx([8 * 32 / 320, 8 * 64 / 320])
-
-
-def test_heic(model, pixels, tmp_path):
-    pillow_heif = pytest.importorskip("pillow_heif")
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = 6  # pillow-heif turns the pixels itself; once is enough
-    stored = Image.fromarray(np.ascontiguousarray(STORED[6](pixels)))
-    pillow_heif.from_pillow(stored).save(tmp_path / "photo.heic", quality=-1, chroma=444, exif=exif.tobytes())
-    opened = model.open(tmp_path / "photo.heic")
-    assert near(opened.picture, pixels, 6)
-    assert opened.picture.getexif().get(ExifTags.Base.Orientation, 1) == 1
-
-
-def test_heic_without_its_package_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(PhotoError, match="pip install pillow-heif"):
-        read_photo(io.BytesIO(b"\0\0\0\x18ftypheic" + b"\0" * 100))
-
-
-def test_pillows_own_limit_is_left_as_it_was(photo_file):
-    before = Image.MAX_IMAGE_PIXELS
-    threads = [threading.Thread(target=read_photo, args=(photo_file,)) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert Image.MAX_IMAGE_PIXELS == before
 
 
 # ---- focus
@@ -278,6 +81,23 @@ def test_no_subject_takes_the_nearer_part_of_the_middle(model, pixels, monkeypat
     assert photo.subject_focus() == pytest.approx(0.6)
 
 
+def test_padding_leaves_the_blur_as_wide(model):
+    # the aperture counts pixels of the long side: padding to 64 must not widen the disc
+    calls = []
+
+    class Spy:
+        device = model.device
+
+        def render(self, image, disparity, focus, aperture, foreground):
+            calls.append((max(image.shape[-2:]), aperture))
+            return image
+
+    for side in (32, 64):
+        Photo(Spy(), Image.new("RGB", (side, 20)), np.zeros((20, side), np.float32)).refocus(focus=0.5, aperture=8)
+    radii = [aperture * side / 320 for side, aperture in calls]
+    assert radii == pytest.approx([8 * 32 / 320, 8 * 64 / 320])
+
+
 # ---- your own depth
 
 
@@ -312,11 +132,11 @@ def test_profile_and_exif_stay(model, pixels, tmp_path):
     exif[ExifTags.Base.Orientation] = 6
     exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.FNumber] = 8.0
     exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSAltitude] = 12.0
-    stored = Image.fromarray(np.ascontiguousarray(STORED[6](pixels)))
+    stored = Image.fromarray(np.ascontiguousarray(pixels[:, ::-1].swapaxes(0, 1)))
     stored.save(tmp_path / "in.jpg", exif=exif, icc_profile=SRGB, quality=95)
     result = model.open(tmp_path / "in.jpg").refocus(aperture=4)
-    for name in ("out.jpg", "out.png", "out.tif", "out.webp"):
-        save_picture(result, tmp_path / name)
+    for name, save in itertools.product(("out.jpg", "out.png", "out.tif", "out.webp"), (save_picture, Picture.save)):
+        save(result, tmp_path / name)
         saved = Image.open(tmp_path / name)
         assert saved.size == (128, 96)
         assert saved.info["icc_profile"] == SRGB
@@ -327,6 +147,13 @@ def test_profile_and_exif_stay(model, pixels, tmp_path):
         assert float(tags.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSAltitude]) == 12
         if name in ("out.png", "out.tif"):
             assert near(saved, np.asarray(result).astype(float), 0)
+
+
+def test_a_result_is_a_plain_picture_to_others(model, pixels):
+    result = model.open(pixels).refocus(aperture=2)
+    for other in (pickle.loads(pickle.dumps(result)), result.copy(), result.resize(result.size)):
+        assert isinstance(other, Image.Image)
+        assert near(other, np.asarray(result).astype(float), 0)
 
 
 def test_tags_of_a_tiff_do_not_describe_the_result(model, pixels, tmp_path):

@@ -1,0 +1,195 @@
+"""Picture files of every kind in: upright RGB, whatever the rotation, depth, colours or size."""
+
+import io
+import struct
+import sys
+import threading
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+
+from deeplens_hf.photo import Photo
+from deeplens_hf.pictures import PhotoError, read_photo
+
+STORED = {  # EXIF 2.32, tag 274: where the stored row 0 and column 0 lie in the upright picture
+    1: lambda a: a,  # top, left
+    2: lambda a: a[:, ::-1],  # top, right
+    3: lambda a: a[::-1, ::-1],  # bottom, right
+    4: lambda a: a[::-1],  # bottom, left
+    5: lambda a: a.swapaxes(0, 1),  # left, top
+    6: lambda a: a[:, ::-1].swapaxes(0, 1),  # right, top
+    7: lambda a: a[::-1, ::-1].swapaxes(0, 1),  # right, bottom
+    8: lambda a: a[::-1].swapaxes(0, 1),  # left, bottom
+}
+
+
+def near(picture: Image.Image, expected: np.ndarray, within: float = 1) -> bool:
+    got = np.asarray(picture).astype(float)
+    return got.shape == expected.shape and np.abs(got - expected).max() <= within
+
+
+def reopened(picture: Image.Image, suffix: str, **options) -> Image.Image:
+    file = io.BytesIO()
+    picture.save(file, suffix, **options)
+    return Image.open(file)
+
+
+def profile(space: bytes, connection: bytes, tags: dict[bytes, bytes]) -> bytes:
+    """An ICC profile (ICC.1:2001) from its parts."""
+    at, table, body = 132 + 12 * len(tags), struct.pack(">I", len(tags)), b""
+    for name, data in tags.items():
+        data += b"\0" * (-len(data) % 4)
+        table += struct.pack(">4sII", name, at + len(body), len(data))
+        body += data
+    head = struct.pack(">I4sI4s4s4s", at + len(body), b"\0" * 4, 0x02400000, b"scnr", space, connection)
+    head += struct.pack(">6H4s", 2020, 1, 1, 0, 0, 0, b"acsp") + b"\0" * 28 + struct.pack(">3i", 63190, 65536, 54061)
+    return head.ljust(128, b"\0") + table + body
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_exif_orientation(model, pixels, planes, orientation):
+    stored = Image.fromarray(np.ascontiguousarray(STORED[orientation](pixels)))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    photo = model.open(reopened(stored, "PNG", exif=exif), disparity=planes)
+    assert photo.size == (128, 96)
+    result = photo.refocus(point=(100, 10), aperture=0)
+    assert near(result, pixels)  # upright
+    assert result.getexif().get(ExifTags.Base.Orientation, 1) == 1  # and not turned again by a viewer
+    assert photo.focus_at((100, 10)) == pytest.approx(0.8)  # the point is one of the upright photo
+    assert photo.focus_at((10, 90)) == pytest.approx(0.2)
+
+
+def test_path_file_picture_and_array_are_the_same_photo(model, photo_file, pixels):
+    with photo_file.open("rb") as file:
+        opened = [model.open(source) for source in (photo_file, str(photo_file), file, Image.open(photo_file), pixels)]
+    for photo in opened:
+        assert isinstance(photo, Photo)
+        assert near(photo.picture, pixels, 0)
+
+
+@pytest.mark.parametrize("dtype, full", [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1), (np.float64, 1)])
+def test_arrays_of_every_kind(pixels, dtype, full):
+    levels = (pixels / 255 * full).astype(dtype) if full != 255 else pixels
+    assert near(read_photo(levels), pixels)
+    grey = levels[..., 0]
+    expected = pixels[..., :1].repeat(3, 2)
+    assert near(read_photo(grey), expected)
+    assert near(read_photo(grey[..., None]), expected)
+
+
+def test_16_bit_grey(model, pixels, tmp_path):
+    grey = pixels[..., 0].astype(np.uint16) * 257
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    assert Image.open(tmp_path / "grey.png").mode == "I;16"
+    expected = pixels[..., :1].repeat(3, 2)
+    assert near(model.open(tmp_path / "grey.png").refocus(aperture=0), expected)
+    assert near(read_photo(Image.fromarray(grey.astype(np.int32))), expected)  # mode I
+    assert near(read_photo(Image.fromarray(grey / np.float32(65535))), expected)  # mode F
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "1", "YCbCr", "HSV", "CMYK"])
+def test_other_modes(model, pixels, mode):
+    picture = Image.fromarray(pixels).convert(mode)
+    photo = model.open(picture)
+    assert near(photo.refocus(aperture=0), np.asarray(picture.convert("RGB")).astype(float))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparency_becomes_white(model, pixels, mode):
+    picture = Image.fromarray(pixels)
+    if mode != "RGBA":
+        picture = picture.convert("L")
+    alpha = np.full((96, 128), 255, np.uint8)
+    alpha[:, :40], alpha[:, 40:50] = 0, 128
+    expected = np.asarray(picture.convert("RGB")).astype(float)
+    expected[:, :40] = 255
+    expected[:, 40:50] = 255 + (expected[:, 40:50] - 255) * 128 / 255
+    picture.putalpha(Image.fromarray(alpha))
+    assert picture.mode == mode
+    result = model.open(picture).refocus(aperture=0)
+    assert result.mode == "RGB"
+    assert near(result, expected, 2)
+
+
+def test_palette_with_a_transparent_entry():
+    picture = Image.new("P", (4, 4), 1)
+    picture.putpalette([0, 0, 0, 200, 0, 0])
+    picture.putpixel((0, 0), 0)
+    opened = read_photo(reopened(picture, "PNG", transparency=0))
+    assert opened.getpixel((0, 0)) == (255, 255, 255)
+    assert opened.getpixel((1, 1)) == (200, 0, 0)
+
+
+def test_cmyk_goes_through_its_profile():
+    # a press that prints black alone: L* = 100 (1 - K), whatever the other inks; no formula would give that
+    ramp = bytes(range(256))
+    corners = b"".join(bytes([0 if k else 255, 128, 128]) for _ in range(8) for k in (0, 1))
+    identity = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
+    table = b"mft1" + b"\0" * 4 + bytes([4, 3, 2, 0]) + identity + ramp * 4 + corners + ramp * 3
+    icc = profile(b"CMYK", b"Lab ", {b"A2B0": table})
+    picture = Image.new("CMYK", (80, 80), (255, 0, 0, 0))  # cyan
+    opened = read_photo(reopened(picture, "TIFF", icc_profile=icc))
+    assert min(opened.getpixel((5, 5))) >= 253  # this press leaves it white
+    assert read_photo(reopened(picture, "TIFF")).getpixel((5, 5)) == (0, 255, 255)
+    assert "icc_profile" not in opened.info  # it describes inks; the result has none
+
+
+def test_grey_goes_through_its_profile():
+    white = b"XYZ " + b"\0" * 4 + struct.pack(">3i", 63190, 65536, 54061)
+    linear = b"curv" + b"\0" * 4 + struct.pack(">I", 0)
+    icc = profile(b"GRAY", b"XYZ ", {b"wtpt": white, b"kTRC": linear})
+    opened = read_photo(reopened(Image.new("L", (80, 80), 55), "PNG", icc_profile=icc))
+    assert opened.getpixel((5, 5)) == pytest.approx((128,) * 3, abs=2)  # 55 / 255 of the light is sRGB 128
+    assert "icc_profile" not in opened.info
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_a_broken_profile_or_exif_does_not_cost_the_photo(pixels):
+    picture = Image.fromarray(pixels)
+    for exif in (
+        b"Exif\0\0II*\0\xff\xff\xff\xff",
+        b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01\x12\0\x03\0\0\0\x09",
+        b"rubbish",
+    ):
+        assert near(read_photo(reopened(picture, "PNG", exif=exif, icc_profile=b"no profile")), pixels, 0)
+    cmyk = picture.convert("CMYK")
+    assert read_photo(reopened(cmyk, "TIFF", icc_profile=b"no profile")).mode == "RGB"
+
+
+@pytest.mark.parametrize("size", [(1, 1), (200, 1), (1, 90), (63, 64), (65, 40)])
+def test_tiny_pictures(model, size):
+    width, height = size
+    pixels = np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)
+    photo = model.open(pixels)
+    assert photo.disparity.shape == photo.foreground.shape == (height, width)
+    assert near(photo.refocus(aperture=0), pixels)
+    assert photo.refocus(point=(width - 1, height - 1), aperture=12).size == size
+
+
+def test_heic(model, pixels, tmp_path):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # pillow-heif turns the pixels itself; once is enough
+    stored = Image.fromarray(np.ascontiguousarray(STORED[6](pixels)))
+    pillow_heif.from_pillow(stored).save(tmp_path / "photo.heic", quality=-1, chroma=444, exif=exif.tobytes())
+    opened = model.open(tmp_path / "photo.heic")
+    assert near(opened.picture, pixels, 6)
+    assert opened.picture.getexif().get(ExifTags.Base.Orientation, 1) == 1
+
+
+def test_heic_without_its_package_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(PhotoError, match="pip install pillow-heif"):
+        read_photo(io.BytesIO(b"\0\0\0\x18ftypheic" + b"\0" * 100))
+
+
+def test_pillows_own_limit_is_left_as_it_was(photo_file):
+    before = Image.MAX_IMAGE_PIXELS
+    threads = [threading.Thread(target=read_photo, args=(photo_file,)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Image.MAX_IMAGE_PIXELS == before
