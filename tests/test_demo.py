@@ -212,7 +212,7 @@ def test_what_is_no_photo_gets_a_sentence(page, photo, name, sentence):
     assert sentence in toast.inner_text()
     assert str(photo.parent) not in toast.inner_text() and "/" not in toast.inner_text()  # no path of the server
 
-    page.reload()  # and the page goes on
+    page.locator("#upload img").wait_for(state="detached")  # and the page goes on
     upload(page, photo)
     shown(page, "result")
 
