@@ -1,6 +1,37 @@
-"""deeplens_hf: one sharp photo in, the same photo through an expensive lens out."""
+"""deeplens_hf: one sharp photo in, the same photo through an expensive lens out.
 
-from .model import DeepLens, DeepLensConfig, DepthMaps, WeightsError
+The names below load what they need when first used, so that `deeplens --help` does not wait for torch.
+"""
 
-__all__ = ["DeepLens", "DeepLensConfig", "DepthMaps", "WeightsError"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .model import DeepLens, DeepLensConfig, DepthMaps, WeightsError
+    from .photo import Photo
+    from .pictures import PhotoError, colour_disparity, save_disparity, save_picture
+
 __version__ = "0.1.0"
+__all__ = [
+    "DeepLens",
+    "DeepLensConfig",
+    "DepthMaps",
+    "Photo",
+    "PhotoError",
+    "WeightsError",
+    "colour_disparity",
+    "save_disparity",
+    "save_picture",
+]
+
+_HOME = {
+    **dict.fromkeys(("DeepLens", "DeepLensConfig", "DepthMaps", "WeightsError"), "model"),
+    "Photo": "photo",
+    **dict.fromkeys(("PhotoError", "colour_disparity", "save_disparity", "save_picture"), "pictures"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)

@@ -95,7 +95,7 @@ class KernelPrediction(nn.Module):
         self.mix = nn.Conv2d(self.hidden, self.hidden, 3, padding=1)
         self.write = nn.Conv2d(self.hidden, 3, 1)
         nn.init.normal_(self.write.weight, std=1e-3)
-        self.write.bias.data = torch.tensor([-3.0, 0.0, 0.0])
+        self.write.bias.data = torch.tensor([-5.0, 0.0, 0.0])
 
     def forward(
         self, knots: list[float], coverages: list[Tensor], defocus: Tensor, features: Tensor
@@ -169,7 +169,7 @@ class ConvolutionalLensBlur(nn.Module):
                     nn.ReLU(inplace=True),
                 )
             ),
-            nn.Conv2d(width, 3 * c, 1),
+            nn.Conv2d(width, 3 * c, 1, bias=False),
         )
         self.guide = nn.Sequential(
             nn.Conv2d(6, width, 3, padding=1),

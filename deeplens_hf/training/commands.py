@@ -21,7 +21,7 @@ from .rendered import RenderedScenes
 RECORD = "training.json"  # beside the weights: a line for each stage that made them
 DEFAULTS = {  # steps, batch size, peak learning rate: what made the shipped weights
     "depth": (1500, 12, 4e-4),
-    "render": (3000, 4, 1e-3),
+    "render": (1600, 4, 1e-3),
     "all": (200, 4, 5e-5),
 }
 
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lr", type=float, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=256, help="pixels of a traced scene's side (render, all)")
-    parser.add_argument("--scenes", type=int, default=4000, help="how many different scenes to trace (render, all)")
+    parser.add_argument("--scenes", type=int, default=800, help="how many different scenes to trace (render, all)")
     parser.add_argument("--cache", type=Path, help="folder for traced scenes (default: OUT/scenes)")
     parser.add_argument("--encoder", default="mobilenet_v2", help="of a new model: mobilenet_v2 or resnet-50")
     parser.add_argument("--lens-blur", default="slabs", help="of a new model: slabs or convolutional")

@@ -1,0 +1,117 @@
+"""Eq. 2 against a plain loop, the slabs, the far surface, and what any lens keeps: constant light stays, 0 returns."""
+
+import math
+
+import pytest
+import torch
+
+from deeplens_hf.lens_blur import ConvolutionalLensBlur, SlabLensBlur, blur, convolve, slab_knots, slab_weight, weigh
+from deeplens_hf.optics import disc
+from deeplens_hf.surfaces import extend_far
+
+
+def lens_blur(kind=SlabLensBlur, seed=0):
+    torch.manual_seed(seed)
+    return kind().eval()
+
+
+def unknown(defocus):
+    return torch.zeros_like(defocus)
+
+
+def test_equation_2_is_the_sum_over_features():
+    generator = torch.Generator().manual_seed(1)
+    features = [torch.rand(2, 3, 4, 5, generator=generator) for _ in range(3)]
+    kernels = [torch.rand(2, 1, 4, 5, generator=generator) for _ in range(3)]
+    mixed = weigh(features, kernels)
+    for b in range(2):
+        for c in range(3):
+            for y in range(4):
+                for x in range(5):
+                    expected = sum(float(kernels[j][b, 0, y, x] * features[j][b, c, y, x]) for j in range(3))
+                    assert mixed[b, c, y, x] == pytest.approx(expected, abs=1e-6)
+
+
+def test_slabs_share_every_pixel_out():
+    defocus = torch.linspace(-40, 25, 997).view(1, 1, 1, -1)
+    knots = slab_knots(defocus)
+    weights = torch.stack([slab_weight(defocus, knots, j) for j in range(len(knots))])
+    assert knots == sorted(knots, reverse=True), "front to back"
+    torch.testing.assert_close(weights.sum(0), torch.ones_like(defocus))
+    centre = sum(w * k for w, k in zip(weights, knots, strict=True))
+    torch.testing.assert_close(centre, defocus, atol=1e-4, rtol=0), "and keep its defocus on average"
+
+
+@pytest.mark.parametrize("radius", [1.0, 2.0, 4.5, 9.0])
+def test_convolution_is_the_disc(radius):
+    x = torch.rand(1, 2, 23, 31, generator=torch.Generator().manual_seed(2))
+    kernel, out = disc(radius), convolve(x, radius)
+    reach = kernel.shape[0] // 2
+    padded = torch.nn.functional.pad(x, (reach,) * 4, mode="replicate")
+    for y, column in ((0, 0), (11, 15), (22, 30), (3, 28)):
+        window = padded[0, :, y : y + 2 * reach + 1, column : column + 2 * reach + 1]
+        torch.testing.assert_close(out[0, :, y, column], (window * kernel).sum((1, 2)), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("radius", [2.0, 4.5, 6.0, 10.5, 17.0, 32.0])
+def test_point_light_spreads_to_its_radius(radius):
+    light = torch.zeros(1, 1, 161, 161)
+    light[0, 0, 78:82, 78:82] = 1 / 16  # as small as a quarter-size step can see, centred on a corner of its grid
+    out = blur(light, radius)[0, 0]
+    at = torch.arange(161) - 79.5
+    variance = (out * (at[:, None] ** 2 + at[None, :] ** 2)).sum() / out.sum() - 2 * (4**2 - 1) / 12
+    assert out.sum() == pytest.approx(1, abs=1e-3)
+    assert math.sqrt(2 * variance) == pytest.approx(radius, abs=0.5)  # a disc's second moment is radius^2 / 2
+
+
+@pytest.mark.parametrize("kind", [SlabLensBlur, ConvolutionalLensBlur])
+def test_constant_light_stays_constant(kind):
+    defocus = torch.randn(2, 1, 64, 72, generator=torch.Generator().manual_seed(3)) * 6
+    light = torch.tensor([0.02, 0.4, 0.99]).view(1, 3, 1, 1).expand(2, 3, 64, 72)
+    module = lens_blur(kind)
+    with torch.no_grad():
+        for parameter in module.parameters():  # whatever was learned
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(4)) * 0.05)
+        out, _ = module(light, defocus, unknown(defocus))
+    torch.testing.assert_close(out, light.clone(), atol=2e-3, rtol=0)
+
+
+def test_everything_in_focus_returns_the_light():
+    light = torch.rand(1, 3, 64, 80, generator=torch.Generator().manual_seed(5))
+    defocus = torch.zeros(1, 1, 64, 80)
+    with torch.no_grad():
+        out, _ = lens_blur()(light, defocus, unknown(defocus))
+    torch.testing.assert_close(out, light, atol=1e-4, rtol=0)
+
+
+def test_far_surface_goes_on_under_what_hides_it():
+    light, defocus = torch.full((1, 3, 64, 64), 0.2), torch.zeros(1, 1, 64, 64)
+    light[..., 24:40, 24:40], defocus[..., 24:40, 24:40] = 0.9, 12.0
+    far_light, far_defocus = extend_far(light, defocus)
+    torch.testing.assert_close(far_defocus, torch.zeros_like(defocus), atol=0.2, rtol=0)
+    torch.testing.assert_close(far_light, torch.full_like(light, 0.2), atol=0.03, rtol=0)
+
+
+def test_a_slanted_surface_hides_nothing():
+    light = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(6))
+    defocus = torch.linspace(-9, 9, 96).view(1, 1, 1, 96).expand(1, 1, 64, 96).contiguous()
+    far_light, far_defocus = extend_far(light, defocus)
+    torch.testing.assert_close(far_light, light)
+    torch.testing.assert_close(far_defocus, defocus)
+
+
+def test_background_in_focus_shows_through_a_blurred_edge():
+    """The one thing that no unlearned renderer does: half of the light at a soft edge comes from what it hides."""
+    light, defocus = torch.full((1, 3, 96, 96), 0.1), torch.zeros(1, 1, 96, 96)
+    light[..., :48], defocus[..., :48] = 0.8, 10.0
+    with torch.no_grad():
+        out, _ = lens_blur()(light, defocus, unknown(defocus))
+    row = out[0, 0, 48]
+    assert row[44] == pytest.approx(0.45 + 0.35 * half_plane(3.5 / 10), abs=0.06)
+    assert row[40] == pytest.approx(0.45 + 0.35 * half_plane(7.5 / 10), abs=0.06)
+    assert row[51] == pytest.approx(0.45 - 0.35 * half_plane(3.5 / 10), abs=0.06)
+
+
+def half_plane(t):
+    """Share of a unit disc within t of its middle line: 2 (t sqrt(1 - t^2) + asin t) / pi."""
+    return 2 / math.pi * (t * math.sqrt(1 - t * t) + math.asin(t))

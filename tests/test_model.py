@@ -1,0 +1,201 @@
+"""The model as a whole: the contract, gradients, what a lens keeps, and weights that fit or fail loudly."""
+
+import json
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+
+from deeplens_hf import DeepLens, DeepLensConfig, WeightsError
+
+SMALL = DeepLensConfig(depth_width=32, blur_width=8, upsampling_width=8, blur_size=96)
+
+
+@pytest.fixture(scope="module")
+def small():
+    torch.manual_seed(0)
+    return DeepLens(SMALL).eval()
+
+
+def scene(size=(96, 128), seed=0):
+    """A smooth image and two surfaces: (1, 3, H, W), (1, 1, H, W)."""
+    generator = torch.Generator().manual_seed(seed)
+    image = F.interpolate(torch.rand(1, 3, 12, 16, generator=generator), size, mode="bicubic").clamp(0, 1)
+    disparity = torch.full((1, 1, *size), 0.2)
+    disparity[..., size[0] // 4 : size[0] * 3 // 4, size[1] // 3 : size[1] * 2 // 3] = 0.9
+    return image, disparity
+
+
+@pytest.mark.parametrize("lens_blur", ["slabs", "convolutional"])
+@pytest.mark.parametrize("size", [(64, 80), (112, 160)])  # at the blur's own size, and from below it
+def test_the_final_image_reaches_every_tensor(lens_blur, size):
+    torch.manual_seed(0)
+    config = DeepLensConfig(depth_width=32, blur_width=8, upsampling_width=8, blur_size=96, lens_blur=lens_blur)
+    model = DeepLens(config).train()
+    image, _ = scene(size)
+    model(image, torch.tensor([0.3]), torch.tensor([9.0])).square().sum().backward()
+    silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert not silent
+
+
+def test_gradients_for_disparity_focus_and_aperture_agree_with_finite_differences():
+    torch.manual_seed(0)
+    model = DeepLens(SMALL).eval().double()
+    image, disparity = (x.double() for x in scene((64, 64)))
+    # no two neighbours alike: at ties a maximum has no derivative
+    noise = torch.rand(disparity.shape, generator=torch.Generator().manual_seed(2)).double()
+    disparity = 0.8 * F.avg_pool2d(disparity, 9, 1, 4, count_include_pad=False) + 0.1 * noise
+    inputs = {"disparity": disparity, "focus": torch.tensor([0.41]).double(), "aperture": torch.tensor([5.3]).double()}
+    target = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(3)).double()
+
+    def loss(**values):
+        return (model.render(image, **values) - target).square().sum()
+
+    for name, value in inputs.items():
+        value.requires_grad_(True)
+    loss(**inputs).backward()
+    for name, value in inputs.items():
+        direction = torch.randn(value.shape, generator=torch.Generator().manual_seed(4)).double()
+        direction = F.avg_pool2d(direction, 15, 1, 7) if value.ndim == 4 else direction
+        step = 1e-5
+        with torch.no_grad():
+            up, down = (loss(**inputs | {name: value + sign * step * direction}) for sign in (1, -1))
+        assert float((value.grad * direction).sum()) == pytest.approx(float(up - down) / (2 * step), rel=0.05, abs=1e-3)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (97, 131), (64, 400), (300, 70)])
+def test_aperture_0_returns_the_photo(small, size):
+    image = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(1))
+    disparity = torch.rand(1, 1, *size, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        out = small.render(image, disparity, 0.3, 0.0)
+    assert out.shape == image.shape
+    assert float((out - image).abs().max()) < 1 / 255
+
+
+def test_constant_image_stays_constant(model):
+    image = torch.tensor([0.1, 0.5, 0.9]).view(1, 3, 1, 1).expand(2, 3, 96, 120)
+    disparity = torch.rand(2, 1, 96, 120, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        out = model.render(image, disparity, torch.tensor([0.2, 0.8]), torch.tensor([3.0, 16.0]))
+    assert float((out - image).abs().max()) < 1.5 / 255
+
+
+def test_the_same_picture_at_two_resolutions_blurs_the_same(model):
+    image, disparity = scene((480, 640))
+    with torch.inference_mode():
+        large = model.render(image, disparity, 0.9, 8.0)
+        small = model.render(
+            F.interpolate(image, (240, 320), mode="area"), F.interpolate(disparity, (240, 320)), 0.9, 8.0
+        )
+    difference = (F.interpolate(large, (240, 320), mode="area") - small).abs()
+    changed = (F.interpolate(image, (240, 320), mode="area") - small).abs()
+    assert float(difference.mean()) < 0.15 * float(changed.mean())
+    assert float(difference.mean()) < 0.01
+
+
+def test_a_larger_photo_goes_through_the_upsampling_and_keeps_its_sharp_detail(model):
+    image, disparity = scene((400, 1100))
+    grain = torch.rand(1, 3, 400, 1100, generator=torch.Generator().manual_seed(9)) * 0.3
+    image = image * 0.7 + grain
+    with torch.inference_mode():
+        out = model.render(image, disparity, 0.9, 8.0)
+    inside, outside = (..., slice(150, 250), slice(480, 620)), (..., slice(20, 80), slice(20, 200))
+    assert float((out - image)[inside].abs().mean()) < 0.02, "in focus"
+    assert float(out[outside].diff(dim=-1).abs().mean()) < 0.2 * float(image[outside].diff(dim=-1).abs().mean())
+
+
+def test_batches_mix_focus_and_aperture(model):
+    image, disparity = scene((80, 96))
+    focus, aperture = torch.tensor([0.2, 0.9]), torch.tensor([4.0, 12.0])
+    with torch.inference_mode():
+        both = model.render(image.repeat(2, 1, 1, 1), disparity.repeat(2, 1, 1, 1), focus, aperture)
+        each = [model.render(image, disparity, float(f), float(a)) for f, a in zip(focus, aperture, strict=True)]
+    torch.testing.assert_close(both, torch.cat(each), atol=2e-3, rtol=0)
+
+
+def test_predicted_maps_have_the_images_size_and_range(small):
+    maps = small.predict_depth(torch.rand(2, 3, 70, 150))
+    assert maps.disparity.shape == maps.foreground.shape == (2, 1, 70, 150)
+    assert 0 <= float(maps.disparity.min()) and float(maps.disparity.max()) <= 1
+    assert 0 <= float(maps.foreground.min()) and float(maps.foreground.max()) <= 1
+
+
+def ok():
+    return {"image": torch.rand(1, 3, 64, 64), "disparity": torch.rand(1, 1, 64, 64), "focus": 0.5, "aperture": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("image", torch.rand(3, 64, 64)),
+        ("image", torch.rand(1, 4, 64, 64)),
+        ("image", torch.zeros(1, 3, 64, 64, dtype=torch.uint8)),
+        ("image", torch.rand(1, 3, 63, 64)),
+        ("image", torch.rand(1, 3, 64, 64) * 255),
+        ("image", torch.full((1, 3, 64, 64), float("nan"))),
+        ("disparity", torch.rand(1, 1, 64, 65)),
+        ("disparity", torch.rand(2, 1, 64, 64)),
+        ("disparity", torch.rand(1, 1, 64, 64) - 0.5),
+        ("disparity", torch.full((1, 1, 64, 64), float("nan"))),
+        ("focus", 1.5),
+        ("focus", float("nan")),
+        ("focus", torch.rand(2)),
+        ("aperture", -1.0),
+        ("aperture", float("nan")),
+        ("aperture", 1000.0),
+        ("aperture", torch.rand(1, 1)),
+        ("foreground", torch.rand(1, 64, 64)),
+    ],
+)
+def test_bad_tensors_are_refused_by_name(small, name, value):
+    with pytest.raises(ValueError, match=f"^{name} must"):
+        small.render(**(ok() | {name: value}))
+
+
+def test_save_and_load_bit_for_bit(small, tmp_path):
+    small.save_pretrained(tmp_path / "saved")
+    loaded = DeepLens.from_pretrained(tmp_path / "saved")
+    assert loaded.config == SMALL and not loaded.training
+    assert loaded.state_dict().keys() == small.state_dict().keys()
+    for name, tensor in small.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor), name
+    image, disparity = scene()
+    with torch.inference_mode():
+        assert torch.equal(loaded.render(image, disparity, 0.5, 8.0), small.render(image, disparity, 0.5, 8.0))
+
+
+def test_the_config_comes_back_as_the_dataclass(small, tmp_path):
+    """The mixin hands over a plain dict where it cannot read the type of `config` (postponed annotations, say)."""
+    small.save_pretrained(tmp_path)
+    assert type(DeepLens.from_pretrained(tmp_path).config) is DeepLensConfig
+    assert json.loads((tmp_path / "config.json").read_text())["blur_size"] == 96
+    with pytest.raises(ValueError, match="lens_blur must be one of slabs, convolutional; got 'box'"):
+        DeepLensConfig(lens_blur="box")
+    with pytest.raises(ValueError, match="format_version 99 is newer"):
+        DeepLensConfig(format_version=99)
+
+
+@pytest.mark.parametrize("fault", ["missing", "unknown", "misshapen", "truncated", "absent", "pickle"])
+def test_weights_that_do_not_fit_fail_loudly(small, tmp_path, fault):
+    small.save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    weights = load_file(file)
+    name = "lens_blur.surfaces.read.weight"
+    if fault == "missing":
+        del weights[name]
+    elif fault == "unknown":
+        weights["lens_blur.extra"] = torch.zeros(1)
+    elif fault == "misshapen":
+        weights[name] = weights[name][:1].clone()
+    if fault == "truncated":
+        file.write_bytes(file.read_bytes()[:-100])
+    elif fault in ("absent", "pickle"):
+        file.unlink()
+        if fault == "pickle":
+            torch.save(weights, tmp_path / "pytorch_model.bin")
+    else:
+        save_file(weights, file)
+    with pytest.raises(WeightsError, match=f"{fault}|complete safetensors|holds no model.safetensors"):
+        DeepLens.from_pretrained(tmp_path)

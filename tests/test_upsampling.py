@@ -1,0 +1,66 @@
+"""Eq. 3 against a plain loop, and what the masks must keep."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from deeplens_hf.upsampling import GuidedUpsampling, combine
+
+
+def upsampling(seed=0):
+    torch.manual_seed(seed)
+    module = GuidedUpsampling(4).eval()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return module
+
+
+def bilinear(low, y, x, size):
+    """Sample (h, w) at the centre of pixel (y, x) of a picture of `size`, half-pixel centres, borders repeated."""
+    h, w = low.shape
+    v = min(max((y + 0.5) * h / size[0] - 0.5, 0), h - 1)
+    u = min(max((x + 0.5) * w / size[1] - 0.5, 0), w - 1)
+    top, left = int(v), int(u)
+    below, right = min(top + 1, h - 1), min(left + 1, w - 1)
+    fv, fu = v - top, u - left
+    upper = low[top, left] * (1 - fu) + low[top, right] * fu
+    return upper * (1 - fv) + (low[below, left] * (1 - fu) + low[below, right] * fu) * fv
+
+
+def test_equation_3_pixel_by_pixel():
+    generator = torch.Generator().manual_seed(1)
+    photo, low = torch.rand(2, 3, 8, 10, generator=generator), torch.rand(2, 3, 4, 5, generator=generator)
+    share = torch.rand(2, 1, 8, 10, generator=generator)
+    out = combine(photo, low, share)
+    for b in range(2):
+        for c in range(3):
+            for y in range(8):
+                for x in range(10):
+                    m = float(share[b, 0, y, x])
+                    expected = m * photo[b, c, y, x] + (1 - m) * bilinear(low[b, c], y, x, (8, 10))
+                    assert out[b, c, y, x] == pytest.approx(float(expected), abs=1e-5)
+
+
+@pytest.mark.parametrize("size", [(64, 80), (65, 81), (64, 64)])
+def test_any_size_and_constant_light(size):
+    half = tuple((side + 1) // 2 for side in size)
+    photo, low = torch.full((1, 3, *size), 0.3), torch.full((1, 3, *half), 0.3)
+    defocus = torch.randn(1, 1, *size, generator=torch.Generator().manual_seed(2)) * 4
+    out = upsampling()(photo, defocus, low, torch.rand(1, 4, *half))
+    assert out.shape == photo.shape
+    torch.testing.assert_close(out, photo)
+
+
+def test_nothing_blurred_returns_the_photo():
+    photo = torch.rand(1, 3, 32, 48, generator=torch.Generator().manual_seed(3))
+    out = upsampling()(photo, torch.zeros(1, 1, 32, 48), F.avg_pool2d(photo, 2), torch.rand(1, 4, 16, 24))
+    torch.testing.assert_close(out, photo)
+
+
+def test_masks_stay_between_photo_and_blur():
+    photo, low = torch.ones(1, 3, 32, 32), torch.zeros(1, 3, 16, 16)
+    defocus = torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(4)) * 5
+    with torch.no_grad():
+        out = upsampling()(photo, defocus, low, torch.rand(1, 4, 16, 16))
+    assert 0 <= float(out.min()) <= float(out.max()) <= 1
