@@ -88,6 +88,9 @@ def build_parser(argv: list[str]) -> Parser:
     command.add_argument("what", choices=("render", "depth"))
     command.add_argument("--data", metavar="DIR", type=Path, required=True, help="folder that holds truth/ and photos/")
     command.add_argument("--out", metavar="FOLDER", type=Path, help="write the report there (default: print it)")
+    command.add_argument(
+        "--beside", metavar="M", nargs="*", default=[], help="other weights to show in the table of renderers"
+    )
     _add_model(command, evaluate)
     return parser
 
@@ -135,15 +138,25 @@ def evaluate(args: argparse.Namespace) -> None:
 
     model = _load(args)
 
-    def rendered(image, disparity, focus, aperture):  # (1, 3, H, W), (1, 1, H, W), numbers
-        defocus = signed_defocus(disparity, disparity.new_tensor([focus]), disparity.new_tensor([aperture]))
-        return model.render_defocus(image.to(model.device), defocus.to(model.device)).cpu()
+    def renderer(model: "DeepLens"):
+        def rendered(image, disparity, focus, aperture):  # (1, 3, H, W), (1, 1, H, W), numbers
+            defocus = signed_defocus(disparity, disparity.new_tensor([focus]), disparity.new_tensor([aperture]))
+            return model.render_defocus(image.to(model.device), defocus.to(model.device)).cpu()
+
+        return rendered
 
     def predicted(image):  # (1, 3, H, W)
         return [each.cpu() for each in model.predict_depth(image.to(model.device))]
 
     if args.what == "render":
-        renderers = {"deeplens": rendered, "unlearned slabs": baselines.unlearned_slabs, "no blur": baselines.no_blur}
+        renderers = {"deeplens": renderer(model)}
+        for other in args.beside:
+            renderers[other] = renderer(type(model).from_pretrained(other).to(model.device))
+        renderers |= {
+            "unlearned slabs": baselines.unlearned_slabs,
+            "scatter": baselines.scatter,
+            "no blur": baselines.no_blur,
+        }
         benchmark, rows = render, render.evaluate_render(renderers, args.data)
     else:
         predictors = {"deeplens": predicted, "vertical gradient": depth.vertical_gradient}

@@ -29,7 +29,7 @@ def normalise_disparity(disparity: Tensor) -> Tensor:
 
 
 class MobileNetV2Encoder(nn.Module):
-    """Blocks 1 to 14 of MobileNetV2 (Sandler et al., CVPR 2018); the 14th opens the stage that would go to stride 32."""
+    """Blocks 1 to 14 of MobileNetV2 (Sandler et al., CVPR 2018); the 14th opens the stage of stride 32."""
 
     channels = (16, 24, 32, 160)  # at strides 2, 4, 8, 16
 

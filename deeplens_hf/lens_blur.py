@@ -13,10 +13,7 @@ from .surfaces import SurfaceExtraction
 
 KNOTS = (0.0, 1.0, 2.0, 3.0, 4.5, 6.0, 8.0, 10.5, 13.5, 17.0, 21.0, 26.0, 32.0)  # pixels of defocus, on either side
 KNOT_GROWTH = 1.23  # ratio of neighbours beyond the last
-HALF_FROM, QUARTER_FROM = (
-    6.0,
-    16.0,
-)  # pixels: radii blurred at a half and at a quarter of the size, which nobody can see
+HALF_FROM, QUARTER_FROM = 6.0, 26.0  # pixels: radii from which a half and a quarter of the size will do
 EPS = 1e-4
 
 
@@ -44,7 +41,7 @@ def slab_weight(defocus: Tensor, knots: list[float], j: int) -> Tensor:
 
 
 def convolve(x: Tensor, radius: float) -> Tensor:
-    """(B, C, H, W) with the antialiased disc; the border goes on outside. By FFT from 4 px on: cost free of the radius."""
+    """(B, C, H, W) with the antialiased disc; the border goes on outside. By FFT from 4 px on."""
     kernel = disc(radius).to(x)  # (k, k)
     reach = kernel.shape[-1] // 2
     if reach == 0:
@@ -100,7 +97,7 @@ class KernelPrediction(nn.Module):
     def forward(
         self, knots: list[float], coverages: list[Tensor], defocus: Tensor, features: Tensor
     ) -> tuple[list[Tensor], Tensor]:
-        """coverages (B, 1, H, W) a slab, front to back; features (B, width, h, w) -> K_j (B, 1, H, W) a slab, (B, 16, h, w)."""
+        """coverages (B, 1, H, W) a slab, front to back, features (B, width, h, w) -> K_j a slab, (B, 16, h, w)."""
         size, small = defocus.shape[-2:], features.shape[-2:]
         in_front = sum(c * ((k - defocus) / 2).clamp(0, 1) for k, c in zip(knots, coverages, strict=True))
         behind = sum(c * ((defocus - k) / 2).clamp(0, 1) for k, c in zip(knots, coverages, strict=True))
@@ -133,7 +130,7 @@ class SlabLensBlur(nn.Module):
         self.kernels = KernelPrediction(width)
 
     def forward(self, light: Tensor, defocus: Tensor, subject: Tensor) -> tuple[Tensor, Tensor]:
-        """light (B, 3, h, w) linear, defocus and subject (B, 1, h, w) as in `surfaces` -> L (B, 3, h, w) linear, features."""
+        """light (B, 3, h, w) linear, defocus, subject (B, 1, h, w) as in `surfaces` -> L (B, 3, h, w), features."""
         seen, features = self.surfaces(light, defocus, subject)
         knots = slab_knots(seen.near_defocus, seen.far_defocus)
         near = torch.cat([seen.near, seen.near_coverage], 1)  # (B, 4, h, w), light times coverage, and coverage
@@ -152,7 +149,7 @@ class SlabLensBlur(nn.Module):
 
 
 class ConvolutionalLensBlur(nn.Module):
-    """The report's own: convolutional features of the image, blind to depth, and kernels from the image and the defocus."""
+    """The report's own: features of the image, blind to depth, and kernels from the image and the defocus."""
 
     feature_channels = 16
     features_per_pixel = 12  # c: how many F_j, three colours each

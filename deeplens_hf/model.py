@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from .depth import ENCODERS, DepthPrediction, normalise_disparity, working_size
 from .lens_blur import LENS_BLURS
 from .optics import MAX_APERTURE, linear_to_srgb, signed_defocus, srgb_to_linear
-from .upsampling import GuidedUpsampling
+from .upsampling import GuidedUpsampling, halve
 
 if TYPE_CHECKING:
     from .photo import Photo
@@ -60,7 +60,7 @@ class DeepLensConfig:
                 raise ValueError(f"{name} must be one of {', '.join(accepted)}; got {getattr(self, name)!r}")
         if self.format_version > FORMAT_VERSION:
             raise ValueError(
-                f"format_version {self.format_version} is newer than this deeplens_hf reads ({FORMAT_VERSION}): update it"
+                f"format_version {self.format_version} is newer than this deeplens_hf reads ({FORMAT_VERSION})"
             )
 
 
@@ -158,19 +158,18 @@ class DeepLens(
 
         halvings: how often the picture is halved before the lens blur; as often as `blur_size` asks for if not given.
         """
-        sizes = [tuple(image.shape[-2:])]
         if halvings is None:
-            halvings = max(0, math.ceil(math.log2(max(sizes[0]) / self.config.blur_size)))
-        for _ in range(halvings):
-            sizes.append(tuple((side + 1) // 2 for side in sizes[-1]))
+            halvings = max(0, math.ceil(math.log2(max(image.shape[-2:]) / self.config.blur_size)))
         photos, maps = [srgb_to_linear(image)], [defocus]  # (B, 3, H, W), (B, 1, H, W) a level, the full size first
-        for size in sizes[1:]:
-            photos.append(F.interpolate(photos[-1], size, mode="area"))
-            scale = max(size) / max(maps[-1].shape[-2:])
-            maps.append(F.interpolate(maps[-1], size, mode="nearest-exact") * scale)  # no depths between two surfaces
+        for _ in range(halvings):
+            height, width = maps[-1].shape[-2:]
+            photos.append(halve(photos[-1]))
+            # one pixel of each four, not their average: no depths between two surfaces
+            padded = F.pad(maps[-1], (0, width % 2, 0, height % 2), mode="replicate")
+            maps.append(padded[..., 1::2, 1::2] / 2)
         subject = torch.zeros_like(maps[-1])
         if foreground is not None:
-            subject = F.interpolate(foreground, sizes[-1], mode="area") * 2 - 1
+            subject = F.interpolate(foreground, maps[-1].shape[-2:], mode="area") * 2 - 1
         light, features = self.lens_blur(photos[-1], maps[-1], subject)  # (B, 3, h, w) linear, (B, F, h/2, w/2)
         for level in reversed(
             range(max(halvings, 1))

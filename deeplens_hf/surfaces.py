@@ -56,7 +56,7 @@ def extend_far(light: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def slope(defocus: Tensor) -> Tensor:
-    """Pixels of defocus a pixel, along the surface: the lesser of both neighbours' differences, so that steps do not count.
+    """Pixels of defocus a pixel, along the surface: the lesser of both differences, so that steps do not count.
 
     (B, 1, H, W) -> (B, 1, H, W), averaged over 7 x 7.
     """
@@ -106,8 +106,8 @@ def local_contrast(shown: Tensor, cell: int = 8, reach: int = 4) -> Tensor:
 class SurfaceExtraction(nn.Module):
     """The feature-extraction network of the lens blur: what `extend_far` and `edge_coverage` cannot know, learned.
 
-    A small U-Net on 2 x 2 blocks corrects the far surface's colour and depth, the soft coverage of edges, how much of the
-    hidden part there really is, and how bright clipped light was. Before training it corrects nothing.
+    A small U-Net on 2 x 2 blocks corrects the far surface's colour and depth, the soft coverage of edges, how much
+    of the hidden part there really is, and how bright clipped light was. Before training it corrects nothing.
     """
 
     def __init__(self, width: int = 24):
@@ -124,7 +124,7 @@ class SurfaceExtraction(nn.Module):
         nn.init.zeros_(self.write.bias)
 
     def forward(self, light: Tensor, defocus: Tensor, subject: Tensor) -> tuple[Surfaces, Tensor]:
-        """light (B, 3, H, W) linear, defocus (B, 1, H, W) pixels, subject (B, 1, H, W): 2 foreground - 1, or 0 for unknown.
+        """light (B, 3, H, W) linear, defocus (B, 1, H, W) pixels, subject (B, 1, H, W): 2 foreground - 1, 0 = unknown.
 
         Returns Surfaces at (H, W), and features (B, width, H/2, W/2).
         """

@@ -52,7 +52,7 @@ def test_gradients_for_disparity_focus_and_aperture_agree_with_finite_difference
     def loss(**values):
         return (model.render(image, **values) - target).square().sum()
 
-    for name, value in inputs.items():
+    for value in inputs.values():
         value.requires_grad_(True)
     loss(**inputs).backward()
     for name, value in inputs.items():

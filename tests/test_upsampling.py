@@ -4,16 +4,17 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from deeplens_hf.upsampling import GuidedUpsampling, combine
+from deeplens_hf import upsampling as module
+from deeplens_hf.upsampling import GuidedUpsampling, combine, halve, up
 
 
 def upsampling(seed=0):
     torch.manual_seed(seed)
-    module = GuidedUpsampling(4).eval()
+    network = GuidedUpsampling(4).eval()
     with torch.no_grad():
-        for parameter in module.parameters():
+        for parameter in network.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
-    return module
+    return network
 
 
 def bilinear(low, y, x, size):
@@ -32,7 +33,7 @@ def test_equation_3_pixel_by_pixel():
     generator = torch.Generator().manual_seed(1)
     photo, low = torch.rand(2, 3, 8, 10, generator=generator), torch.rand(2, 3, 4, 5, generator=generator)
     share = torch.rand(2, 1, 8, 10, generator=generator)
-    out = combine(photo, low, share)
+    out = combine(photo, up(low, 2), share)
     for b in range(2):
         for c in range(3):
             for y in range(8):
@@ -47,7 +48,8 @@ def test_any_size_and_constant_light(size):
     half = tuple((side + 1) // 2 for side in size)
     photo, low = torch.full((1, 3, *size), 0.3), torch.full((1, 3, *half), 0.3)
     defocus = torch.randn(1, 1, *size, generator=torch.Generator().manual_seed(2)) * 4
-    out = upsampling()(photo, defocus, low, torch.rand(1, 4, *half))
+    with torch.no_grad():
+        out = upsampling()(photo, defocus, low, torch.rand(1, 4, *((side + 1) // 2 for side in half)))
     assert out.shape == photo.shape
     torch.testing.assert_close(out, photo)
 
@@ -56,6 +58,22 @@ def test_nothing_blurred_returns_the_photo():
     photo = torch.rand(1, 3, 32, 48, generator=torch.Generator().manual_seed(3))
     out = upsampling()(photo, torch.zeros(1, 1, 32, 48), F.avg_pool2d(photo, 2), torch.rand(1, 4, 16, 24))
     torch.testing.assert_close(out, photo)
+
+
+@pytest.mark.parametrize("size", [(150, 60), (151, 61)])
+@pytest.mark.parametrize("levels", [0, 1, 3])  # between the photo and the lens blur
+def test_strips_join_without_a_seam(monkeypatch, size, levels):
+    generator = torch.Generator().manual_seed(5)
+    photo, defocus = torch.rand(1, 3, *size, generator=generator), torch.randn(1, 1, *size, generator=generator) * 3
+    low = halve(photo) if levels else photo.flip(-1)
+    features = photo[:, :1].repeat(1, 4, 1, 1)
+    for _ in range(levels + 1):
+        features = halve(features)
+    with torch.no_grad():
+        whole = upsampling()(photo, defocus, low, features)
+        monkeypatch.setattr(module, "STRIP", 32)
+        strips = upsampling()(photo, defocus, low, features)
+    torch.testing.assert_close(strips, whole, atol=1e-5, rtol=0)
 
 
 def test_masks_stay_between_photo_and_blur():

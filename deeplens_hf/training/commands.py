@@ -122,7 +122,7 @@ def depth_stage(model: DeepLens, batch: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def halvings(batch: dict[str, Tensor]) -> int:
-    """How often a scene is halved before the lens blur: every third step once, so that the upsampling learns its part."""
+    """How often a scene is halved before the lens blur: every third step once, for the upsampling to learn."""
     position = batch["position"]
     return int(int(position[0]) // len(position) % 3 == 2)
 

@@ -43,7 +43,7 @@ def fit(
     dataset: Dataset,
     run: Run,
 ) -> float:
-    """Train `modules` in place and leave their averaged weights in them; returns the seconds spent, resumed runs included.
+    """Train `modules` in place and leave their averaged weights in them; returns seconds spent, all told.
 
     Args:
         modules: by name; all their parameters are trained.

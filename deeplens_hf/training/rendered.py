@@ -19,8 +19,9 @@ class RenderedScenes(Dataset):
     """Position in the run -> sample; a pure function of (seed, position, photos), so that a run can resume anywhere.
 
     Samples: image (3, S, S) and target (3, S, S) in sRGB, disparity (1, S, S), foreground (1, S, S), 0.5 = unknown,
-    focus (), radius () in pixels of blur per unit disparity, position (). Scene i of the `scenes` different ones is traced when first asked for and kept in `cache`; every
-    further epoch shows it flipped or turned another way, with other flaws in its disparity.
+    focus (), radius () in pixels of blur per unit disparity, position (). Scene i of the `scenes` different ones is
+    traced when first asked for and kept in `cache`; every further epoch shows it flipped or turned another way, with
+    other flaws in its disparity.
     """
 
     def __init__(self, records: list[PhotoRecord], cache: Path, scenes: int, length: int, seed: int, size: int = 256):
