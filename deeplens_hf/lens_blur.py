@@ -130,7 +130,7 @@ class SlabLensBlur(nn.Module):
         self.kernels = KernelPrediction(width)
 
     def forward(self, light: Tensor, defocus: Tensor, subject: Tensor) -> tuple[Tensor, Tensor]:
-        """light (B, 3, h, w) linear, defocus, subject (B, 1, h, w) as in `surfaces` -> L (B, 3, h, w), features."""
+        """light (B, 3, h, w) linear, defocus, subject (B, 1, h, w) as in `surfaces` -> L (B, 3, h, w), features at half."""
         seen, features = self.surfaces(light, defocus, subject)
         knots = slab_knots(seen.near_defocus, seen.far_defocus)
         near = torch.cat([seen.near, seen.near_coverage], 1)  # (B, 4, h, w), light times coverage, and coverage
@@ -187,7 +187,8 @@ class ConvolutionalLensBlur(nn.Module):
         features = light.repeat(1, self.features_per_pixel, 1, 1) + detail - flat
         hints = self.guide(torch.cat([shown, torch.asinh(defocus), defocus.abs() / 16, subject], 1))  # (B, 16, h, w)
         kernels = torch.softmax(self.kernels(hints), 1)  # (B, c, h, w), sums to 1
-        return weigh(list(features.split(3, 1)), list(kernels.split(1, 1))).clamp(min=0), hints
+        mixed = weigh(list(features.split(3, 1)), list(kernels.split(1, 1)))
+        return mixed.clamp(min=0), F.avg_pool2d(hints, 2, ceil_mode=True)
 
 
 LENS_BLURS: dict[str, type[SlabLensBlur] | type[ConvolutionalLensBlur]] = {

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .depth import ENCODERS, DepthPrediction, normalise_disparity, working_size
+from .edges import refine
 from .lens_blur import LENS_BLURS
 from .optics import MAX_APERTURE, linear_to_srgb, signed_defocus, srgb_to_linear
 from .upsampling import GuidedUpsampling, halve
@@ -112,18 +113,15 @@ class DeepLens(
         check_image(image)
         size = image.shape[-2:]
         small = F.interpolate(image, working_size(size, self.config.depth_size), mode="bilinear", antialias=True)
-        disparity, foreground = self.depth(small.clamp(0, 1))  # (B, 1, h, w) each
-        disparity = normalise_disparity(disparity)
-        return DepthMaps(
-            F.interpolate(disparity, size, mode="bilinear"),
-            F.interpolate(foreground, size, mode="bilinear"),
-        )
+        maps = torch.cat(self.depth(small.clamp(0, 1)), 1)  # (B, 2, h, w)
+        disparity, foreground = refine(maps, image).split(1, 1)  # (B, 1, H, W) each
+        return DepthMaps(normalise_disparity(disparity), foreground)
 
     def render(
         self,
         image: Tensor,
         disparity: Tensor,
-        focus: Tensor | float,
+        focus: Tensor | float | tuple[float, float],
         aperture: Tensor | float,
         foreground: Tensor | None = None,
     ) -> Tensor:
@@ -132,7 +130,8 @@ class DeepLens(
         Args:
             image: (B, 3, H, W), sRGB in [0, 1], H and W at least 64.
             disparity: (B, 1, H, W) in [0, 1], 1 = nearest.
-            focus: (B,) or a number: the sharp disparity, in [0, 1].
+            focus: (B,) or a number: the sharp disparity, in [0, 1]. (B, 2) or a pair of numbers: the ends of an
+                interval that is sharp as a whole.
             aperture: (B,) or a number: blur-disc radius in pixels of a 320-pixel-long-side image per unit disparity,
                 in [0, 32]; training covers 0 to 16.
             foreground: (B, 1, H, W) in [0, 1], if known: steadies the subject's edge where the disparity is soft.
@@ -147,7 +146,9 @@ class DeepLens(
         check_map(disparity, "disparity", image)
         if foreground is not None:
             check_map(foreground, "foreground", image)
-        focus = _one_each(focus, "focus", image, 1.0)
+        if isinstance(focus, tuple):
+            focus = image.new_tensor([focus]).expand(len(image), -1)
+        focus = _one_each(focus, "focus", image, 1.0, also=(len(image), 2))
         aperture = _one_each(aperture, "aperture", image, MAX_APERTURE)
         return self.render_defocus(image, signed_defocus(disparity, focus, aperture), foreground)
 
@@ -177,7 +178,9 @@ class DeepLens(
             light = self.upsampling(photos[level], maps[level], light, features)
         return linear_to_srgb(light)
 
-    def forward(self, image: Tensor, focus: Tensor | float, aperture: Tensor | float) -> Tensor:
+    def forward(
+        self, image: Tensor, focus: Tensor | float | tuple[float, float], aperture: Tensor | float
+    ) -> Tensor:
         """Predict the depth and render with it: arguments, result and errors as of `render`."""
         maps = self.predict_depth(image)
         return self.render(image, maps.disparity, focus, aperture, maps.foreground)
@@ -282,12 +285,14 @@ def _check_unit_range(values: Tensor, name: str, slack: float = 1e-3) -> None:
         raise ValueError(f"{name} must lie in [0, 1] and hold no NaN; got {low:.4g} to {high:.4g}")
 
 
-def _one_each(value: Tensor | float, name: str, image: Tensor, most: float) -> Tensor:
-    """A number, or one a picture of the batch -> (B,), checked against [0, most]."""
-    batch = image.shape[0]
+def _one_each(
+    value: Tensor | float, name: str, image: Tensor, most: float, also: tuple[int, int] | None = None
+) -> Tensor:
+    """A number, or one a picture of the batch -> (B,), checked against [0, most]; the shape `also` passes as it is."""
     value = torch.as_tensor(value, dtype=image.dtype, device=image.device)
-    if value.ndim > 1 or (value.ndim == 1 and value.shape[0] != batch):
-        raise ValueError(f"{name} must be a number or a tensor of shape ({batch},); got shape {tuple(value.shape)}")
+    if value.shape not in ((), (len(image),), also):
+        shapes = f"({len(image)},)" + (f" or {also}" if also else "")
+        raise ValueError(f"{name} must be a number or a tensor of shape {shapes}; got shape {tuple(value.shape)}")
     if not bool(((value >= 0) & (value <= most)).all()):
         raise ValueError(f"{name} must lie in [0, {most:g}]; got {value.detach().flatten().tolist()}")
-    return value.expand(batch)
+    return value if value.ndim == 2 else value.expand(len(image))

@@ -32,10 +32,16 @@ def pixels_per_disparity(aperture: Tensor | float, size: tuple[int, int]) -> Ten
 def signed_defocus(disparity: Tensor, focus: Tensor, aperture: Tensor) -> Tensor:
     """Blur-disc radius in pixels at the size in hand; > 0 in front of the focal plane.
 
-    disparity (B, 1, H, W) in [0, 1], focus (B,), aperture (B,) -> (B, 1, H, W).
+    disparity (B, 1, H, W) in [0, 1], aperture (B,) -> (B, 1, H, W). focus (B,), or (B, 2): an interval, in either
+    order, that is sharp as a whole; blur then grows from its ends.
     """
     per_unit = pixels_per_disparity(aperture, disparity.shape[-2:])  # (B,)
-    return per_unit.view(-1, 1, 1, 1) * (disparity - focus.view(-1, 1, 1, 1))
+    if focus.ndim == 2:
+        low, high = focus.aminmax(dim=1)  # (B,) each
+        sharp = torch.minimum(torch.maximum(disparity, low.view(-1, 1, 1, 1)), high.view(-1, 1, 1, 1))
+    else:
+        sharp = focus.view(-1, 1, 1, 1)
+    return per_unit.view(-1, 1, 1, 1) * (disparity - sharp)
 
 
 def disc(radius: float) -> Tensor:

@@ -16,6 +16,8 @@ from .model import LEAST_SIDE, DeepLens
 from .pictures import PhotoError, Picture, Source, read_disparity, read_photo
 
 WIDEST = 16.0  # the largest aperture offered; training goes no further
+TOLERANCE = 0.02  # of a predicted disparity around the point, sharp with it
+SUBJECT_DEPTH = 0.3  # the most of the disparity's range that is kept sharp for a subject
 SAME_SURFACE = 0.05  # disparities this near to the point's belong to the surface that was pointed at
 LEAST_SUBJECT = 0.005  # share of the photo that the foreground must cover to count as a subject
 
@@ -69,7 +71,8 @@ class Photo:
         """The photo through a lens, at full resolution.
 
         Args:
-            point: (x, y) of what shall be sharp, in pixels of the upright photo. Without a point, the main subject.
+            point: (x, y) of what shall be sharp, in pixels of the upright photo. Without a point, the main subject, the
+                whole of its depth.
             aperture: 0 (all in focus) to 16: the blur-disc radius, in pixels of a 320-pixel-long-side photo, of a point
                 whose disparity differs from the focus by 1.
             focus: the disparity that is sharp, 0 to 1; overrides the point.
@@ -86,7 +89,9 @@ class Photo:
         if focus is not None:
             focus = _number("focus", focus, 0, 1)
         else:
-            focus = self.subject_focus() if point is None else self.focus_at(point)
+            focus = self.subject_range() if point is None else self.focus_at(point)
+            if point is not None and self._own_disparity is None:  # what is predicted wavers over one surface
+                focus = (max(focus - TOLERANCE, 0.0), min(focus + TOLERANCE, 1.0))
         width, height = self.size
         image = self._image()
         # padding lengthened the side that the aperture is measured by
@@ -113,16 +118,27 @@ class Photo:
         Where the model sees hardly any foreground (a landscape, a wall): the nearer part, its upper quartile, of the
         middle of the photo.
         """
-        step = max(1, max(self.size) // 512)  # a median needs no more pixels
+        return self._subject_quantiles(0.5)[0]
+
+    def subject_range(self) -> tuple[float, float]:
+        """The disparities, far and near, that hold the main subject but for a tenth of it at either end.
+
+        A subject deeper than SUBJECT_DEPTH is cut at its far end: faces are in front of bodies.
+        """
+        far, near = self._subject_quantiles(0.1, 0.9)
+        return max(far, near - SUBJECT_DEPTH), near
+
+    def _subject_quantiles(self, *shares: float) -> list[float]:
+        step = max(1, max(self.size) // 512)  # a quantile needs no more pixels
         disparity, foreground = self.disparity[::step, ::step], self.foreground[::step, ::step]
         weight = np.where(foreground > 0.5, foreground, 0)
         if weight.mean() < LEAST_SUBJECT:
             height, width = disparity.shape
             middle = disparity[height // 4 : -(-height * 3 // 4), width // 4 : -(-width * 3 // 4)]
-            return float(np.quantile(middle, 0.75))
+            return [float(np.quantile(middle, 0.75))] * len(shares)
         order = disparity.argsort(axis=None)
         reached = weight.ravel()[order].cumsum()
-        return float(disparity.ravel()[order[np.searchsorted(reached, reached[-1] / 2)]])
+        return [float(disparity.ravel()[order[np.searchsorted(reached, reached[-1] * share)]]) for share in shares]
 
     @cached_property
     def _prediction(self) -> tuple[np.ndarray, np.ndarray]:

@@ -103,6 +103,17 @@ def local_contrast(shown: Tensor, cell: int = 8, reach: int = 4) -> Tensor:
     return F.interpolate(highest - lowest, shown.shape[-2:], mode="bilinear")
 
 
+def darkness(light: Tensor) -> Tensor:
+    """1 for a picture taken at night, 0 by day, (B, 1, 1, 1), from the mean of what is not a lamp.
+
+    By day what clips is mostly white things, hardly brighter than they look; only in the dark it is lamps.
+    """
+    mean = light.mean(1, keepdim=True)  # (B, 1, H, W)
+    unlit = (light.amax(1, keepdim=True) < 0.8).float()
+    ambient = (mean * unlit).sum((1, 2, 3), keepdim=True) / unlit.sum((1, 2, 3), keepdim=True).clamp(min=1)
+    return ((0.14 - ambient) / 0.04).clamp(0, 1)
+
+
 class SurfaceExtraction(nn.Module):
     """The feature-extraction network of the lens blur: what `extend_far` and `edge_coverage` cannot know, learned.
 
@@ -151,7 +162,8 @@ class SurfaceExtraction(nn.Module):
         coverage = (coverage + apart * edge).clamp(0, 1)
         hidden = apart * torch.sigmoid(hidden + 3)
         out_of_focus = (defocus.abs() - 0.5).clamp(0, 1)
-        glow = clipped * out_of_focus * contrast.amax(1, keepdim=True) * torch.expm1(F.softplus(glow - 3))
+        lamps = clipped * out_of_focus * darkness(light) * contrast.amax(1, keepdim=True)
+        glow = lamps * torch.expm1(F.softplus(glow - 3))
         light = light * (1 + glow)  # a clipped lamp has lost its energy; it must come back before the blur spreads it
 
         near = torch.where(coverage > 0, (light - (1 - coverage) * far_light).clamp(min=0), 0.0)

@@ -115,8 +115,20 @@ def test_batches_mix_focus_and_aperture(model):
     torch.testing.assert_close(both, torch.cat(each), atol=2e-3, rtol=0)
 
 
+def test_an_interval_in_focus_is_sharp_as_a_whole(model):
+    image, _ = scene((80, 96))
+    disparity = torch.linspace(0, 1, 96).view(1, 1, 1, 96).expand(1, 1, 80, 96).contiguous()
+    with torch.inference_mode():
+        out = model.render(image, disparity, (0.6, 1.0), 16.0)
+        pairs = model.render(image, disparity, torch.tensor([[1.0, 0.6]]), 16.0)
+    assert torch.equal(out, pairs)
+    assert float((out - image)[..., 64:].abs().max()) < 3 / 255
+    assert float((out - image)[..., :40].abs().max()) > 10 / 255
+
+
 def test_predicted_maps_have_the_images_size_and_range(small):
-    maps = small.predict_depth(torch.rand(2, 3, 70, 150))
+    with torch.inference_mode():
+        maps = small.predict_depth(torch.rand(2, 3, 70, 150))
     assert maps.disparity.shape == maps.foreground.shape == (2, 1, 70, 150)
     assert 0 <= float(maps.disparity.min()) and float(maps.disparity.max()) <= 1
     assert 0 <= float(maps.foreground.min()) and float(maps.foreground.max()) <= 1

@@ -33,6 +33,15 @@ def test_defocus_is_linear_in_disparity_signed_and_scale_free():
     assert pixels_per_disparity(8.0, (4000, 3000)) == pytest.approx(100)
 
 
+def test_a_focal_range_is_sharp_and_blur_grows_from_its_ends():
+    disparity = torch.tensor([0.0, 0.2, 0.3, 0.5, 0.9]).view(1, 1, 1, 5)
+    for ends in ([0.2, 0.5], [0.5, 0.2]):
+        defocus = signed_defocus(disparity, torch.tensor([ends]), torch.tensor([640.0]))
+        assert defocus.flatten().tolist() == pytest.approx([-2, 0, 0, 0, 4])
+    one = signed_defocus(disparity, torch.tensor([[0.3, 0.3]]), torch.tensor([640.0]))
+    torch.testing.assert_close(one, signed_defocus(disparity, torch.tensor([0.3]), torch.tensor([640.0])))
+
+
 @pytest.mark.parametrize("radius", [0.0, 0.4, 1.0, 2.5, 7.0, 20.0])
 def test_disc_sums_to_one_and_has_its_radius(radius):
     kernel = disc(radius)

@@ -72,6 +72,21 @@ def test_no_point_takes_the_main_subject(model, pixels, planes, monkeypatch):
     assert photo.subject_focus() == pytest.approx(0.2)
 
 
+def test_the_whole_subject_is_sharp_without_a_point(model, pixels, monkeypatch):
+    disparity = np.linspace(0, 1, 128, dtype=np.float32)[None].repeat(96, 0)
+    subject = ((disparity > 0.6) & (disparity < 0.8)).astype(np.float32)
+    photo = model.open(pixels)
+    monkeypatch.setitem(photo.__dict__, "_prediction", (disparity, subject))
+    far, near = photo.subject_range()
+    assert 0.6 < far < 0.64 and 0.76 < near < 0.8
+    changed = np.abs(np.asarray(photo.refocus(aperture=16)).astype(int) - pixels).mean((0, 2))
+    assert changed[82:97].max() < 3 < changed[:50].mean()
+    deep = (disparity > 0.2).astype(np.float32)
+    monkeypatch.setitem(photo.__dict__, "_prediction", (disparity, deep))
+    far, near = photo.subject_range()
+    assert near - far == pytest.approx(0.3) and near > 0.9, "of a deep subject the near part: faces"
+
+
 def test_no_subject_takes_the_nearer_part_of_the_middle(model, pixels, monkeypatch):
     disparity = np.full((96, 128), 0.1, np.float32)
     disparity[40:60, 40:90] = 0.6  # something in the middle

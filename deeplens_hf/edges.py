@@ -1,0 +1,66 @@
+"""Maps predicted at a small size, brought to the photo's own with the photo's edges.
+
+The fast guided filter (He, Sun and Tang, "Guided Image Filtering", TPAMI 2013; He and Sun, "Fast Guided Filter", 2015):
+within each window a map is the photo's colours times a, plus b. Both are found at a small size, smoothed, enlarged, and
+applied to the full photo.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SIZE = 480  # long side, pixels, that a and b are found at
+RADIUS = 8  # of the windows, pixels of that size
+EPSILON = 1e-3  # colour variance below which a window counts as flat: what is printed on a surface is no edge of it
+STRIP = 512  # rows of the full photo worked on at a time
+
+
+def refine(maps: Tensor, image: Tensor) -> Tensor:
+    """maps (B, C, h, w), image (B, 3, H, W) in [0, 1] -> the maps at (H, W), within the range that each had."""
+    height, width = image.shape[-2:]
+    scale = min(1.0, SIZE / max(height, width))
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    guide = F.interpolate(image, size, mode="bilinear", antialias=True)  # (B, 3, *size)
+    small = F.interpolate(maps, size, mode="bilinear")  # (B, C, *size)
+    slopes, offsets = _fit(guide, small)  # (B, C, 3, *size), (B, C, *size)
+    low, high = maps.amin((2, 3), keepdim=True), maps.amax((2, 3), keepdim=True)
+    rows = torch.linspace(-1, 1, 2 * height + 1, device=image.device, dtype=image.dtype)[1::2]  # (H,) pixel centres
+    columns = torch.linspace(-1, 1, 2 * width + 1, device=image.device, dtype=image.dtype)[1::2]  # (W,)
+    planes = torch.cat([slopes.flatten(1, 2), offsets], 1)  # (B, 4 C, *size)
+    channels, strips = maps.shape[1], []
+    for top in range(0, height, STRIP):
+        y, x = torch.meshgrid(rows[top : top + STRIP], columns, indexing="ij")
+        grid = torch.stack([x, y], -1).expand(len(image), -1, -1, -1)  # (B, rows, W, 2)
+        wide = F.grid_sample(planes, grid, padding_mode="border", align_corners=False)
+        slope, offset = wide.split([3 * channels, channels], 1)
+        seen = image[:, None, :, top : top + STRIP]  # (B, 1, 3, rows, W)
+        strips.append((slope.unflatten(1, (channels, 3)) * seen).sum(2) + offset)
+    return torch.cat(strips, 2).clamp(low, high)
+
+
+def _fit(guide: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
+    """a (B, C, 3, h, w) and b (B, C, h, w) of guide (B, 3, h, w) and maps (B, C, h, w), averaged over their windows."""
+    mean, mean_map = _box(guide), _box(maps)  # (B, 3, h, w), (B, C, h, w)
+    squares = _box((guide[:, :, None] * guide[:, None]).flatten(1, 2)).unflatten(1, (3, 3))  # (B, 3, 3, h, w)
+    spread = squares - mean[:, :, None] * mean[:, None]
+    spread = spread + EPSILON * torch.eye(3, dtype=guide.dtype, device=guide.device).view(1, 3, 3, 1, 1)
+    products = _box((maps[:, :, None] * guide[:, None]).flatten(1, 2)).unflatten(1, (maps.shape[1], 3))
+    together = products - mean_map[:, :, None] * mean[:, None]  # (B, C, 3, h, w)
+    slopes = torch.einsum("bijhw,bcjhw->bcihw", _inverse(spread), together)
+    offsets = mean_map - (slopes * mean[:, None]).sum(2)
+    return _box(slopes.flatten(1, 2)).unflatten(1, slopes.shape[1:3]), _box(offsets)
+
+
+def _inverse(m: Tensor) -> Tensor:
+    """Symmetric (B, 3, 3, h, w), positive definite -> inverse, by cofactors: each is a cross product of two rows."""
+    a, b, c = m.unbind(1)  # (B, 3, h, w) each
+    cofactors = torch.stack([b.cross(c, dim=1), c.cross(a, dim=1), a.cross(b, dim=1)], 1)
+    return cofactors / (a * cofactors[:, 0]).sum(1)[:, None, None]
+
+
+def _box(x: Tensor) -> Tensor:
+    """Mean over the window around each pixel, (B, C, h, w); cut off at the border."""
+    for side in ((2 * RADIUS + 1, 1), (1, 2 * RADIUS + 1)):
+        reach = (side[0] // 2, side[1] // 2)
+        x = F.avg_pool2d(x, side, stride=1, padding=reach, count_include_pad=False)
+    return x

@@ -1,0 +1,65 @@
+"""The guided filter against a plain one, and what it is for: edges that follow the photo's."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from deeplens_hf import edges
+
+
+def rand(*shape, seed=0):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def plain(guide, values, radius, epsilon):
+    """He et al., Eqs. 19 to 21, window by window: guide (h, w, 3), values (h, w) -> (h, w)."""
+    h, w = values.shape
+    slopes, offsets = np.zeros((h, w, 3)), np.zeros((h, w))
+
+    def window(y, x):
+        return slice(max(y - radius, 0), y + radius + 1), slice(max(x - radius, 0), x + radius + 1)
+
+    for y in range(h):
+        for x in range(w):
+            colours, wanted = guide[window(y, x)].reshape(-1, 3), values[window(y, x)].ravel()
+            mean = colours.mean(0)
+            spread = colours.T @ colours / len(colours) - np.outer(mean, mean) + epsilon * np.eye(3)
+            slopes[y, x] = np.linalg.solve(spread, colours.T @ wanted / len(colours) - mean * wanted.mean())
+            offsets[y, x] = wanted.mean() - slopes[y, x] @ mean
+    out = np.zeros((h, w))
+    for y in range(h):
+        for x in range(w):
+            slope = slopes[window(y, x)].reshape(-1, 3).mean(0)
+            out[y, x] = slope @ guide[y, x] + offsets[window(y, x)].mean()
+    return out.clip(values.min(), values.max())
+
+
+def test_it_is_the_guided_filter(monkeypatch):
+    monkeypatch.setattr(edges, "RADIUS", 3)
+    image, maps = rand(1, 3, 22, 27).double(), rand(1, 2, 22, 27, seed=1).double()
+    out = edges.refine(maps, image)
+    for channel in range(2):
+        expected = plain(image[0].permute(1, 2, 0).numpy(), maps[0, channel].numpy(), 3, edges.EPSILON)
+        np.testing.assert_allclose(out[0, channel].numpy(), expected, atol=1e-8)
+
+
+def test_soft_edges_move_onto_the_photos_edge():
+    image = torch.full((1, 3, 240, 320), 0.2)
+    image[..., 150:] = 0.7
+    true = (image[:, :1] > 0.5).float()
+    soft = F.interpolate(F.avg_pool2d(true, 16), (240, 320), mode="bilinear")
+    before, after = (x.diff(dim=-1)[0, 0, 120] for x in (soft, edges.refine(soft, image)))
+    assert int(after.argmax()) == 149, "the step is where the photo's is"
+    assert float(after.max()) > 4 * float(before.max())
+
+
+def test_a_flat_map_stays_flat_whatever_the_photo_shows():
+    out = edges.refine(torch.full((2, 1, 20, 30), 0.4), rand(2, 3, 100, 150))
+    torch.testing.assert_close(out, torch.full((2, 1, 100, 150), 0.4))
+
+
+def test_strips_join_without_a_seam(monkeypatch):
+    image, maps = rand(1, 3, 150, 90), rand(1, 2, 30, 18, seed=1)
+    whole = edges.refine(maps, image)
+    monkeypatch.setattr(edges, "STRIP", 32)
+    torch.testing.assert_close(edges.refine(maps, image), whole)
