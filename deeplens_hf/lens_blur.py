@@ -130,7 +130,7 @@ class SlabLensBlur(nn.Module):
         self.kernels = KernelPrediction(width)
 
     def forward(self, light: Tensor, defocus: Tensor, subject: Tensor) -> tuple[Tensor, Tensor]:
-        """light (B, 3, h, w) linear, defocus, subject (B, 1, h, w) as in `surfaces` -> L (B, 3, h, w), features at half."""
+        """light (B, 3, h, w) linear, defocus, subject (B, 1, h, w) as in `surfaces` -> L (B, 3, h, w), features."""
         seen, features = self.surfaces(light, defocus, subject)
         knots = slab_knots(seen.near_defocus, seen.far_defocus)
         near = torch.cat([seen.near, seen.near_coverage], 1)  # (B, 4, h, w), light times coverage, and coverage
