@@ -75,7 +75,9 @@ def run(args: argparse.Namespace) -> Path:
         record = read_record(args.depth_from) + record
     model.to(args.device)
 
-    plan = Run(args.out, steps, batch_size, lr, args.seed, workers=args.workers, device=args.device)
+    # scenes are traced on the GPU where there is one, and a worker process cannot share it
+    workers = 0 if args.stage != "depth" and args.device != "cpu" else args.workers
+    plan = Run(args.out, steps, batch_size, lr, args.seed, workers=workers, device=args.device)
     positions, scenes = steps * batch_size, args.cache or args.out / "scenes"
     records = labelled_photos(args.data, "train") if args.data else []
     entry = {"stage": args.stage, "steps": steps, "batch_size": batch_size, "lr": lr, "seed": args.seed}
@@ -85,7 +87,7 @@ def run(args: argparse.Namespace) -> Path:
         dataset: Dataset = DepthPhotos(records, (192, 288), steps * 7 // 10 * batch_size, positions, args.seed)
         seconds = fit({"depth": model.depth}, lambda batch: depth_stage(model, batch), dataset, plan)
     else:
-        dataset = RenderedScenes(records, scenes, args.scenes, positions, args.seed, args.size)
+        dataset = RenderedScenes(records, scenes, args.scenes, positions, args.seed, args.size, args.device)
         entry["scenes"] = args.scenes
         modules = {"lens_blur": model.lens_blur, "upsampling": model.upsampling}
         if args.stage == "render":

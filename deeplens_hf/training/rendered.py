@@ -21,13 +21,23 @@ class RenderedScenes(Dataset):
     Samples: image (3, S, S) and target (3, S, S) in sRGB, disparity (1, S, S), foreground (1, S, S), 0.5 = unknown,
     focus (), radius () in pixels of blur per unit disparity, position (). Scene i of the `scenes` different ones is
     traced when first asked for and kept in `cache`; every further epoch shows it flipped or turned another way, with
-    other flaws in its disparity.
+    other flaws in its disparity. Tracing happens on `device`, which has to be the CPU in a worker process.
     """
 
-    def __init__(self, records: list[PhotoRecord], cache: Path, scenes: int, length: int, seed: int, size: int = 256):
+    def __init__(
+        self,
+        records: list[PhotoRecord],
+        cache: Path,
+        scenes: int,
+        length: int,
+        seed: int,
+        size: int = 256,
+        device: str = "cpu",
+    ):
         self.photos = [record.photo for record in records]
         self.masks = [record.foreground for record in records if record.foreground]
         self.cache, self.scenes, self.length, self.seed, self.size = cache, scenes, length, seed, size
+        self.device = device
         cache.mkdir(parents=True, exist_ok=True)
 
     def __len__(self) -> int:
@@ -37,13 +47,13 @@ class RenderedScenes(Dataset):
         """The scene of this number: from the cache, else traced and cached."""
         file = self.cache / f"{self.seed}-{self.size}-{index:05d}.npz"
         if not file.exists():
-            scene = random_scene(self.seed * 1_000_000 + index, self.size, self.photos, self.masks)
+            scene = random_scene(self.seed * 1_000_000 + index, self.size, self.photos, self.masks, device=self.device)
             part = file.with_suffix(f".{os.getpid()}.part.npz")
             np.savez(
                 part,
-                image=(scene.image * 255).round().byte().numpy(),
-                disparity=(scene.disparity * 65535).round().to(torch.int32).numpy().astype(np.uint16),
-                target=scene.target.half().numpy(),
+                image=(scene.image * 255).round().byte().cpu().numpy(),
+                disparity=(scene.disparity * 65535).round().to(torch.int32).cpu().numpy().astype(np.uint16),
+                target=scene.target.half().cpu().numpy(),
                 lens=np.array([scene.focus, scene.radius], np.float32),
             )
             os.replace(part, file)
