@@ -57,8 +57,8 @@ def _draw_blur(rng: Generator) -> float:
 
 
 def _lens_points(blur: float, samples: int) -> int:
-    """Lens points for discs of `blur` pixels: `samples` at 16 px, in proportion from a quarter to 1.7 times of that."""
-    return max(round(samples * min(max(blur / 16, 0.25), MOST_SAMPLES / 256)), 1) if blur else 1
+    """Lens points for discs of `blur` pixels: `samples` at 16 px, in proportion from 0.8 to 1.7 times of that."""
+    return max(round(samples * min(max(blur / 16, 0.8), MOST_SAMPLES / 256)), 1) if blur else 1
 
 
 def random_scene(
