@@ -7,15 +7,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .model import DeepLens, DeepLensConfig, DepthMaps, WeightsError
+    from .hub import HubError, WeightsError
+    from .model import DeepLens, DeepLensConfig, DepthMaps
+    from .optics import ApertureShape
     from .photo import Photo
     from .pictures import PhotoError, colour_disparity, save_disparity, save_picture
 
 __version__ = "0.1.0"
 __all__ = [
+    "ApertureShape",
     "DeepLens",
     "DeepLensConfig",
     "DepthMaps",
+    "HubError",
     "Photo",
     "PhotoError",
     "WeightsError",
@@ -25,7 +29,9 @@ __all__ = [
 ]
 
 _HOME = {
-    **dict.fromkeys(("DeepLens", "DeepLensConfig", "DepthMaps", "WeightsError"), "model"),
+    **dict.fromkeys(("DeepLens", "DeepLensConfig", "DepthMaps"), "model"),
+    **dict.fromkeys(("HubError", "WeightsError"), "hub"),
+    "ApertureShape": "optics",
     "Photo": "photo",
     **dict.fromkeys(("PhotoError", "colour_disparity", "save_disparity", "save_picture"), "pictures"),
 }

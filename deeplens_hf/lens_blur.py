@@ -4,16 +4,19 @@
 decides what hides what. "convolutional": features of the image alone and free kernels, as in the 2018 report.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .optics import disc
+from .optics import DISC, ApertureShape, aperture_image
 from .surfaces import SurfaceExtraction
 
 KNOTS = (0.0, 1.0, 2.0, 3.0, 4.5, 6.0, 8.0, 10.5, 13.5, 17.0, 21.0, 26.0, 32.0)  # pixels of defocus, on either side
 KNOT_GROWTH = 1.23  # ratio of neighbours beyond the last
 HALF_FROM, QUARTER_FROM = 6.0, 26.0  # pixels: radii from which a half and a quarter of the size will do
+CAT_EYE_GRID = 7  # points along a side that have an aperture image of their own
 EPS = 1e-4
 
 
@@ -40,33 +43,74 @@ def slab_weight(defocus: Tensor, knots: list[float], j: int) -> Tensor:
     return weight.clamp(min=0)
 
 
-def convolve(x: Tensor, radius: float) -> Tensor:
-    """(B, C, H, W) with the antialiased disc; the border goes on outside. By FFT from 4 px on."""
-    kernel = disc(radius).to(x)  # (k, k)
+def convolve(x: Tensor, kernel: Tensor) -> Tensor:
+    """(B, C, H, W) with an aperture image (k, k); the border goes on outside. By FFT from 4 px of radius on."""
+    kernel = kernel.to(x)
     reach = kernel.shape[-1] // 2
     if reach == 0:
         return x
     channels, (height, width) = x.shape[1], x.shape[-2:]
     padded = F.pad(x, (reach,) * 4, mode="replicate") if reach < min(height, width) * 4 else x
-    if reach <= 3:
-        return F.conv2d(padded, kernel.expand(channels, 1, -1, -1).contiguous(), groups=channels)
+    if reach <= 3:  # conv2d does not turn the kernel over, a convolution does
+        kernel = kernel.flip(0, 1).expand(channels, 1, -1, -1).contiguous()
+        return F.conv2d(padded, kernel, groups=channels)
     size = [-(-side // 16) * 16 for side in padded.shape[-2:]]  # lengths that an FFT likes
     spectrum = torch.fft.rfft2(padded, s=size) * torch.fft.rfft2(kernel, s=size)
     return torch.fft.irfft2(spectrum, s=size)[..., 2 * reach : 2 * reach + height, 2 * reach : 2 * reach + width]
 
 
-def blur(x: Tensor, radius: float) -> Tensor:
-    """Disc blur of (B, C, H, W); wide discs at a lower resolution, narrowed by what going down and up blurs already."""
+def blur(x: Tensor, defocus: float, shape: ApertureShape = DISC) -> Tensor:
+    """(B, C, H, W) blurred by the aperture's image at signed `defocus` pixels.
+
+    Wide ones at a lower resolution, narrowed by what going down and up blurs already.
+    """
+    radius = abs(defocus)
     step = 1 if radius < HALF_FROM else 2 if radius < QUARTER_FROM else 4
-    if step == 1 or min(x.shape[-2:]) < 8 * step:
-        return convolve(x, radius)
+    if step > 1 and min(x.shape[-2:]) >= 8 * step:
+        # variance of the box going down and the tent coming up; a disc's is radius^2 / 4
+        variance = (step**2 - 1) / 12 + step**2 / 6
+        defocus = math.copysign((radius**2 - 4 * variance) ** 0.5 / step, defocus)
+    else:
+        step = 1
     height, width = x.shape[-2:]
-    small = F.avg_pool2d(F.pad(x, (0, -width % step, 0, -height % step), mode="replicate"), step)
-    variance = (
-        step**2 - 1
-    ) / 12 + step**2 / 6  # of the box going down and the tent coming up; a disc's is radius^2 / 4
-    small = convolve(small, (radius**2 - 4 * variance) ** 0.5 / step)
-    return F.interpolate(small, scale_factor=step, mode="bilinear")[..., :height, :width]
+    if step > 1:
+        x = F.avg_pool2d(F.pad(x, (0, -width % step, 0, -height % step), mode="replicate"), step)
+    if shape.cat_eye and radius > 1:
+        x = _convolve_cat_eye(x, defocus, shape)
+    else:
+        x = convolve(x, aperture_image(defocus, shape))
+    return F.interpolate(x, scale_factor=step, mode="bilinear")[..., :height, :width] if step > 1 else x
+
+
+def _convolve_cat_eye(x: Tensor, defocus: float, shape: ApertureShape) -> Tensor:
+    """(B, C, H, W): each of a grid of points with its own aperture image, blended between them by distance."""
+    height, width = x.shape[-2:]
+    half_diagonal = math.hypot(height, width) / 2
+    reach = math.ceil(abs(defocus)) + 1
+    padded = F.pad(x, (reach,) * 4, mode="replicate") if reach < min(height, width) * 4 else F.pad(x, (reach,) * 4)
+    total = torch.zeros_like(x)
+    for middle_y, top, tent_y in _tents(height, x):
+        for middle_x, left, tent_x in _tents(width, x):
+            rows, columns = slice(top, top + len(tent_y)), slice(left, left + len(tent_x))
+            seen = padded[..., top : rows.stop + 2 * reach, left : columns.stop + 2 * reach]
+            corner = ((middle_x - width / 2) / half_diagonal, (middle_y - height / 2) / half_diagonal)
+            blurred = convolve(seen, aperture_image(defocus, shape, corner))[..., reach:-reach, reach:-reach]
+            total[..., rows, columns] = total[..., rows, columns] + blurred * tent_y[:, None] * tent_x
+    return total
+
+
+def _tents(length: int, like: Tensor) -> list[tuple[float, int, Tensor]]:
+    """Tents that add to 1 along a side: (middle, first index, weights where there are any) each."""
+    step = length / (CAT_EYE_GRID - 1)
+    at = torch.arange(length, device=like.device, dtype=like.dtype) + 0.5
+    tents = []
+    for k in range(CAT_EYE_GRID):
+        weight = (1 - (at - k * step).abs() / step).clamp(min=0)
+        used = weight.nonzero().flatten()
+        if len(used):
+            first, last = int(used[0]), int(used[-1]) + 1
+            tents.append((k * step, first, weight[first:last]))
+    return tents
 
 
 def weigh(features: list[Tensor], kernels: list[Tensor]) -> Tensor:
@@ -129,9 +173,16 @@ class SlabLensBlur(nn.Module):
         self.surfaces = SurfaceExtraction(width)
         self.kernels = KernelPrediction(width)
 
-    def forward(self, light: Tensor, defocus: Tensor, subject: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self,
+        light: Tensor,
+        defocus: Tensor,
+        subject: Tensor,
+        shape: ApertureShape = DISC,
+        highlights: float = 1.0,
+    ) -> tuple[Tensor, Tensor]:
         """light (B, 3, h, w) linear, defocus, subject (B, 1, h, w) as in `surfaces` -> L (B, 3, h, w), features."""
-        seen, features = self.surfaces(light, defocus, subject)
+        seen, features = self.surfaces(light, defocus, subject, highlights)
         knots = slab_knots(seen.near_defocus, seen.far_defocus)
         near = torch.cat([seen.near, seen.near_coverage], 1)  # (B, 4, h, w), light times coverage, and coverage
         far = torch.cat([seen.far, seen.far_coverage], 1)
@@ -140,7 +191,7 @@ class SlabLensBlur(nn.Module):
             near_weight, far_weight = slab_weight(seen.near_defocus, knots, j), slab_weight(seen.far_defocus, knots, j)
             if not bool(near_weight.any() | far_weight.any()):
                 continue
-            slab = blur(torch.addcmul(near * near_weight, far, far_weight), abs(knot))  # (B, 4, h, w)
+            slab = blur(torch.addcmul(near * near_weight, far, far_weight), knot, shape)  # (B, 4, h, w)
             colours.append(slab[:, :3])
             coverages.append(slab[:, 3:])
             used.append(knot)
@@ -178,8 +229,17 @@ class ConvolutionalLensBlur(nn.Module):
         )
         self.kernels = nn.Conv2d(self.feature_channels, c, 1)
 
-    def forward(self, light: Tensor, defocus: Tensor, subject: Tensor) -> tuple[Tensor, Tensor]:
-        """As of `SlabLensBlur`."""
+    def forward(
+        self,
+        light: Tensor,
+        defocus: Tensor,
+        subject: Tensor,
+        shape: ApertureShape = DISC,
+        highlights: float = 1.0,
+    ) -> tuple[Tensor, Tensor]:
+        """As of `SlabLensBlur`, but the disc is baked into the weights, and lamps stay as they are."""
+        if shape != DISC:
+            raise ValueError('shape must be the default disc: lens_blur="convolutional" knows no other')
         shown = light.clamp(min=1e-6).sqrt()
         # differences from the pixel's own light, of zero sum over a flat neighbourhood: a constant image stays constant
         detail = self.features(shown - F.avg_pool2d(shown, 31, 1, 15, count_include_pad=False))  # (B, 3c, h, w)

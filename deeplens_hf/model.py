@@ -2,35 +2,25 @@
 
 # No `from __future__ import annotations` here: the Hub mixin reads the type of `config` from the signature.
 import math
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from huggingface_hub import ModelCard, PyTorchModelHubMixin, constants, hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .depth import ENCODERS, DepthPrediction, normalise_disparity, working_size
 from .edges import refine
+from .hub import FORMAT_VERSION, HubMixin
 from .lens_blur import LENS_BLURS
-from .optics import MAX_APERTURE, linear_to_srgb, signed_defocus, srgb_to_linear
+from .optics import DISC, MAX_APERTURE, ApertureShape, linear_to_srgb, signed_defocus, srgb_to_linear
 from .upsampling import GuidedUpsampling, halve
 
 if TYPE_CHECKING:
     from .photo import Photo
 
-FORMAT_VERSION = 1
+MAX_HIGHLIGHTS = 2.0
 LEAST_SIDE = 64  # pixels: the smallest picture that the networks accept
-CARD = Path(__file__).resolve().parent.parent / "model_card.md"
-
-
-class WeightsError(ValueError):
-    """Weights that do not fit the model: a missing, unknown or misshapen tensor, a broken or missing file."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +64,7 @@ class DepthMaps(NamedTuple):
 
 class DeepLens(
     nn.Module,
-    PyTorchModelHubMixin,
+    HubMixin,
     library_name="deeplens_hf",
     pipeline_tag="image-to-image",
     license="apache-2.0",
@@ -84,6 +74,8 @@ class DeepLens(
 
     `predict_depth`, `render` and `forward` take and give tensors; `open` is for people: a photo in, pictures out.
     """
+
+    config_class = DeepLensConfig
 
     def __init__(self, config: DeepLensConfig = DeepLensConfig()):  # noqa: B008 (frozen, and the mixin needs it)
         super().__init__()
@@ -124,6 +116,8 @@ class DeepLens(
         focus: Tensor | float | tuple[float, float],
         aperture: Tensor | float,
         foreground: Tensor | None = None,
+        shape: ApertureShape = DISC,
+        highlights: float = 1.0,
     ) -> Tensor:
         """The photo through a lens.
 
@@ -135,6 +129,9 @@ class DeepLens(
             aperture: (B,) or a number: blur-disc radius in pixels of a 320-pixel-long-side image per unit disparity,
                 in [0, 32]; training covers 0 to 16.
             foreground: (B, 1, H, W) in [0, 1], if known: steadies the subject's edge where the disparity is soft.
+            shape: of the aperture: blades, ring, cat's eye; a disc if not given.
+            highlights: 0 to 2: how much of the light that clipped lamps have lost is given back before the blur; 0 =
+                none, 1 = as predicted. What is in focus stays as it is.
 
         Returns:
             (B, 3, H, W), sRGB in [0, 1].
@@ -150,10 +147,19 @@ class DeepLens(
             focus = image.new_tensor([focus]).expand(len(image), -1)
         focus = _one_each(focus, "focus", image, 1.0, also=(len(image), 2))
         aperture = _one_each(aperture, "aperture", image, MAX_APERTURE)
-        return self.render_defocus(image, signed_defocus(disparity, focus, aperture), foreground)
+        if not 0 <= highlights <= MAX_HIGHLIGHTS:  # nan neither
+            raise ValueError(f"highlights must lie in [0, {MAX_HIGHLIGHTS:g}]; got {highlights!r}")
+        defocus = signed_defocus(disparity, focus, aperture)
+        return self.render_defocus(image, defocus, foreground, shape=shape, highlights=highlights)
 
     def render_defocus(
-        self, image: Tensor, defocus: Tensor, foreground: Tensor | None = None, halvings: int | None = None
+        self,
+        image: Tensor,
+        defocus: Tensor,
+        foreground: Tensor | None = None,
+        halvings: int | None = None,
+        shape: ApertureShape = DISC,
+        highlights: float = 1.0,
     ) -> Tensor:
         """`render` from signed defocus in pixels of this image, (B, 1, H, W): no limit on the aperture, no checks.
 
@@ -171,16 +177,15 @@ class DeepLens(
         subject = torch.zeros_like(maps[-1])
         if foreground is not None:
             subject = F.interpolate(foreground, maps[-1].shape[-2:], mode="area") * 2 - 1
-        light, features = self.lens_blur(photos[-1], maps[-1], subject)  # (B, 3, h, w) linear, (B, F, h/2, w/2)
+        # (B, 3, h, w) linear, (B, F, h/2, w/2)
+        light, features = self.lens_blur(photos[-1], maps[-1], subject, shape, highlights)
         for level in reversed(
             range(max(halvings, 1))
         ):  # at least once: a small photo's own detail comes in at its size
             light = self.upsampling(photos[level], maps[level], light, features)
         return linear_to_srgb(light)
 
-    def forward(
-        self, image: Tensor, focus: Tensor | float | tuple[float, float], aperture: Tensor | float
-    ) -> Tensor:
+    def forward(self, image: Tensor, focus: Tensor | float | tuple[float, float], aperture: Tensor | float) -> Tensor:
         """Predict the depth and render with it: arguments, result and errors as of `render`."""
         maps = self.predict_depth(image)
         return self.render(image, maps.disparity, focus, aperture, maps.foreground)
@@ -190,74 +195,6 @@ class DeepLens(
         from .photo import open_photo  # photo stands on the model; only this convenience looks up
 
         return open_photo(self, source, disparity)
-
-    @classmethod
-    def _from_pretrained(
-        cls,
-        *,
-        model_id: str,
-        revision: str | None,
-        cache_dir: str | Path | None,
-        force_download: bool,
-        local_files_only: bool,
-        token: str | bool | None,
-        map_location: str = "cpu",
-        strict: bool = True,
-        **model_kwargs: Any,
-    ) -> "DeepLens":
-        """Strict, and safetensors only: the mixin's own would fill gaps with random weights and read pickles."""
-        name = constants.SAFETENSORS_SINGLE_FILE
-        if os.path.isdir(model_id):
-            file = os.path.join(model_id, name)
-            if not os.path.isfile(file):
-                raise WeightsError(f"{model_id} holds no {name}")
-        else:
-            try:
-                file = hf_hub_download(
-                    model_id,
-                    name,
-                    revision=revision,
-                    cache_dir=cache_dir,
-                    force_download=force_download,
-                    token=token,
-                    local_files_only=local_files_only,
-                )
-            except EntryNotFoundError as error:
-                raise WeightsError(f"{model_id} holds no {name}; other formats are not read") from error
-        try:
-            weights = load_file(file)
-        except SafetensorError as error:
-            raise WeightsError(f"{file} is not a complete safetensors file: {error}") from error
-        model = cls(**model_kwargs)
-        check_weights(weights, model.state_dict(), file)
-        model.load_state_dict(weights)  # fp16 files are widened to the model's float32
-        return model.to(map_location).eval()
-
-    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
-        """The card that goes to the Hub: model_card.md of the checkout, or the mixin's own where there is none."""
-        if CARD.is_file():
-            return ModelCard.load(CARD)
-        return super().generate_model_card(*args, **kwargs)
-
-
-def check_weights(weights: dict[str, Tensor], wanted: dict[str, Tensor], source: str) -> None:
-    """Raise WeightsError naming the first tensors that are missing, unknown or of another shape."""
-    faults = {
-        "missing": [name for name in wanted if name not in weights],
-        "unknown": [name for name in weights if name not in wanted],
-        "misshapen": [
-            f"{name} {tuple(weights[name].shape)} for {tuple(like.shape)}"
-            for name, like in wanted.items()
-            if name in weights and weights[name].shape != like.shape
-        ],
-    }
-    told = [
-        f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-        for kind, names in faults.items()
-        if names
-    ]
-    if told:
-        raise WeightsError(f"{source} does not fit the configuration: {'; '.join(told)}")
 
 
 def check_image(image: Tensor) -> None:

@@ -5,12 +5,14 @@ Sources: IEC 61966-2-1 (the sRGB curve); the thin-lens equation, whose blur disc
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 REFERENCE_SIZE = 320  # the long side, in pixels, that `aperture` is measured at
 MAX_APERTURE = 32.0  # accepted; pages and training use 0 to 16, a few measured scenes of real lenses reach 20
+NOMINAL = 16 * 1.4  # aperture times f-number
 
 
 def srgb_to_linear(image: Tensor) -> Tensor:
@@ -29,6 +31,20 @@ def pixels_per_disparity(aperture: Tensor | float, size: tuple[int, int]) -> Ten
     return aperture * (max(size) / REFERENCE_SIZE)
 
 
+def aperture_of_f_number(f_number: float) -> float:
+    """The aperture that stands for an f-number where nothing tells the distances: 16 at f/1.4, 1.4 at f/16.
+
+    Nominal: proportional to 1 / f-number, as a lens's opening is. A calibrated photo (`lens.Calibration`) needs no
+    such convention. The inverse is `f_number_of_aperture`.
+    """
+    return NOMINAL / f_number
+
+
+def f_number_of_aperture(aperture: float) -> float:
+    """The inverse of `aperture_of_f_number`; infinite for 0."""
+    return NOMINAL / aperture if aperture else math.inf
+
+
 def signed_defocus(disparity: Tensor, focus: Tensor, aperture: Tensor) -> Tensor:
     """Blur-disc radius in pixels at the size in hand; > 0 in front of the focal plane.
 
@@ -44,6 +60,38 @@ def signed_defocus(disparity: Tensor, focus: Tensor, aperture: Tensor) -> Tensor
     return per_unit.view(-1, 1, 1, 1) * (disparity - sharp)
 
 
+@dataclass(frozen=True)
+class ApertureShape:
+    """What the aperture looks like from behind the camera; a defocused light images as it. The default is a disc.
+
+    blades: 0 = round, else 5 to 9: a regular polygon with its corners on the disc's rim, the first one up.
+    rotation: degrees, clockwise.
+    roundness: 0 = straight blades, 1 = a disc again.
+    ring: radius of the central obstruction (mirror lens), as a share of the outer one, 0 to 0.9.
+    cat_eye: 0 to 1: how far the barrel cuts the aperture off towards the photo's corners; at 1, by the whole radius.
+
+    Light is kept: shapes of smaller area image brighter, as at the same exposure.
+    """
+
+    blades: int = 0
+    rotation: float = 0.0
+    roundness: float = 0.0
+    ring: float = 0.0
+    cat_eye: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.blades not in (0, 5, 6, 7, 8, 9):
+            raise ValueError(f"blades must be 0 (round) or 5 to 9; got {self.blades!r}")
+        if not math.isfinite(self.rotation):
+            raise ValueError(f"rotation must be a finite number of degrees; got {self.rotation!r}")
+        for name, most in (("roundness", 1.0), ("ring", 0.9), ("cat_eye", 1.0)):
+            if not 0 <= getattr(self, name) <= most:  # nan neither
+                raise ValueError(f"{name} must lie in [0, {most:g}]; got {getattr(self, name)!r}")
+
+
+DISC = ApertureShape()
+
+
 def disc(radius: float) -> Tensor:
     """Antialiased disc of `radius` pixels, normalised to sum 1: the image of a defocused point, (k, k), k odd.
 
@@ -53,3 +101,40 @@ def disc(radius: float) -> Tensor:
     at = torch.arange(-reach, reach + 1, dtype=torch.float32)
     kernel = (radius + 0.5 - torch.hypot(at[:, None], at[None, :])).clamp(0, 1)
     return kernel / kernel.sum()
+
+
+SUBPIXELS = 5  # samples across a pixel of an aperture image
+
+
+def aperture_image(defocus: float, shape: ApertureShape = DISC, corner: tuple[float, float] = (0.0, 0.0)) -> Tensor:
+    """The image of a point at signed `defocus` pixels: the aperture, of radius |defocus|, sum 1, (k, k), k odd.
+
+    Behind the focal plane the aperture shows upright, in front of it turned by half a turn.
+
+    Args:
+        defocus: in pixels; > 0 in front of the focal plane.
+        shape: of the aperture.
+        corner: (x, y) of the point from the photo's centre; the corners are at distance 1. Steers the cat's eye: the
+            aperture and the barrel's opening, both centred about the point, are moved apart along this direction.
+    """
+    radius = abs(defocus)
+    if shape == DISC:
+        return disc(radius)
+    reach = max(math.ceil(radius - 0.5), 0)
+    fine = (torch.arange((2 * reach + 1) * SUBPIXELS) + 0.5) / SUBPIXELS - reach - 0.5
+    y, x = torch.meshgrid(fine, fine, indexing="ij")  # pixels from the centre
+    turn = 1.0 if defocus <= 0 else -1.0
+    half = [shape.cat_eye * radius * side / 2 for side in corner]
+    distance = torch.hypot(x + half[0], y + half[1])
+    rim = torch.full_like(distance, radius)
+    if shape.blades:
+        sector = 2 * math.pi / shape.blades
+        angle = torch.atan2(turn * (x + half[0]), -turn * (y + half[1])) - math.radians(shape.rotation)  # from up
+        from_middle = torch.remainder(angle, sector) - sector / 2  # of the nearest blade
+        straight = radius * math.cos(sector / 2) / torch.cos(from_middle)
+        rim = straight + shape.roundness * (radius - straight)
+    lit = (distance <= rim) & (distance >= shape.ring * radius)
+    lit &= torch.hypot(x - half[0], y - half[1]) <= radius
+    size = 2 * reach + 1
+    kernel = lit.float().view(size, SUBPIXELS, size, SUBPIXELS).mean((1, 3))
+    return kernel / kernel.sum() if bool(kernel.any()) else disc(radius)

@@ -5,6 +5,7 @@ side or more; what comes out has the photo's own size, colour profile and EXIF. 
 """
 
 import math
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -12,8 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .model import LEAST_SIDE, DeepLens
-from .pictures import PhotoError, Picture, Source, read_disparity, read_photo
+from .model import LEAST_SIDE, MAX_HIGHLIGHTS, DeepLens
+from .optics import DISC, ApertureShape
+from .own_depth import read_disparity
+from .pictures import PhotoError, Picture, Source, read_photo
 
 WIDEST = 16.0  # the largest aperture offered; training goes no further
 TOLERANCE = 0.02  # of a predicted disparity around the point, sharp with it
@@ -66,7 +69,12 @@ class Photo:
         return self._prediction[1]
 
     def refocus(
-        self, point: tuple[float, float] | None = None, aperture: float = 8.0, focus: float | None = None
+        self,
+        point: tuple[float, float] | None = None,
+        aperture: float = 8.0,
+        focus: float | tuple[float, float] | None = None,
+        shape: ApertureShape = DISC,
+        highlights: float = 1.0,
     ) -> Picture:
         """The photo through a lens, at full resolution.
 
@@ -75,7 +83,9 @@ class Photo:
                 whole of its depth.
             aperture: 0 (all in focus) to 16: the blur-disc radius, in pixels of a 320-pixel-long-side photo, of a point
                 whose disparity differs from the focus by 1.
-            focus: the disparity that is sharp, 0 to 1; overrides the point.
+            focus: the disparity that is sharp, 0 to 1, or a pair of them: all between is sharp. Overrides the point.
+            shape: of the aperture: blades, ring, cat's eye.
+            highlights: 0 to 2: how much of the light that clipped lamps have lost is given back; 1 = as predicted.
 
         Returns:
             An RGB image, as large as the photo; its `save`, and `save_picture`, keep the photo's ICC profile and EXIF.
@@ -86,7 +96,10 @@ class Photo:
         aperture = _number("aperture", aperture, 0, WIDEST)
         if point is not None:
             self._check(point)
-        if focus is not None:
+        highlights = _number("highlights", highlights, 0, MAX_HIGHLIGHTS)
+        if isinstance(focus, Sequence | np.ndarray) and len(focus) == 2:
+            focus = (_number("focus", focus[0], 0, 1), _number("focus", focus[1], 0, 1))
+        elif focus is not None:
             focus = _number("focus", focus, 0, 1)
         else:
             focus = self.subject_range() if point is None else self.focus_at(point)
@@ -100,7 +113,7 @@ class Photo:
         # the subject helps where its disparity was predicted with it; beside your own depth it would only cost a pass
         foreground = self._map(self.foreground) if self._own_disparity is None else None
         with torch.inference_mode():
-            out = self.model.render(image, disparity, focus, aperture, foreground)  # (1, 3, H, W)
+            out = self.model.render(image, disparity, focus, aperture, foreground, shape, highlights)  # (1, 3, H, W)
             pixels = (out[0, :, :height, :width] * 255).round_().to(torch.uint8).permute(1, 2, 0)  # (h, w, 3)
         return Picture.of(Image.fromarray(pixels.cpu().contiguous().numpy()), self.picture.info)
 

@@ -134,7 +134,9 @@ class SurfaceExtraction(nn.Module):
         nn.init.normal_(self.write.weight, std=1e-3)  # nearly nothing: gradients reach the layers below from the start
         nn.init.zeros_(self.write.bias)
 
-    def forward(self, light: Tensor, defocus: Tensor, subject: Tensor) -> tuple[Surfaces, Tensor]:
+    def forward(
+        self, light: Tensor, defocus: Tensor, subject: Tensor, highlights: float = 1.0
+    ) -> tuple[Surfaces, Tensor]:
         """light (B, 3, H, W) linear, defocus (B, 1, H, W) pixels, subject (B, 1, H, W): 2 foreground - 1, 0 = unknown.
 
         Returns Surfaces at (H, W), and features (B, width, H/2, W/2).
@@ -163,7 +165,7 @@ class SurfaceExtraction(nn.Module):
         hidden = apart * torch.sigmoid(hidden + 3)
         out_of_focus = (defocus.abs() - 0.5).clamp(0, 1)
         lamps = clipped * out_of_focus * darkness(light) * contrast.amax(1, keepdim=True)
-        glow = lamps * torch.expm1(F.softplus(glow - 3))
+        glow = highlights * lamps * torch.expm1(F.softplus(glow - 3))
         light = light * (1 + glow)  # a clipped lamp has lost its energy; it must come back before the blur spreads it
 
         near = torch.where(coverage > 0, (light - (1 - coverage) * far_light).clamp(min=0), 0.0)

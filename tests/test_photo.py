@@ -103,7 +103,7 @@ def test_padding_leaves_the_blur_as_wide(model):
     class Spy:
         device = model.device
 
-        def render(self, image, disparity, focus, aperture, foreground):
+        def render(self, image, disparity, focus, aperture, *how):
             calls.append((max(image.shape[-2:]), aperture))
             return image
 

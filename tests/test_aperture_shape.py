@@ -1,0 +1,124 @@
+"""A point of light out of focus images as the aperture: its shape, its size, its energy, and which way up."""
+
+import math
+
+import pytest
+import torch
+
+from deeplens_hf import ApertureShape, DeepLens, DeepLensConfig
+from deeplens_hf.lens_blur import blur
+from deeplens_hf.optics import DISC, aperture_image, disc
+
+SHAPES = {
+    "disc": ApertureShape(),
+    "pentagon": ApertureShape(blades=5),
+    "turned hexagon": ApertureShape(blades=6, rotation=15, roundness=0.4),
+    "ring": ApertureShape(ring=0.5),
+    "cat's eye": ApertureShape(cat_eye=0.8),
+    "all at once": ApertureShape(blades=9, rotation=5, roundness=0.2, ring=0.3, cat_eye=0.5),
+}
+
+
+def rim(kernel, degrees):
+    """How far light reaches from the centre, clockwise from up, in pixels."""
+    middle = kernel.shape[-1] // 2
+    steps = torch.arange(0, middle, 0.1)
+    x = (middle + steps * math.sin(math.radians(degrees))).round().long()
+    y = (middle - steps * math.cos(math.radians(degrees))).round().long()
+    lit = kernel[y, x] > 0.5 * kernel.max()
+    return float(steps[lit].max()) if bool(lit.any()) else 0.0
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("defocus", [-20.0, -2.0, 0.0, 1.0, 7.5])
+def test_no_shape_makes_or_loses_light(shape, defocus):
+    kernel = aperture_image(defocus, shape, (0.6, -0.4))
+    assert kernel.shape[0] == kernel.shape[1] and kernel.shape[0] % 2 == 1
+    assert float(kernel.sum()) == pytest.approx(1, abs=1e-5) and float(kernel.min()) >= 0
+
+
+def test_blades_are_a_polygon_with_its_corners_on_the_disc():
+    kernel = aperture_image(-40, ApertureShape(blades=6))
+    for k in range(6):
+        assert rim(kernel, 60 * k) == pytest.approx(40, abs=1)
+        assert rim(kernel, 60 * k + 30) == pytest.approx(40 * math.cos(math.pi / 6), abs=1)
+
+
+def test_rotation_is_clockwise_and_roundness_ends_at_the_disc():
+    assert rim(aperture_image(-40, ApertureShape(blades=5, rotation=36)), 36) == pytest.approx(40, abs=1)
+    assert rim(aperture_image(-40, ApertureShape(blades=5, rotation=36)), 0) < 34
+    kernel = aperture_image(-40, ApertureShape(blades=5, roundness=1))
+    torch.testing.assert_close(kernel, disc(40), atol=2e-5, rtol=0)
+
+
+def test_in_front_of_the_focal_plane_the_aperture_is_turned_by_half():
+    behind = aperture_image(-15, ApertureShape(blades=5, rotation=10))
+    torch.testing.assert_close(aperture_image(15, ApertureShape(blades=5, rotation=10)), behind.flip(0, 1))
+    assert float((behind - behind.flip(0, 1)).abs().sum()) > 0.05
+
+
+def test_ring_is_dark_in_the_middle():
+    kernel = aperture_image(20, ApertureShape(ring=0.5))
+    assert float(kernel[20, 20]) == 0 and float(kernel[20, 12]) == 0 and float(kernel[20, 6]) > 0
+
+
+def test_cat_eye_narrows_towards_the_corners_and_is_a_disc_in_the_middle():
+    shape = ApertureShape(cat_eye=1)
+    torch.testing.assert_close(aperture_image(20, shape, (0, 0)), disc(20), atol=1e-4, rtol=0)
+    right = aperture_image(20, shape, (1, 0))
+    assert rim(right, 90) == pytest.approx(10, abs=1), "cut along the way to the corner, on both sides"
+    assert rim(right, 270) == pytest.approx(10, abs=1)
+    assert rim(right, 0) == pytest.approx(20 * math.cos(math.asin(0.5)), abs=1)
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_a_point_light_images_as_the_shape(shape):
+    """Through the blur itself, at half and at quarter of the size too."""
+    for defocus in (-4.0, 14.0, -30.0):
+        x = torch.zeros(1, 1, 161, 241)
+        x[..., 40, 60] = 1.0  # up and left of the middle
+        out = blur(x, defocus, shape)[0, 0]
+        corner = torch.tensor([60 - 120.0, 40 - 80.0]) / math.hypot(120, 80)
+        kernel = aperture_image(defocus, shape, tuple(corner.tolist()))
+        reach = kernel.shape[0] // 2
+        assert float(out.sum()) == pytest.approx(1, abs=0.02)
+        wanted = torch.zeros(161 + 2 * reach, 241 + 2 * reach)
+        wanted[40 : 41 + 2 * reach, 60 : 61 + 2 * reach] = kernel
+        wanted = wanted[reach : reach + 161, reach : reach + 241]
+        overlap = torch.minimum(out, wanted).sum()
+        assert float(overlap) > 0.8, f"{float(overlap):.2f} of the light is where the shape is"
+
+
+def test_cat_eye_keeps_a_constant_picture_constant():
+    x = torch.full((1, 2, 70, 100), 0.3)
+    torch.testing.assert_close(blur(x, 9.0, ApertureShape(cat_eye=1)), x, atol=1e-5, rtol=0)
+
+
+def test_the_picture_changes_with_the_shape(model):
+    image = torch.zeros(1, 3, 96, 96)
+    image[..., 48, 48] = 1.0
+    disparity = torch.zeros(1, 1, 96, 96)
+    pictures = [model.render(image, disparity, 1.0, 30.0, shape=shape)[0, 1] for shape in (DISC, SHAPES["ring"])]
+    pictures = [picture.detach() for picture in pictures]
+    assert float(pictures[0][48, 48]) > 2 * float(pictures[1][48, 48])
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"blades": 4}, {"blades": 12}, {"rotation": math.nan}, {"roundness": 1.1}, {"ring": 0.95}, {"cat_eye": -0.1}],
+)
+def test_a_shape_that_no_lens_has_is_refused(bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        ApertureShape(**bad)
+
+
+def test_the_2018_variant_says_that_it_knows_the_disc_only():
+    model = DeepLens(DeepLensConfig(lens_blur="convolutional"))
+    with pytest.raises(ValueError, match="shape"):
+        model.render(torch.rand(1, 3, 64, 64), torch.rand(1, 1, 64, 64), 0.5, 8.0, shape=ApertureShape(blades=5))
+
+
+@pytest.mark.parametrize("highlights", [-0.1, 2.1, math.nan])
+def test_highlights_out_of_range(model, highlights):
+    with pytest.raises(ValueError, match="highlights"):
+        model.render(torch.rand(1, 3, 64, 64), torch.rand(1, 1, 64, 64), 0.5, 8.0, highlights=highlights)
