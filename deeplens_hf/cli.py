@@ -97,12 +97,12 @@ def build_parser(argv: list[str]) -> Parser:
 
 def refocus(args: argparse.Namespace) -> None:
     """Blur a photo as a lens would; prints the file written."""
-    from . import pictures
+    from . import own_depth, pictures
 
     # what can be checked is checked before the model takes its time
     pictures.check_target(args.out, pictures.FORMATS)
     picture = pictures.read_photo(args.photo)
-    disparity = args.depth and pictures.read_disparity(args.depth, picture.size)
+    disparity = args.depth and own_depth.read_disparity(args.depth, picture.size)
     photo = _load(args).open(picture, disparity=disparity)
     pictures.save_picture(photo.refocus(point=args.focus, aperture=args.aperture), args.out)
     print(args.out)

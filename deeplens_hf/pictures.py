@@ -75,38 +75,8 @@ def read_photo(source: Source) -> Picture:
     """
     if isinstance(source, np.ndarray):
         return _rgb(_from_array(source))
-    with _decoded(source, "source") as picture:
+    with decoded(source, "source") as picture:
         return _rgb(picture)
-
-
-def read_disparity(source: Source, size: tuple[int, int]) -> np.ndarray:
-    """A depth map, 1 or white = nearest, as float32 (H, W) in [0, 1] resized to `size` (width, height).
-
-    uint8, uint16 and floats within [0, 1] keep their scale; any other range is stretched to [0, 1]. PhotoError if it
-    cannot be read, has another rank than 2, or holds values that are not finite.
-    """
-    if isinstance(source, (str, os.PathLike)) and Path(source).suffix.lower() == ".npy":
-        try:
-            values = np.load(source, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise PhotoError(f"disparity must be a readable .npy file of numbers: {_line(error)}") from None
-    elif isinstance(source, np.ndarray):
-        values = source
-    else:
-        with _decoded(source, "disparity") as picture:
-            values = _grey_levels(picture)
-    if values.ndim != 2 or values.size == 0 or values.dtype.kind not in "uif":
-        raise PhotoError(f"disparity must be an array (H, W) of numbers, got {values.dtype} {values.shape}")
-    full = np.iinfo(values.dtype).max if values.dtype in (np.uint8, np.uint16) else 1
-    disparity = values.astype(np.float32) / np.float32(full)
-    if not np.isfinite(disparity).all():
-        raise PhotoError("disparity must hold finite numbers only, got nan or infinity")
-    low, high = disparity.min(), disparity.max()
-    if low < 0 or high > 1:
-        disparity = (disparity - low) / (high - low) if high > low else np.full_like(disparity, 0.5)
-    if disparity.shape != size[::-1]:
-        disparity = np.array(Image.fromarray(disparity).resize(size, Image.Resampling.BILINEAR))
-    return disparity.clip(0, 1)
 
 
 def save_picture(picture: Image.Image, path: str | os.PathLike, quality: int = 95) -> None:
@@ -160,7 +130,7 @@ def colour_disparity(disparity: np.ndarray) -> Image.Image:
 
 
 @contextmanager
-def _decoded(source: Source, name: str) -> Iterator[Image.Image]:
+def decoded(source: Source, name: str) -> Iterator[Image.Image]:
     """A file's picture, decoded and upright; what goes wrong with it becomes a PhotoError about the argument `name`."""
     if not isinstance(source, (str, os.PathLike, Image.Image)) and not hasattr(source, "read"):
         raise PhotoError(f"{name} must be a path, a PIL image, an array or a binary file, got {type(source).__name__}")
@@ -177,7 +147,7 @@ def _decoded(source: Source, name: str) -> Iterator[Image.Image]:
     except FileNotFoundError:
         raise PhotoError(f"{name} must be an existing file, got {str(source)!r}") from None
     except Exception as error:  # decoders raise nearly anything on a broken file
-        raise PhotoError(f"{name} must be a whole, readable picture: {_line(error)}") from None
+        raise PhotoError(f"{name} must be a whole, readable picture: {one_line(error)}") from None
 
 
 def _open(file: IO[bytes], name: str) -> Image.Image:
@@ -219,7 +189,7 @@ def _rgb(picture: Image.Image) -> Picture:
     """Upright RGB with the profile and the EXIF that fit it."""
     profile, exif = picture.info.get("icc_profile"), picture.info.get("exif")
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
-        picture = _from_array(_grey_levels(picture))
+        picture = _from_array(grey_levels(picture))
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
@@ -243,7 +213,7 @@ def _exif(picture: Image.Image) -> bytes:
     return exif if len(exif) <= JPEG_EXIF_BYTES else b""
 
 
-def _grey_levels(picture: Image.Image) -> np.ndarray:
+def grey_levels(picture: Image.Image) -> np.ndarray:
     """One channel (H, W): uint8, uint16 or float, on the scale it had. PhotoError if the picture has colours."""
     if picture.mode == "I":  # 16 bits in a wider type
         values = np.array(picture)
@@ -286,5 +256,6 @@ def _write(path: str | os.PathLike, write: Callable[[IO[bytes]], None]) -> None:
         part.unlink(missing_ok=True)
 
 
-def _line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """What an error says, without its line breaks; its kind where it says nothing."""
     return " ".join(str(error).split()) or type(error).__name__
