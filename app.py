@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from deeplens_hf import DeepLens
-from deeplens_hf.demo import build_demo
+from deeplens_hf.demo import LOOK, build_demo
 from deeplens_hf.weights import choose_weights, describe_weights
 
 print(describe_weights())
@@ -19,4 +19,4 @@ model = DeepLens.from_pretrained(choose_weights()).to(device).eval()
 page = build_demo(model, examples=sorted(Path(__file__).with_name("examples").glob("*.jpg")))
 
 if __name__ == "__main__":
-    page.launch()
+    page.launch(**LOOK)

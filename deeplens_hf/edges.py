@@ -12,7 +12,7 @@ from torch import Tensor
 SIZE = 480  # long side, pixels, that a and b are found at
 RADIUS = 8  # of the windows, pixels of that size
 EPSILON = 1e-3  # colour variance below which a window counts as flat: what is printed on a surface is no edge of it
-STRIP = 512  # rows of the full photo worked on at a time
+STRIP = 128  # rows of the full photo worked on at a time
 
 
 def refine(maps: Tensor, image: Tensor) -> Tensor:
@@ -24,18 +24,26 @@ def refine(maps: Tensor, image: Tensor) -> Tensor:
     small = F.interpolate(maps, size, mode="bilinear")  # (B, C, *size)
     slopes, offsets = _fit(guide, small)  # (B, C, 3, *size), (B, C, *size)
     low, high = maps.amin((2, 3), keepdim=True), maps.amax((2, 3), keepdim=True)
-    rows = torch.linspace(-1, 1, 2 * height + 1, device=image.device, dtype=image.dtype)[1::2]  # (H,) pixel centres
-    columns = torch.linspace(-1, 1, 2 * width + 1, device=image.device, dtype=image.dtype)[1::2]  # (W,)
     planes = torch.cat([slopes.flatten(1, 2), offsets], 1)  # (B, 4 C, *size)
     channels, strips = maps.shape[1], []
     for top in range(0, height, STRIP):
-        y, x = torch.meshgrid(rows[top : top + STRIP], columns, indexing="ij")
-        grid = torch.stack([x, y], -1).expand(len(image), -1, -1, -1)  # (B, rows, W, 2)
-        wide = F.grid_sample(planes, grid, padding_mode="border", align_corners=False)
-        slope, offset = wide.split([3 * channels, channels], 1)
-        seen = image[:, None, :, top : top + STRIP]  # (B, 1, 3, rows, W)
-        strips.append((slope.unflatten(1, (channels, 3)) * seen).sum(2) + offset)
-    return torch.cat(strips, 2).clamp(low, high)
+        wide = _enlarge(planes, (height, width), top, min(top + STRIP, height))  # (B, 4 C, rows, W)
+        slope, value = wide.split([3 * channels, channels], 1)
+        slope = slope.unflatten(1, (channels, 3))
+        for colour in range(3):
+            value = torch.addcmul(value, slope[:, :, colour], image[:, colour : colour + 1, top : top + STRIP])
+        strips.append(torch.clamp(value, low, high))  # (B, C, rows, W)
+    return torch.cat(strips, 2)
+
+
+def _enlarge(planes: Tensor, size: tuple[int, int], top: int, bottom: int) -> Tensor:
+    """Rows `top` to `bottom` of planes (B, C, h, w) bilinearly enlarged to `size` (H, W): (B, C, bottom - top, W)."""
+    small = planes.shape[-2]
+    at = (torch.arange(top, bottom, device=planes.device, dtype=planes.dtype) + 0.5) * (small / size[0]) - 0.5
+    at = at.clamp(0, small - 1)
+    above = at.floor().long().clamp(max=max(small - 2, 0))
+    rows = torch.lerp(planes[..., above, :], planes[..., (above + 1).clamp(max=small - 1), :], (at - above)[:, None])
+    return F.interpolate(rows, (bottom - top, size[1]), mode="bilinear")
 
 
 def _fit(guide: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:

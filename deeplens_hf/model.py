@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .depth import ENCODERS, DepthPrediction, normalise_disparity, working_size
-from .edges import refine, shrink
+from .edges import refine
 from .hub import FORMAT_VERSION, HubMixin
 from .lens_blur import LENS_BLURS
 from .optics import DISC, MAX_APERTURE, ApertureShape, linear_to_srgb, signed_defocus, srgb_to_linear
@@ -104,7 +104,7 @@ class DeepLens(
         """
         check_image(image)
         size = image.shape[-2:]
-        small = shrink(image, working_size(size, self.config.depth_size))
+        small = F.interpolate(image, working_size(size, self.config.depth_size), mode="bilinear", antialias=True)
         precision = next(self.depth.parameters()).dtype  # half, maybe: see from_pretrained
         maps = torch.cat(self.depth(small.clamp(0, 1).to(precision)), 1).to(image.dtype)  # (B, 2, h, w)
         disparity, foreground = refine(maps, image).split(1, 1)  # (B, 1, H, W) each

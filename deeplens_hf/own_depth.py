@@ -37,5 +37,3 @@ def read_disparity(source: Source, size: tuple[int, int]) -> np.ndarray:
     if disparity.shape != size[::-1]:
         disparity = np.array(Image.fromarray(disparity).resize(size, Image.Resampling.BILINEAR))
     return disparity.clip(0, 1)
-
-

@@ -117,45 +117,6 @@ class Together(Dataset):
         return self.scenes[position] | photo
 
 
-def depth_stage(model: DeepLens, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Eq. 1 on labelled photos."""
-    disparity, foreground = model.depth(batch["image"])
-    return depth_loss(disparity, foreground, batch["disparity"], batch["foreground"], batch["has_foreground"])
-
-
-def halvings(batch: dict[str, Tensor]) -> int:
-    """How often a scene is halved before the lens blur: every third step once, for the upsampling to learn."""
-    position = batch["position"]
-    return int(int(position[0]) // len(position) % 3 == 2)
-
-
-def render_stage(model: DeepLens, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Traced scenes, rendered with their own disparity, true or flawed."""
-    defocus = batch["radius"].view(-1, 1, 1, 1) * (batch["disparity"] - batch["focus"].view(-1, 1, 1, 1))
-    rendered = model.render_defocus(batch["image"], defocus, batch["foreground"], halvings(batch))
-    return render_loss(rendered, batch["target"])
-
-
-def end_to_end(model: DeepLens, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Scenes rendered with the disparity that the model predicts, and Eq. 1 on photos so that depth stays depth.
-
-    A predicted disparity has a scale and a shift of its own: each map is fitted to the scene's by least squares first.
-    """
-    maps = model.predict_depth(batch["image"])
-    mean, true_mean = (d.mean((1, 2, 3), keepdim=True) for d in (maps.disparity, batch["disparity"]))  # (B, 1, 1, 1)
-    centred, true_centred = (maps.disparity - mean).detach(), batch["disparity"] - true_mean
-    scale = (centred * true_centred).mean((1, 2, 3), keepdim=True) / centred.square().mean(
-        (1, 2, 3), keepdim=True
-    ).clamp(min=1e-4)
-    disparity = scale.clamp(min=0) * (maps.disparity - mean) + true_mean
-    defocus = batch["radius"].view(-1, 1, 1, 1) * (disparity - batch["focus"].view(-1, 1, 1, 1))
-    rendered = model.render_defocus(batch["image"], defocus, maps.foreground, halvings(batch))
-    photo = {name.removeprefix("photo_"): value for name, value in batch.items() if name.startswith("photo_")}
-    parts = render_loss(rendered, batch["target"])
-    depth = depth_stage(model, photo)
-    return parts | {"depth": depth["loss"], "loss": parts["loss"] + 0.1 * depth["loss"]}
-
-
 def read_record(source: str) -> list[dict]:
     """The training record of weights in a folder; empty for a Hub id or a folder without one."""
     file = Path(source) / RECORD

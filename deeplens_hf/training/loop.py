@@ -1,22 +1,33 @@
-"""The training loop: one seeded, resumable run with a progress bar, a logged curve and checkpoints."""
+"""The training loop: seeded, resumable, on one process or many, with a curve, sample pictures and checkpoints."""
 
-import csv
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Dataset, default_collate
 from tqdm import tqdm
+
+from .journal import Journal
+
+Batch = dict[str, Tensor]
+Loss = Callable[[Batch, int], dict[str, Tensor]]  # a batch and its step -> named parts; "loss" is minimised
 
 
 @dataclass(frozen=True)
 class Run:
-    """How long and how hard: `steps` of `batch_size` samples, AdamW at a warmed-up, cosine-decayed `lr`."""
+    """How long and how hard: AdamW at a warmed-up, cosine-decayed `lr`.
+
+    A step takes `batch_size * accumulate` samples on each process, so as many times more on many of them.
+    """
 
     out: Path
     steps: int
@@ -27,7 +38,45 @@ class Run:
     ema: float = 0.995  # decay of the averaged weights, which are the ones kept
     workers: int = 1
     save_every: int = 100
-    device: str = "cpu"
+    accumulate: int = 1  # batches a step, one after the other
+    samples_every: int = 0  # steps between sample pictures; 0 = none
+
+
+class Stage(nn.Module):
+    """The trained modules under one roof, with the loss as `forward`: the form that data parallelism can wrap."""
+
+    def __init__(self, modules: dict[str, nn.Module], loss: Loss):
+        super().__init__()
+        self.trained = nn.ModuleDict(modules)
+        self.loss = loss
+
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        return self.loss(batch, step)
+
+
+def launch(device: str = "cpu", precision: str = "no", accumulate: int = 1) -> Accelerator:
+    """This process among those that `torchrun` or `accelerate launch` started, or alone.
+
+    Args:
+        device: "cpu", "cuda", or "cuda:1" for a process that is alone; of many, each takes the GPU of its local rank.
+        precision: "no" (float32), "bf16" or "fp16": what the networks compute in; weights stay float32.
+        accumulate: batches a step.
+
+    Raises:
+        ValueError: a precision that the device cannot do.
+    """
+    if device.startswith("cuda:"):
+        torch.cuda.set_device(device)
+    AcceleratorState._reset_state()  # a run before this one in the same program may have had another precision
+    return Accelerator(
+        cpu=device == "cpu",
+        mixed_precision=precision,
+        gradient_accumulation_steps=accumulate,
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(broadcast_buffers=False),  # no buffer changes in training
+            InitProcessGroupKwargs(timeout=timedelta(hours=2)),  # while one process unpacks a data set, others wait
+        ],
+    )
 
 
 def learning_rate(run: Run, step: int) -> float:
@@ -37,80 +86,151 @@ def learning_rate(run: Run, step: int) -> float:
     return run.lr * min(1.0, (step + 1) / warm_up) * decay
 
 
+def positions(run: Run, start: int, process: int, processes: int) -> list[range]:
+    """Which samples this process takes from step `start` on, a range a batch: together the processes take them all."""
+    size = run.batch_size
+    numbers = range(start * run.accumulate, run.steps * run.accumulate)
+    return [range((n * processes + process) * size, (n * processes + process + 1) * size) for n in numbers]
+
+
 def fit(
     modules: dict[str, nn.Module],
-    loss: Callable[[dict[str, Tensor]], dict[str, Tensor]],
+    loss: Loss,
     dataset: Dataset,
     run: Run,
+    accelerator: Accelerator,
+    picture: Callable[[Batch], Tensor] | None = None,
 ) -> float:
     """Train `modules` in place and leave their averaged weights in them; returns seconds spent, all told.
 
     Args:
-        modules: by name; all their parameters are trained.
-        loss: batch -> named parts, of which "loss" is minimised.
-        dataset: position in the run -> sample, at least steps * batch_size long; a pure function of the position.
-        run: its folder `out` gets checkpoint.pt and curve.csv; a checkpoint found there is resumed.
+        modules: by name; those of their parameters that require a gradient are trained.
+        loss: (batch, step) -> parts. Samples may hold marks `has_NAME` () in {0, 1}, for parts that average over the
+            marked samples alone: the batch then has `has_NAME_mean` (), the marks in the mean batch of this step, to
+            divide by. So a step comes to the same however it is spread over batches and processes.
+        dataset: position in the run -> sample; a pure function of the position, long enough for all steps.
+        run: its folder `out` gets checkpoint.pt and what `Journal` writes; a checkpoint found there is resumed.
+        accelerator: from `launch`.
+        picture: batch -> (3, H, W) in [0, 1]: what to show of the sample at position 0.
+
+    Raises:
+        ValueError: nothing to train, or the checkpoint is of another run (other samples a step or frozen modules).
     """
     run.out.mkdir(parents=True, exist_ok=True)
-    checkpoint, curve = run.out / "checkpoint.pt", run.out / "curve.csv"
-    parameters = [p for module in modules.values() for p in module.parameters()]
+    checkpoint, main = run.out / "checkpoint.pt", accelerator.is_main_process
+    stage = Stage(modules, loss)
+    names = [name for name, p in stage.named_parameters() if p.requires_grad]
+    parameters = [p for p in stage.parameters() if p.requires_grad]
+    if not parameters:
+        raise ValueError("freeze must leave something to train")
     decayed = [p for p in parameters if p.ndim > 1]
     plain = [p for p in parameters if p.ndim <= 1]
     optimiser = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": run.weight_decay}, {"params": plain, "weight_decay": 0.0}], lr=run.lr
     )
+    plan = {"samples a step": run.batch_size * run.accumulate * accelerator.num_processes, "trained": names}
     average = [p.detach().clone() for p in parameters]
+    prepared, optimiser = accelerator.prepare(stage, optimiser)
     start, spent = 0, 0.0
     if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=run.device, weights_only=True)
+        state = torch.load(checkpoint, map_location=accelerator.device, weights_only=True)
+        for name, value in state.get("plan", {}).items():
+            if value != plan[name]:
+                raise ValueError(f"out: the checkpoint in {run.out} is of a run with other {name}; choose another folder")
         for name, module in modules.items():
             module.load_state_dict(state["modules"][name])
         optimiser.load_state_dict(state["optimiser"])
+        if accelerator.scaler is not None and state.get("scaler"):
+            accelerator.scaler.load_state_dict(state["scaler"])
         average, start, spent = state["average"], state["step"], state["seconds"]
 
     def save(step: int, seconds: float) -> None:
         part = checkpoint.with_suffix(".part")
-        torch.save(
-            {
-                "modules": {name: module.state_dict() for name, module in modules.items()},
-                "optimiser": optimiser.state_dict(),
-                "average": average,
-                "step": step,
-                "seconds": seconds,
-            },
-            part,
-        )
+        state = {
+            "modules": {name: module.state_dict() for name, module in modules.items()},
+            "optimiser": optimiser.state_dict(),
+            "scaler": None if accelerator.scaler is None else accelerator.scaler.state_dict(),
+            "average": average,
+            "step": step,
+            "seconds": seconds,
+            "plan": plan,
+        }
+        torch.save(state, part)
         os.replace(part, checkpoint)  # a run killed while saving still has its last checkpoint
 
-    positions = Subset(dataset, range(start * run.batch_size, run.steps * run.batch_size))
-    loader = DataLoader(positions, run.batch_size, num_workers=run.workers, persistent_workers=False)
-    for module in modules.values():
-        module.train()
+    accelerator.wait_for_everyone()  # all have read the checkpoint before anybody writes another
+    loader = DataLoader(
+        dataset,
+        batch_sampler=positions(run, start, accelerator.process_index, accelerator.num_processes),
+        num_workers=run.workers,
+        pin_memory=accelerator.device.type == "cuda",
+    )
+    shown = default_collate([dataset[0]]) if main and picture and run.samples_every and start < run.steps else None
+    journal = Journal(run.out, start) if main else None
+    stage.train()
     began = time.monotonic()
-    with open(curve, "a", newline="") as log:
-        rows = csv.writer(log)
-        bar = tqdm(enumerate(loader, start), initial=start, total=run.steps, unit="step", mininterval=5)
-        for step, batch in bar:
-            for group in optimiser.param_groups:
-                group["lr"] = learning_rate(run, step)
-            parts = loss({name: value.to(run.device) for name, value in batch.items()})
-            optimiser.zero_grad(set_to_none=True)
-            parts["loss"].backward()
-            nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimiser.step()
-            keep = min(run.ema, (step + 1) / (step + 10))
-            torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - keep)
-            values = {name: float(value.detach()) for name, value in parts.items()}
-            if step == 0:
-                rows.writerow(["step", *values])
-            rows.writerow([step, *(f"{value:.5f}" for value in values.values())])
-            bar.set_postfix(loss=f"{values['loss']:.4f}", refresh=False)
-            if (step + 1) % run.save_every == 0 or step + 1 == run.steps:
-                save(step + 1, spent + time.monotonic() - began)
-                log.flush()
+    bar = tqdm(range(start, run.steps), initial=start, total=run.steps, unit="step", mininterval=5, disable=not main)
+    batches = iter(loader)
+    for step in bar:
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(run, step)
+        totals: dict[str, Tensor] = {}
+        for batch in whole_step([next(batches) for _ in range(run.accumulate)], accelerator):
+            with accelerator.accumulate(prepared):
+                parts = prepared(_to(batch, accelerator.device), step)
+                accelerator.backward(parts["loss"])
+                if accelerator.sync_gradients:
+                    accelerator.clip_grad_norm_(parameters, 1.0)
+                optimiser.step()
+                optimiser.zero_grad(set_to_none=True)
+            for name, value in parts.items():
+                totals[name] = totals.get(name, 0) + value.detach().float() / run.accumulate
+        keep = min(run.ema, (step + 1) / (step + 10))
+        torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - keep)
+        means = accelerator.reduce(torch.stack([*totals.values()]), reduction="mean").tolist()
+        if journal is None:
+            continue
+        values = dict(zip(totals, means, strict=True))
+        journal.log(step, values)
+        bar.set_postfix(loss=f"{values['loss']:.4f}", refresh=False)
+        if shown is not None and ((step + 1) % run.samples_every == 0 or step + 1 == run.steps):
+            with exchanged(parameters, average), torch.no_grad(), accelerator.autocast():
+                journal.show(step + 1, picture(_to(shown, accelerator.device)))
+        if (step + 1) % run.save_every == 0 or step + 1 == run.steps:
+            journal.flush()
+            save(step + 1, spent + time.monotonic() - began)
+    if journal is not None:
+        journal.close()
     with torch.no_grad():
         for parameter, value in zip(parameters, average, strict=True):
             parameter.copy_(value)
-    for module in modules.values():
-        module.eval()
+    stage.eval()
+    accelerator.wait_for_everyone()
     return spent + time.monotonic() - began
+
+
+def whole_step(batches: list[Batch], accelerator: Accelerator) -> list[Batch]:
+    """The batches of one step, each told the mean count of its marks over them all and over all processes."""
+    for name in [name for name in batches[0] if "has_" in name]:
+        mean = sum(batch[name].float().sum() for batch in batches) / len(batches)  # ()
+        mean = accelerator.reduce(mean.to(accelerator.device), reduction="mean")
+        for batch in batches:
+            batch[f"{name}_mean"] = mean
+    return batches
+
+
+@contextmanager
+def exchanged(parameters: list[nn.Parameter], values: list[Tensor]) -> Iterator[None]:
+    """The modules with these values for their parameters, for a while."""
+    own = [p.detach().clone() for p in parameters]
+    with torch.no_grad():
+        torch._foreach_copy_(parameters, values)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            torch._foreach_copy_(parameters, own)
+
+
+def _to(batch: Batch, device: torch.device) -> Batch:
+    return {name: value.to(device, non_blocking=True) for name, value in batch.items()}

@@ -31,17 +31,19 @@ def depth_loss(
     has_foreground: Tensor,
     gamma: float = 1.0,
     gradient_weight: float = 0.5,
+    masks: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Eq. 1 with affine-invariant disparity and a gradient term. All maps (B, 1, H, W); has_foreground (B,) in {0, 1}.
 
-    Returns the parts and their sum, "loss". The foreground counts only for photos that have a mask.
+    Returns the parts and their sum, "loss". The foreground counts only for photos that have a mask: it is their mean, or
+    their sum over `masks` (), the mean number of masks in a batch where one step takes several batches.
     """
     difference = standardise(disparity) - standardise(true_disparity)  # (B, 1, H, W)
     masked = (foreground - true_foreground).abs().mean((1, 2, 3)) * has_foreground  # (B,)
     parts = {
         "disparity": difference.abs().mean(),
         "gradient": gradient_matching(difference),
-        "foreground": masked.sum() / has_foreground.sum().clamp(min=1),
+        "foreground": masked.sum() / (has_foreground.sum() if masks is None else masks).clamp(min=1e-6),
     }
     parts["loss"] = parts["disparity"] + gradient_weight * parts["gradient"] + gamma * parts["foreground"]
     return parts
