@@ -137,9 +137,9 @@ def decoded(source: Source, name: str) -> Iterator[Image.Image]:
     try:
         if isinstance(source, (str, os.PathLike)):
             with open(source, "rb") as file:
-                yield _decode(_open(file, name), name)
+                yield _decode(open_header(file, name), name)
         else:
-            yield _decode(source if isinstance(source, Image.Image) else _open(source, name), name)
+            yield _decode(source if isinstance(source, Image.Image) else open_header(source, name), name)
     except PhotoError:
         raise
     except UnidentifiedImageError:
@@ -150,7 +150,7 @@ def decoded(source: Source, name: str) -> Iterator[Image.Image]:
         raise PhotoError(f"{name} must be a whole, readable picture: {one_line(error)}") from None
 
 
-def _open(file: IO[bytes], name: str) -> Image.Image:
+def open_header(file: IO[bytes], name: str) -> Image.Image:
     """Read the header alone; too large a picture stops here, before its pixels take memory."""
     head = file.read(12)
     file.seek(-len(head), os.SEEK_CUR)
