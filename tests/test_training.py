@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from deeplens_hf import DeepLens
 from deeplens_hf.training.commands import add_arguments, run
 from deeplens_hf.training.data import DepthPhotos, labelled_photos
-from deeplens_hf.training.loop import Run, fit, learning_rate
+from deeplens_hf.training.loop import Run, fit, launch, learning_rate
 from deeplens_hf.training.rendered import RenderedScenes
 
 
@@ -62,14 +62,14 @@ def fit_line(out, steps, stop=None):
     torch.manual_seed(0)
     line = nn.Linear(1, 1)
 
-    def loss(batch):
+    def loss(batch, step):
         if stop is not None and loss.calls == stop:
             raise KeyboardInterrupt
         loss.calls += 1
         return {"loss": (line(batch["x"]) - batch["y"]).square().mean()}
 
     loss.calls = 0
-    fit({"line": line}, loss, Numbers(steps * 8), Run(out, steps, 8, 0.1, workers=0, save_every=10))
+    fit({"line": line}, loss, Numbers(steps * 8), Run(out, steps, 8, 0.1, workers=0, save_every=10), launch())
     return line
 
 

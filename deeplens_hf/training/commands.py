@@ -13,10 +13,10 @@ from torch.utils.data import Dataset
 
 from ..model import DeepLens, DeepLensConfig
 from .data import DepthPhotos, labelled_photos
-from .loop import Run, fit
-from .losses import depth_loss, render_loss
+from .loop import Run, fit, launch
 from .pretrained import load_imagenet
 from .rendered import RenderedScenes
+from .stages import stage_parts
 
 RECORD = "training.json"  # beside the weights: a line for each stage that made them
 DEFAULTS = {  # steps, batch size, peak learning rate: what made the shipped weights
@@ -46,6 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lens-blur", default="slabs", help="of a new model: slabs or convolutional")
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare data")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--freeze", metavar="MODULE", nargs="+", default=[], help="keep as they are: depth.encoder ...")
+    parser.add_argument("--accumulate", type=int, default=1, help="batches a step, one after the other")
+    parser.add_argument("--precision", choices=("no", "bf16", "fp16"), default="no", help="no: float32 throughout")
+    parser.add_argument("--ema", type=float, default=Run.ema, help="decay of the averaged weights that are kept")
+    parser.add_argument("--save-every", type=int, default=Run.save_every, help="steps between checkpoints")
+    parser.add_argument("--samples-every", type=int, default=250, help="steps between sample pictures; 0: none")
 
 
 def run(args: argparse.Namespace) -> Path:
@@ -54,53 +60,89 @@ def run(args: argparse.Namespace) -> Path:
     Raises:
         ValueError: a stage that needs labelled photos without --data, or an argument out of range.
     """
-    for name in ("steps", "batch_size", "scenes"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise ValueError(f"{name} must be at least 1; got {getattr(args, name)}")
-    if args.data is None and args.stage != "render":
-        raise ValueError(f"train {args.stage} needs --data: a folder with labelled photos")
+    check(args)
     steps, batch_size, lr = (
         given if given is not None else default
         for given, default in zip((args.steps, args.batch_size, args.lr), DEFAULTS[args.stage], strict=True)
     )
+    accelerator = launch(args.device, args.precision, args.accumulate)
     torch.manual_seed(args.seed)
     record: list[dict] = []
+    entry = {"stage": args.stage, "steps": steps, "batch_size": batch_size, "lr": lr, "seed": args.seed}
     if args.start:
         model = DeepLens.from_pretrained(args.start)
-        record = read_record(args.start)
+        record, entry["from"] = read_record(args.start), args.start
     else:
         model = DeepLens(DeepLensConfig(encoder=args.encoder, lens_blur=args.lens_blur))
     if args.depth_from:
         model.depth.load_state_dict(DeepLens.from_pretrained(args.depth_from).depth.state_dict())
         record = read_record(args.depth_from) + record
-    model.to(args.device)
+    if args.stage == "depth" and not args.start:
+        entry["encoder_from"] = load_imagenet(model.depth.encoder)
+    freeze(model, args.freeze)
+    model.to(accelerator.device)
 
-    # scenes are traced on the GPU where there is one, and a worker process cannot share it
-    workers = 0 if args.stage != "depth" and args.device != "cpu" else args.workers
-    plan = Run(args.out, steps, batch_size, lr, args.seed, workers=workers, device=args.device)
-    positions, scenes = steps * batch_size, args.cache or args.out / "scenes"
+    plan = Run(
+        args.out, steps, batch_size, lr, args.seed,
+        ema=args.ema,
+        # scenes are traced on the GPU where there is one, and a worker process cannot share it
+        workers=0 if args.stage != "depth" and accelerator.device.type != "cpu" else args.workers,
+        save_every=args.save_every,
+        accumulate=args.accumulate,
+        samples_every=args.samples_every,
+    )  # fmt: skip
+    samples = batch_size * args.accumulate * accelerator.num_processes  # a step
     records = labelled_photos(args.data, "train") if args.data else []
-    entry = {"stage": args.stage, "steps": steps, "batch_size": batch_size, "lr": lr, "seed": args.seed}
-    if args.stage == "depth":
-        if not args.start:
-            entry["encoder_from"] = load_imagenet(model.depth.encoder)
-        dataset: Dataset = DepthPhotos(records, (192, 288), steps * 7 // 10 * batch_size, positions, args.seed)
-        seconds = fit({"depth": model.depth}, lambda batch: depth_stage(model, batch), dataset, plan)
-    else:
-        dataset = RenderedScenes(records, scenes, args.scenes, positions, args.seed, args.size, args.device)
+    if args.stage != "depth":
+        scenes = RenderedScenes(
+            records, args.cache or args.out / "scenes", args.scenes, steps * samples, args.seed, args.size,
+            str(accelerator.device),
+        )  # fmt: skip
         entry["scenes"] = args.scenes
-        modules = {"lens_blur": model.lens_blur, "upsampling": model.upsampling}
-        if args.stage == "render":
-            seconds = fit(modules, lambda batch: render_stage(model, batch), dataset, plan)
-        else:
-            photos = DepthPhotos(records, (256, 256), 0, positions, args.seed)
-            dataset = Together(dataset, photos)
-            seconds = fit({"depth": model.depth, **modules}, lambda batch: end_to_end(model, batch), dataset, plan)
-    entry |= {"photos": len(records), "minutes": round(seconds / 60, 1), "device": args.device}
+    if args.stage == "render":
+        dataset: Dataset = scenes
+    else:
+        # most steps of the depth stage are cheap, the last ones see the working size; beside scenes it stays at one
+        sizes, switch = ((192, 288), steps * 7 // 10 * samples) if args.stage == "depth" else ((256, 256), 0)
+        photos = DepthPhotos(records, sizes, switch, steps * samples, args.seed)
+        dataset = photos if args.stage == "depth" else Together(scenes, photos)
+    parts = stage_parts(args.stage, model)
+    seconds = fit(parts.modules, parts.loss, dataset, plan, accelerator, parts.picture)
+
+    spread = {"accumulate": args.accumulate, "processes": accelerator.num_processes}
+    entry |= {name: count for name, count in spread.items() if count > 1}
+    entry |= {"freeze": args.freeze} if args.freeze else {}
+    entry |= {"precision": args.precision} if args.precision != "no" else {}
+    entry |= {"photos": len(records), "minutes": round(seconds / 60, 1), "device": accelerator.device.type}
     weights = args.out / "weights"
-    save_weights(model, weights, [*record, entry])
-    print(f"weights: {weights}")
+    if accelerator.is_main_process:
+        save_weights(model, weights, [*record, entry])
+        print(f"weights: {weights}")
+    accelerator.end_training()
     return weights
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raise ValueError for an argument out of range."""
+    for name in ("steps", "batch_size", "scenes", "accumulate", "save_every"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise ValueError(f"{name} must be at least 1; got {getattr(args, name)}")
+    if args.samples_every < 0:
+        raise ValueError(f"samples_every must be 0 or more; got {args.samples_every}")
+    if not 0 <= args.ema < 1:
+        raise ValueError(f"ema must be from 0 to below 1; got {args.ema}")
+    if args.data is None and args.stage != "render":
+        raise ValueError(f"train {args.stage} needs --data: a folder with labelled photos")
+
+
+def freeze(model: DeepLens, names: list[str]) -> None:
+    """Keep these modules of the model, such as "depth.encoder", as they are. ValueError for one that it has not."""
+    modules = dict(model.named_modules())
+    for name in names:
+        if not name or name not in modules:
+            known = ", ".join(each for each in modules if each and each.count(".") < 2)
+            raise ValueError(f"freeze must name modules of the model ({known}, or parts of them); got {name!r}")
+        modules[name].requires_grad_(False)
 
 
 class Together(Dataset):

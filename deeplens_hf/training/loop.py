@@ -136,7 +136,9 @@ def fit(
         state = torch.load(checkpoint, map_location=accelerator.device, weights_only=True)
         for name, value in state.get("plan", {}).items():
             if value != plan[name]:
-                raise ValueError(f"out: the checkpoint in {run.out} is of a run with other {name}; choose another folder")
+                raise ValueError(
+                    f"out: the checkpoint in {run.out} is of a run with other {name}; choose another folder"
+                )
         for name, module in modules.items():
             module.load_state_dict(state["modules"][name])
         optimiser.load_state_dict(state["optimiser"])

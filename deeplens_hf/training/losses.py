@@ -35,8 +35,8 @@ def depth_loss(
 ) -> dict[str, Tensor]:
     """Eq. 1 with affine-invariant disparity and a gradient term. All maps (B, 1, H, W); has_foreground (B,) in {0, 1}.
 
-    Returns the parts and their sum, "loss". The foreground counts only for photos that have a mask: it is their mean, or
-    their sum over `masks` (), the mean number of masks in a batch where one step takes several batches.
+    Returns the parts and their sum, "loss". The foreground counts only for photos that have a mask, divided by how many
+    have: `masks` () is their mean number in a batch, where one step takes several batches.
     """
     difference = standardise(disparity) - standardise(true_disparity)  # (B, 1, H, W)
     masked = (foreground - true_foreground).abs().mean((1, 2, 3)) * has_foreground  # (B,)

@@ -1,0 +1,93 @@
+"""What each stage of training minimises, and what it shows: photos for depth, traced scenes for the renderer."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..model import DeepLens
+from .losses import depth_loss, render_loss
+
+Batch = dict[str, Tensor]
+
+
+class StageParts(NamedTuple):
+    """One stage: the modules it trains, its loss (batch, step) -> parts, and its sample picture batch -> (3, H, W)."""
+
+    modules: dict[str, nn.Module]
+    loss: Callable[[Batch, int], dict[str, Tensor]]
+    picture: Callable[[Batch], Tensor]
+
+
+def stage_parts(stage: str, model: DeepLens) -> StageParts:
+    """`stage` is "depth", "render" or "all"."""
+    renderer = {"lens_blur": model.lens_blur, "upsampling": model.upsampling}
+    if stage == "depth":
+        return StageParts({"depth": model.depth}, partial(depth_stage, model), partial(depth_picture, model))
+    if stage == "render":
+        return StageParts(renderer, partial(render_stage, model), partial(render_picture, model))
+    return StageParts({"depth": model.depth, **renderer}, partial(end_to_end, model), partial(render_picture, model))
+
+
+def depth_stage(model: DeepLens, batch: Batch, step: int) -> dict[str, Tensor]:
+    """Eq. 1 on labelled photos."""
+    disparity, foreground = model.depth(batch["image"])
+    return depth_loss(
+        disparity.float(),
+        foreground.float(),
+        batch["disparity"],
+        batch["foreground"],
+        batch["has_foreground"],
+        masks=batch["has_foreground_mean"],
+    )
+
+
+def halvings(step: int) -> int:
+    """How often a scene is halved before the lens blur: every third step once, for the upsampling to learn."""
+    return int(step % 3 == 2)
+
+
+def render_stage(model: DeepLens, batch: Batch, step: int) -> dict[str, Tensor]:
+    """Traced scenes, rendered with their own disparity, true or flawed."""
+    return render_loss(render_scenes(model, batch, halvings(step)), batch["target"])
+
+
+def render_scenes(model: DeepLens, batch: Batch, halvings: int) -> Tensor:
+    """(B, 3, S, S), sRGB: scenes through their own lens."""
+    defocus = batch["radius"].view(-1, 1, 1, 1) * (batch["disparity"] - batch["focus"].view(-1, 1, 1, 1))
+    return model.render_defocus(batch["image"], defocus, batch["foreground"], halvings).float()
+
+
+def end_to_end(model: DeepLens, batch: Batch, step: int) -> dict[str, Tensor]:
+    """Scenes rendered with the disparity that the model predicts, and Eq. 1 on photos so that depth stays depth.
+
+    A predicted disparity has a scale and a shift of its own: each map is fitted to the scene's by least squares first.
+    """
+    maps = model.predict_depth(batch["image"])
+    mean, true_mean = (d.mean((1, 2, 3), keepdim=True) for d in (maps.disparity, batch["disparity"]))  # (B, 1, 1, 1)
+    centred, true_centred = (maps.disparity - mean).detach(), batch["disparity"] - true_mean
+    scale = (centred * true_centred).mean((1, 2, 3), keepdim=True) / centred.square().mean(
+        (1, 2, 3), keepdim=True
+    ).clamp(min=1e-4)
+    disparity = scale.clamp(min=0) * (maps.disparity - mean) + true_mean
+    seen = batch | {"disparity": disparity, "foreground": maps.foreground}
+    parts = render_loss(render_scenes(model, seen, halvings(step)), batch["target"])
+    photo = {name.removeprefix("photo_"): value for name, value in batch.items() if name.startswith("photo_")}
+    depth = depth_stage(model, photo, step)
+    return parts | {"depth": depth["loss"], "loss": parts["loss"] + 0.1 * depth["loss"]}
+
+
+def depth_picture(model: DeepLens, batch: Batch) -> Tensor:
+    """(3, H, W): photo | disparity as labelled | as predicted | foreground as predicted."""
+    maps = model.depth(batch["image"])
+    low, high = maps[0].amin((1, 2, 3), keepdim=True), maps[0].amax((1, 2, 3), keepdim=True)
+    grey = [batch["disparity"], (maps[0] - low) / (high - low).clamp(min=1e-6), maps[1]]
+    return torch.cat([batch["image"], *(each.expand(-1, 3, -1, -1) for each in grey)], 3)[0]
+
+
+def render_picture(model: DeepLens, batch: Batch) -> Tensor:
+    """(3, H, W): scene | its disparity | truth | as rendered."""
+    rendered = render_scenes(model, batch, 0)
+    return torch.cat([batch["image"], batch["disparity"].expand(-1, 3, -1, -1), batch["target"], rendered], 3)[0]
