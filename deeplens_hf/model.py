@@ -191,11 +191,11 @@ class DeepLens(
         maps = self.predict_depth(image)
         return self.render(image, maps.disparity, focus, aperture, maps.foreground)
 
-    def open(self, source: Any, disparity: Any = None) -> "Photo":
+    def open(self, source: Any, disparity: Any = None, depth_is: str | None = None) -> "Photo":
         """Open a photo for refocusing; its depth is computed once, when first needed. See `photo.open_photo`."""
         from .photo import open_photo  # photo stands on the model; only this convenience looks up
 
-        return open_photo(self, source, disparity)
+        return open_photo(self, source, disparity, depth_is)
 
 
 def check_image(image: Tensor) -> None:

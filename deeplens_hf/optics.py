@@ -45,6 +45,21 @@ def f_number_of_aperture(aperture: float) -> float:
     return NOMINAL / aperture if aperture else math.inf
 
 
+def pixels_per_dioptre(focal_px: float, focal_length_mm: float, f_number: float) -> float:
+    """Blur-disc radius of a real lens, in pixels, per 1/m between a point's inverse distance and the focus's.
+
+    A thin lens with an opening of radius A = focal length / (2 f-number), its sensor v behind it, focused at z_f,
+    images a point at distance z as a disc of radius A |v' - v| / v' (similar triangles behind the lens), where
+    1/v' = 1/f - 1/z and 1/v = 1/f - 1/z_f; that is A v |1/z - 1/z_f|, exactly.
+
+    Args:
+        focal_px: v in pixels: what makes the photo's angle of view. The framing stays the photo's when the focus moves.
+        focal_length_mm: of the lens, real, not the 35 mm equivalent.
+        f_number: focal length over the diameter of the opening.
+    """
+    return focal_px * focal_length_mm / 1000 / (2 * f_number)
+
+
 def signed_defocus(disparity: Tensor, focus: Tensor, aperture: Tensor) -> Tensor:
     """Blur-disc radius in pixels at the size in hand; > 0 in front of the focal plane.
 

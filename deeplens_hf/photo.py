@@ -13,9 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from .lens import Calibration, aperture_of, fit, read_camera
 from .model import LEAST_SIDE, MAX_HIGHLIGHTS, DeepLens
-from .optics import DISC, ApertureShape
-from .own_depth import read_disparity
+from .optics import DISC, MAX_APERTURE, ApertureShape
+from .own_depth import Sense, read_own_depth
 from .pictures import PhotoError, Picture, Source, read_photo
 
 WIDEST = 16.0  # the largest aperture offered; training goes no further
@@ -25,7 +26,9 @@ SAME_SURFACE = 0.05  # disparities this near to the point's belong to the surfac
 LEAST_SUBJECT = 0.005  # share of the photo that the foreground must cover to count as a subject
 
 
-def open_photo(model: DeepLens, source: Source, disparity: Source | None = None) -> "Photo":
+def open_photo(
+    model: DeepLens, source: Source, disparity: Source | None = None, depth_is: Sense | None = None
+) -> "Photo":
     """Decode a photo and, if given, its depth; the model runs later, when first needed.
 
     Args:
@@ -34,13 +37,17 @@ def open_photo(model: DeepLens, source: Source, disparity: Source | None = None)
             uint8, uint16 or floats in [0, 1]. The EXIF orientation is applied.
         disparity: your own depth in place of the predicted one, 1 or white = nearest: a path to an 8- or 16-bit grey
             picture or to a `.npy` file, a PIL image, or an array (H, W). It is resized to the photo. uint8, uint16 and
-            floats within [0, 1] keep their scale; any other range is stretched to [0, 1].
+            floats within [0, 1] keep their scale; any other range is stretched to [0, 1]. Or "embedded": what the
+            phone stored in the photo (a path or a file then). Or a Hub id or folder of a depth-estimation model.
+        depth_is: what your own depth counts in, "disparity" or "depth": see `own_depth.read_own_depth`.
 
     Raises:
         PhotoError: what was given cannot be read, or is out of range; the message says what is accepted.
     """
     picture = read_photo(source)
-    return Photo(model, picture, None if disparity is None else read_disparity(disparity, picture.size))
+    if disparity is None:
+        return Photo(model, picture)
+    return Photo(model, picture, *read_own_depth(disparity, picture, source, depth_is, model.device))
 
 
 class Photo:
@@ -48,10 +55,18 @@ class Photo:
 
     Attributes:
         picture: the photo as a PIL image, upright RGB, with its ICC profile and EXIF in `info`.
+        calibration: what disparity means in metres, once `calibrate` has found out.
     """
 
-    def __init__(self, model: DeepLens, picture: Picture, disparity: np.ndarray | None = None):
-        self.model, self.picture, self._own_disparity = model, picture, disparity
+    def __init__(
+        self,
+        model: DeepLens,
+        picture: Picture,
+        disparity: np.ndarray | None = None,
+        dioptres: tuple[float, float] | None = None,
+    ):
+        self.model, self.picture, self._own_disparity, self._dioptres = model, picture, disparity, dioptres
+        self.calibration: Calibration | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -71,7 +86,7 @@ class Photo:
     def refocus(
         self,
         point: tuple[float, float] | None = None,
-        aperture: float = 8.0,
+        aperture: float | str = 8.0,
         focus: float | tuple[float, float] | None = None,
         shape: ApertureShape = DISC,
         highlights: float = 1.0,
@@ -82,7 +97,8 @@ class Photo:
             point: (x, y) of what shall be sharp, in pixels of the upright photo. Without a point, the main subject, the
                 whole of its depth.
             aperture: 0 (all in focus) to 16: the blur-disc radius, in pixels of a 320-pixel-long-side photo, of a point
-                whose disparity differs from the focus by 1.
+                whose disparity differs from the focus by 1. Or an f-number, "f/1.8": after `calibrate` that of the
+                real lens, before it a nominal one (`optics.aperture_of_f_number`: f/1.4 is 16).
             focus: the disparity that is sharp, 0 to 1, or a pair of them: all between is sharp. Overrides the point.
             shape: of the aperture: blades, ring, cat's eye.
             highlights: 0 to 2: how much of the light that clipped lamps have lost is given back; 1 = as predicted.
@@ -93,7 +109,8 @@ class Photo:
         Raises:
             PhotoError: an argument is out of its range.
         """
-        aperture = _number("aperture", aperture, 0, WIDEST)
+        widest = WIDEST if self.calibration is None or not isinstance(aperture, str) else MAX_APERTURE
+        aperture = _number("aperture", aperture_of(aperture, self.calibration, WIDEST), 0, widest)
         if point is not None:
             self._check(point)
         highlights = _number("highlights", highlights, 0, MAX_HIGHLIGHTS)
@@ -116,6 +133,38 @@ class Photo:
             out = self.model.render(image, disparity, focus, aperture, foreground, shape, highlights)  # (1, 3, H, W)
             pixels = (out[0, :, :height, :width] * 255).round_().to(torch.uint8).permute(1, 2, 0)  # (h, w, 3)
         return Picture.of(Image.fromarray(pixels.cpu().contiguous().numpy()), self.picture.info)
+
+    def calibrate(
+        self,
+        references: Sequence[tuple[tuple[float, float], float]] = (),
+        focal_length_mm: float | None = None,
+        sensor_width_mm: float | None = None,
+        farthest: float = math.inf,
+    ) -> Calibration:
+        """Find out what disparity means in metres, so that an f-number means that of a real lens.
+
+        Args:
+            references: one or two of ((x, y), metres): points of the upright photo and how far they are from the
+                camera. None are needed where your own depth came in metres, as that of some models and phones does.
+            focal_length_mm: of the lens, real, not the 35 mm equivalent; if not given, the EXIF's.
+            sensor_width_mm: of the sensor's long side; if not given, by the EXIF. With EXIF either alone puts another
+                lens at the same view: `sensor_width_mm=36` makes a full-frame camera of a phone.
+            farthest: metres of the farthest thing in the photo, for one reference; indoors it is worth telling.
+
+        Returns:
+            The calibration, kept for `refocus`; its `distance` turns disparity into metres.
+
+        Raises:
+            PhotoError: points or distances that cannot be, or a lens that EXIF does not tell.
+        """
+        camera = read_camera(self.picture, focal_length_mm, sensor_width_mm)
+        if not len(references) and self._dioptres is not None:
+            far, near = self._dioptres
+            scale, offset = 1 / (near - far), -far / (near - far)
+        else:
+            scale, offset = fit([(self.focus_at(point), metres) for point, metres in references], farthest)
+        self.calibration = Calibration(camera, scale, offset, max(self.size))
+        return self.calibration
 
     def focus_at(self, point: tuple[float, float]) -> float:
         """The disparity of the surface at (x, y): the median of the pixels around the point that are level with it."""
