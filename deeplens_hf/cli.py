@@ -10,7 +10,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from . import __version__
+from . import __version__, sharing
 
 if TYPE_CHECKING:
     from .model import DeepLens
@@ -92,6 +92,10 @@ def build_parser(argv: list[str]) -> Parser:
         "--beside", metavar="M", nargs="*", default=[], help="other weights to show in the table of renderers"
     )
     _add_model(command, evaluate)
+
+    command = commands.add_parser("push", help="share weights on the Hub", description=push.__doc__)
+    sharing.add_arguments(command)
+    _add_model(command, push)
     return parser
 
 
@@ -126,9 +130,9 @@ def depth(args: argparse.Namespace) -> None:
 
 def demo(args: argparse.Namespace) -> None:
     """Start the page and stay until Ctrl-C."""
-    from .demo import build_demo
+    from .demo import LOOK, build_demo
 
-    build_demo(_load(args)).launch(server_name=args.host, server_port=args.port)
+    build_demo(_load(args)).launch(server_name=args.host, server_port=args.port, **LOOK)
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -164,6 +168,11 @@ def evaluate(args: argparse.Namespace) -> None:
     if args.out:
         benchmark.write_report(rows, args.out)
     print(benchmark.to_markdown(rows))
+
+
+def push(args: argparse.Namespace) -> None:
+    """Push weights to the Hub: configuration, card, evaluation, training record and previews; prints the address."""
+    print(sharing.push(_load(args), args))
 
 
 def _add_model(command: argparse.ArgumentParser, run) -> None:

@@ -1,51 +1,48 @@
-"""Weights from a folder or the Hub, and back: strict, safetensors only, one commit at a time, errors that help."""
+"""Weights from a folder or the Hub, and to it: strict, safetensors only, one commit at a time, with a card."""
 
 import json
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import fields
-from functools import partial
-from hashlib import sha256
+import shutil
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import torch
-from huggingface_hub import HfApi, PyTorchModelHubMixin, constants, hf_hub_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    HTTPError,
-    LocalEntryNotFoundError,
-    LocalTokenNotFoundError,
-    RemoteEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub import HfApi, ModelCard, PyTorchModelHubMixin
+from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
-FORMAT_VERSION = 1  # of config.json and of the tensors' names; raised when an older deeplens_hf could not read them
-CONFIG, WEIGHTS = constants.CONFIG_NAME, constants.SAFETENSORS_SINGLE_FILE
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+from .card import EVALUATIONS, edited_by_hand, make_card
+from .repository import (
+    WEIGHTS,
+    HubError,
+    WeightsError,
+    check_weights,
+    find_in_folder,
+    find_on_hub,
+    plain_errors,
+    read_config,
+)
+from .weights import CHECKOUT_WEIGHTS, HUB_ID
+
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-
-
-class WeightsError(ValueError):
-    """Weights that do not fit the model: a missing, unknown or misshapen tensor, a broken, foreign or missing file."""
-
-
-class HubError(ValueError):
-    """The Hub does not give, or take, what was asked: no network, no such repository or revision, no right to it."""
+RECORD, CARD = "training.json", "README.md"
+HUB_NAME = r"[\w-][\w.-]*/[\w-][\w.-]*"  # owner/name
 
 
 class HubMixin(PyTorchModelHubMixin):
-    """`from_pretrained` and `save_pretrained` of a model whose only argument is a flat dataclass, `config_class`."""
+    """Loading, saving and sharing of a model whose only argument is a flat dataclass, `config_class`.
+
+    Attributes:
+        source: the folder or Hub id that the weights came from; None for those of a new model.
+    """
 
     config_class: type
+    source: str | None = None
 
     @classmethod
     def from_pretrained(
@@ -83,16 +80,10 @@ class HubMixin(PyTorchModelHubMixin):
         dtype = _check_dtype(dtype)
         source = str(pretrained_model_name_or_path)
         if os.path.isdir(source):
-            config_file, weights_file = _find_in_folder(Path(source))
+            config_file, weights_file = find_in_folder(Path(source))
         else:
-            download = partial(
-                hf_hub_download,
-                token=token,
-                cache_dir=cache_dir,
-                force_download=force_download,
-                local_files_only=local_files_only,
-            )
-            config_file, weights_file = _find_on_hub(source, revision, token, download)
+            cache = {"cache_dir": cache_dir, "force_download": force_download, "local_files_only": local_files_only}
+            config_file, weights_file = find_on_hub(source, revision, token, **cache)
         model = cls(read_config(config_file, cls.config_class, source))
         try:
             weights = load_file(weights_file)
@@ -103,6 +94,7 @@ class HubMixin(PyTorchModelHubMixin):
         model.to(map_location, dtype if dtype.itemsize >= 4 else None)
         if dtype.itemsize < 4:
             model.depth.to(dtype)
+        model.source = source
         return model.eval()
 
     def _save_pretrained(self, save_directory: Path) -> None:
@@ -114,119 +106,142 @@ class HubMixin(PyTorchModelHubMixin):
             weights = halves
         save_file(weights, save_directory / WEIGHTS, metadata={"format": "pt"})
 
+    def generate_model_card(self, **known: Any) -> ModelCard:
+        """The card that `save_pretrained` and `push_to_hub` write; `known` as of `card.make_card`."""
+        return make_card(self.config, sum(each.numel() for each in self.parameters()), **known)
 
-def read_config(file: Path, config_class: type, source: str) -> Any:
-    """config.json as the dataclass; what an older one lacks has its default. WeightsError if it is another's."""
+    def save_release(
+        self,
+        folder: Path,
+        repo_id: str,
+        *,
+        record: Sequence[dict] | None = None,
+        evaluation: Path | None = None,
+        previews: Sequence[Path] = (),
+        base_model: str | None = None,
+        datasets: Sequence[str] = (),
+        license: str | None = None,
+    ) -> None:
+        """Write into the empty folder all that `push_to_hub` would push, the card included; arguments as there."""
+        source = Path(self.source or "")
+        if record is None:
+            record = json.loads((source / RECORD).read_text()) if (source / RECORD).is_file() else []
+        base_model = base_model or self._base_model(record, repo_id)
+        known = {
+            "repo_id": repo_id,
+            "record": list(record),
+            "evaluation": evaluation,
+            "previews": [Path(each).name for each in previews],
+            "base_model": base_model,
+            "datasets": list(datasets),
+            "license": license,
+        }
+        self.save_pretrained(folder, model_card_kwargs=known)
+        if record:
+            (folder / RECORD).write_text(json.dumps(list(record), indent=2) + "\n")
+        files = {Path("previews", Path(each).name): Path(each) for each in previews}
+        if evaluation is not None:
+            names = [f"{name}.{kind}" for name in EVALUATIONS for kind in ("json", "md")]
+            files |= {Path("evaluation", name): Path(evaluation, name) for name in names}
+        for target, file in files.items():
+            if file.is_file():
+                (folder / target).parent.mkdir(exist_ok=True)
+                shutil.copyfile(file, folder / target)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | None = None,
+        branch: str | None = None,
+        create_pr: bool = False,
+        commit_message: str = "Push weights of deeplens_hf",
+        overwrite_card: bool = False,
+        **release: Any,
+    ) -> str:
+        """Share the model: configuration, weights, card, evaluation, training record and previews in one commit.
+
+        Args:
+            repo_id: "owner/name"; made if there is none.
+            private: True or False for a new repository; one that is there must be so already. None: as it is, a new
+                one as its owner's settings have it.
+            token: of the Hub, with the right to write; that of `hf auth login` or HF_TOKEN if not given.
+            branch: pushed to; made if there is none. Main if not given.
+            create_pr: open a pull request on the branch instead of pushing to it.
+            commit_message: the commit's first line.
+            overwrite_card: replace the card on the Hub even if it was edited by hand; it is kept, with a warning,
+                otherwise.
+            **release: what goes along and what the card says, all optional. record: the stages of training
+                (training.json beside the weights if not given). evaluation: the folder that `deeplens evaluate --out`
+                wrote. previews: files of pictures. base_model: the Hub id that the weights were fine-tuned from (where
+                they were loaded from, if that was the Hub). datasets: Hub ids of the data. license: the Hub's name of
+                it, apache-2.0 if not given.
+
+        Returns:
+            The address of the commit, or of the pull request.
+
+        Raises:
+            HubError: no network, no right to write there, not the visibility wanted.
+            ValueError: `evaluation` holds no result, or a preview is missing.
+        """
+        if not re.fullmatch(HUB_NAME, repo_id):
+            raise HubError(f"repo_id must be owner/name, got {repo_id!r}")
+        if missing := [str(each) for each in release.get("previews", ()) if not Path(each).is_file()]:
+            raise ValueError(f"previews must be files of pictures; there is no {', '.join(missing)}")
+        api = HfApi(token=token)
+        with TemporaryDirectory() as folder, plain_errors(repo_id, branch, token):
+            self.save_release(Path(folder), repo_id, **release)
+            _open_repo(api, repo_id, private)
+            if branch and not create_pr:
+                api.create_branch(repo_id, branch=branch, exist_ok=True)
+            head = api.model_info(repo_id, revision=branch)
+            kept = [CARD] if not overwrite_card and _has_edited_card(api, repo_id, head.sha, folder) else []
+            commit = api.upload_folder(
+                repo_id=repo_id,
+                folder_path=folder,
+                commit_message=commit_message,
+                revision=branch,
+                create_pr=create_pr,
+                parent_commit=head.sha,  # lest a card be overwritten that somebody edits this very moment
+                ignore_patterns=kept,
+                delete_patterns=["evaluation/*", "previews/*"],  # those of the weights before
+            )
+        if kept:
+            warnings.warn(
+                f"the card of {repo_id} was edited by hand and is kept; overwrite_card replaces it", stacklevel=2
+            )
+        return str(commit.pr_url or commit.commit_url)
+
+    def _base_model(self, record: Sequence[dict], repo_id: str) -> str | None:
+        """What the weights were loaded from, or their last stage of training started from, if that is on the Hub."""
+        for origin in (self.source, record[-1].get("from") if record else None):
+            if origin and Path(origin).resolve() == CHECKOUT_WEIGHTS:
+                origin = HUB_ID
+            if origin and origin != repo_id and re.fullmatch(HUB_NAME, origin) and not os.path.exists(origin):
+                return origin
+        return None
+
+
+def _open_repo(api: HfApi, repo_id: str, private: bool | None) -> None:
+    """Make the repository, or see that the one there is as private as wanted."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise WeightsError(f"{source}: {CONFIG} is no JSON: {error}") from None
-    defaults = {field.name: field.default for field in fields(config_class)}
-    if not isinstance(found, dict) or "lens_blur" not in found:
-        raise WeightsError(f"{source} is no deeplens_hf model: its {CONFIG} describes another kind")
-    for name in defaults.keys() & found.keys():
-        if type(found[name]) is not type(defaults[name]):
-            kind = type(defaults[name]).__name__
-            raise WeightsError(f"{source}: {name} in {CONFIG} must be of type {kind}; got {found[name]!r}")
+        there = api.model_info(repo_id)
+    except RepositoryNotFoundError:
+        api.create_repo(repo_id, private=private)
+        return
+    if private is not None and there.private != private:
+        is_, wanted = ("private", "public") if there.private else ("public", "private")
+        raise HubError(f"{repo_id} is {is_} already; make it {wanted} in its settings on the Hub, then push again")
+
+
+def _has_edited_card(api: HfApi, repo_id: str, commit: str, folder: str) -> bool:
     try:
-        config = config_class(**{name: value for name, value in found.items() if name in defaults})
-    except ValueError as error:
-        raise WeightsError(f"{source}: {CONFIG}: {error}") from None
-    if unknown := found.keys() - defaults.keys():
-        raise WeightsError(f"{source}: {CONFIG} has fields that this deeplens_hf does not know: {sorted(unknown)}")
-    return config
-
-
-def check_weights(weights: dict[str, Tensor], wanted: dict[str, Tensor], source: str) -> None:
-    """Raise WeightsError naming the first tensors that are missing, unknown or of another shape."""
-    faults = {
-        "missing": [name for name in wanted if name not in weights],
-        "unknown": [name for name in weights if name not in wanted],
-        "misshapen": [
-            f"{name} {tuple(weights[name].shape)} for {tuple(like.shape)}"
-            for name, like in wanted.items()
-            if name in weights and weights[name].shape != like.shape
-        ],
-    }
-    told = [
-        f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-        for kind, names in faults.items()
-        if names
-    ]
-    if told:
-        raise WeightsError(f"{source}: {WEIGHTS} does not fit {CONFIG}: {'; '.join(told)}")
-
-
-def _find_in_folder(folder: Path) -> tuple[Path, Path]:
-    for name in (CONFIG, WEIGHTS):
-        if not (folder / name).is_file():
-            raise WeightsError(_lacks(str(folder), name, os.listdir(folder)))
-    return folder / CONFIG, folder / WEIGHTS
-
-
-def _find_on_hub(repo_id: str, revision: str | None, token: str | bool | None, download: Any) -> tuple[Path, Path]:
-    """Both files, of one and the same commit, as they were pushed."""
-    commit = revision
-    with plain_errors(repo_id, revision, token):
-        try:
-            config = Path(download(repo_id, CONFIG, revision=revision))
-            commit = config.parent.name  # so that a push in between cannot mix two models
-            weights = Path(download(repo_id, WEIGHTS, revision=commit))
-        except RemoteEntryNotFoundError as error:
-            names = HfApi(token=token).list_repo_files(repo_id, revision=commit)
-            missing = WEIGHTS if CONFIG in names else CONFIG
-            raise WeightsError(_lacks(repo_id, missing, names)) from error
-    # the cache names a large file by the hash that the Hub announced for it; nobody has compared them yet
-    announced = os.path.basename(os.path.realpath(weights))
-    if re.fullmatch("[0-9a-f]{64}", announced) and sha256(weights.read_bytes()).hexdigest() != announced:
-        raise WeightsError(f"{weights} was damaged on its way or on the disk: load it again with force_download=True")
-    return config, weights
-
-
-def _lacks(source: str, name: str, others: list[str]) -> str:
-    pickles = [other for other in others if other.endswith(PICKLES)]
-    if name == WEIGHTS and pickles:
-        return f"{source} holds no {name} but {pickles[0]}, a pickle, which can run code when read: it is refused"
-    return f"{source} is no deeplens_hf model: it holds no {name}"
-
-
-@contextmanager
-def plain_errors(repo_id: str, revision: str | None = None, token: str | bool | None = None) -> Iterator[None]:
-    """What the Hub's library raises, as a HubError that says what to do."""
-    known = "the token given" if token else "no token" if token is False else "the token of `hf auth login`, if any"
-    try:
-        yield
-    except HFValidationError as error:
-        raise HubError(f"{repo_id!r} is neither a folder here nor of the Hub's form owner/name") from error
-    except GatedRepoError as error:
-        raise HubError(
-            f"{repo_id} is gated: accept its terms on its page, then pass a token of that account as token=..., "
-            "or log in with `hf auth login`"
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise HubError(
-            f"no folder {repo_id!r} here, and no repository of that name on the Hub that may be seen with {known}: "
-            "if it is private, pass token=..., or log in with `hf auth login`"
-        ) from error
-    except RevisionNotFoundError as error:
-        raise HubError(f"{repo_id} has no revision {revision!r}: no such branch, tag or commit") from error
-    except LocalEntryNotFoundError as error:
-        at = f" at revision {revision!r}" if revision else ""
-        raise HubError(
-            f"no folder {repo_id!r} here, and the Hub's {repo_id}{at} is not in the cache: connect to the network once "
-            "(without local_files_only and HF_HUB_OFFLINE), and it will be"
-        ) from error
-    except LocalTokenNotFoundError as error:
-        raise HubError("the Hub wants a token: pass token=..., or log in with `hf auth login`") from error
-    except HfHubHTTPError as error:
-        status = error.response.status_code
-        if status == 401:
-            raise HubError(f"the Hub does not accept {known}: make a new one in its settings") from error
-        if status == 403:
-            raise HubError(f"{known} has no right to do this with {repo_id}: it needs one to write") from error
-        raise HubError(f"the Hub answered {status} for {repo_id}: {error.server_message or error}") from error
-    except HTTPError as error:
-        raise HubError(f"the connection to the Hub failed on {repo_id}: {error or type(error).__name__}") from error
+        with TemporaryDirectory() as cache:
+            card = api.hf_hub_download(repo_id, CARD, revision=commit, cache_dir=cache)
+            return edited_by_hand(Path(card).read_text(encoding="utf-8"))
+    except EntryNotFoundError:
+        return False
 
 
 def _check_dtype(dtype: torch.dtype | str) -> torch.dtype:

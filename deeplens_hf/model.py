@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from .depth import ENCODERS, DepthPrediction, normalise_disparity, working_size
 from .edges import refine
-from .hub import FORMAT_VERSION, HubMixin
+from .hub import HubMixin
 from .lens_blur import LENS_BLURS
 from .optics import DISC, MAX_APERTURE, ApertureShape, linear_to_srgb, signed_defocus, srgb_to_linear
+from .repository import FORMAT_VERSION
 from .upsampling import GuidedUpsampling, halve
 
 if TYPE_CHECKING:
