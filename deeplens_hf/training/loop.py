@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
+from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, default_collate
@@ -72,10 +72,8 @@ def launch(device: str = "cpu", precision: str = "no", accumulate: int = 1) -> A
         cpu=device == "cpu",
         mixed_precision=precision,
         gradient_accumulation_steps=accumulate,
-        kwargs_handlers=[
-            DistributedDataParallelKwargs(broadcast_buffers=False),  # no buffer changes in training
-            InitProcessGroupKwargs(timeout=timedelta(hours=2)),  # while one process unpacks a data set, others wait
-        ],
+        # while one process unpacks a data set, the others wait
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=2))],
     )
 
 

@@ -1,4 +1,8 @@
-"""What each stage of training minimises, and what it shows: photos for depth, traced scenes for the renderer."""
+"""What each stage of training minimises, and what it shows: photos for depth, traced scenes for the renderer.
+
+Mixed precision is for the depth network on labelled photos. Light is mixed, and scenes are rendered, in float32: the
+eight bits of bfloat16 are too few for linear light.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -57,7 +61,8 @@ def render_stage(model: DeepLens, batch: Batch, step: int) -> dict[str, Tensor]:
 def render_scenes(model: DeepLens, batch: Batch, halvings: int) -> Tensor:
     """(B, 3, S, S), sRGB: scenes through their own lens."""
     defocus = batch["radius"].view(-1, 1, 1, 1) * (batch["disparity"] - batch["focus"].view(-1, 1, 1, 1))
-    return model.render_defocus(batch["image"], defocus, batch["foreground"], halvings).float()
+    with torch.autocast(defocus.device.type, enabled=False):
+        return model.render_defocus(batch["image"], defocus, batch["foreground"], halvings)
 
 
 def end_to_end(model: DeepLens, batch: Batch, step: int) -> dict[str, Tensor]:
@@ -65,7 +70,8 @@ def end_to_end(model: DeepLens, batch: Batch, step: int) -> dict[str, Tensor]:
 
     A predicted disparity has a scale and a shift of its own: each map is fitted to the scene's by least squares first.
     """
-    maps = model.predict_depth(batch["image"])
+    with torch.autocast(batch["image"].device.type, enabled=False):
+        maps = model.predict_depth(batch["image"])
     mean, true_mean = (d.mean((1, 2, 3), keepdim=True) for d in (maps.disparity, batch["disparity"]))  # (B, 1, 1, 1)
     centred, true_centred = (maps.disparity - mean).detach(), batch["disparity"] - true_mean
     scale = (centred * true_centred).mean((1, 2, 3), keepdim=True) / centred.square().mean(
@@ -81,7 +87,7 @@ def end_to_end(model: DeepLens, batch: Batch, step: int) -> dict[str, Tensor]:
 
 def depth_picture(model: DeepLens, batch: Batch) -> Tensor:
     """(3, H, W): photo | disparity as labelled | as predicted | foreground as predicted."""
-    maps = model.depth(batch["image"])
+    maps = [each.float() for each in model.depth(batch["image"])]
     low, high = maps[0].amin((1, 2, 3), keepdim=True), maps[0].amax((1, 2, 3), keepdim=True)
     grey = [batch["disparity"], (maps[0] - low) / (high - low).clamp(min=1e-6), maps[1]]
     return torch.cat([batch["image"], *(each.expand(-1, 3, -1, -1) for each in grey)], 3)[0]
