@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from .pictures import PhotoError, one_line
 
@@ -33,16 +33,23 @@ def predict(name: str, picture: Image.Image, device: str | torch.device = "cpu")
     inputs = processor(images=picture, return_tensors="pt").to(device)  # pixel_values (1, 3, h, w)
     with torch.inference_mode():
         outputs = model(**inputs)
-        values = outputs.predicted_depth  # (1, h, w)
-        if model.config.model_type == "zoedepth":  # pads the picture; its processor cuts that off again
-            size = picture.size[::-1]
-            values = processor.post_process_depth_estimation(outputs, [size])[0]["predicted_depth"][None]
+        values = outputs.predicted_depth[0]  # (h, w)
+        if model.config.model_type == "zoedepth" and processor.do_pad:
+            values = _without_padding(values, picture.size)
         sense, metric = _sense(model.config)
         if model.config.model_type == "depth_pro" and outputs.field_of_view is not None:
             # inverse distance for a focal length of one picture width; the model says how long it is
             values = values * (2 * math.tan(math.radians(float(outputs.field_of_view[0])) / 2))
             metric = True
-    return values[0].float().cpu().numpy(), sense, metric
+    return values.float().cpu().numpy(), sense, metric
+
+
+def _without_padding(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """ZoeDepth's processor mirrors the picture, of `size` (width, height), beyond its edges; this cuts that off."""
+    height, width = values.shape
+    left, top = (3 * math.sqrt(side / 2) for side in size)
+    x, y = round(left / (size[0] + 2 * left) * width), round(top / (size[1] + 2 * top) * height)
+    return values[y : height - y, x : width - x]
 
 
 @lru_cache(maxsize=1)
