@@ -158,9 +158,8 @@ class DepthPrediction(nn.Module):
         x = self.pyramid(x)  # (B, width, h/16, w/16)
         for up, skip in zip(self.up, reversed(skips), strict=True):
             x = up(x, skip)  # ends at (B, width/4, h/2, w/2)
-        disparity, foreground = self.disparity_head(x), torch.sigmoid(self.foreground_head(x))
-        size = image.shape[-2:]
-        return (
-            F.interpolate(disparity, size, mode="bilinear"),
-            F.interpolate(foreground, size, mode="bilinear"),
+        disparity, subject = (
+            F.interpolate(head(x), image.shape[-2:], mode="bilinear")
+            for head in (self.disparity_head, self.foreground_head)
         )
+        return disparity, torch.sigmoid(subject)  # enlarged first: its edge stays as sharp as the network drew it

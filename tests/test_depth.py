@@ -74,7 +74,9 @@ def test_equation_1_by_hand():
     # median (the lower of two) 1: [-1, 0, 1, 2] / mean |.| 1 and [-1, 0, 1, 4] / 1.5
     difference = [-1 + 1 / 1.5, 0, 1 - 1 / 1.5, 2 - 4 / 1.5]
     foreground, mask = torch.full_like(truth, 0.75), torch.ones_like(truth)
-    parts = depth_loss(disparity, foreground, truth, mask, torch.ones(1), gamma=2.0, gradient_weight=0.0)
+    parts = depth_loss(
+        disparity, foreground, truth, mask, torch.ones(1), gamma=2.0, gradient_weight=0.0, outline_weight=0.0
+    )
     assert float(parts["disparity"]) == pytest.approx(sum(abs(d) for d in difference) / 4, abs=1e-5)
     assert float(parts["foreground"]) == pytest.approx(0.25)
     assert float(parts["loss"]) == pytest.approx(float(parts["disparity"]) + 2 * 0.25, abs=1e-5)

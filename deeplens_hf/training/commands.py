@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from ..model import DeepLens, DeepLensConfig
 from .data import DepthPhotos, labelled_photos
 from .loop import Run, fit, launch
+from .mixture import DepthMixture, Sources
 from .pretrained import load_imagenet
 from .rendered import RenderedScenes
 from .stages import stage_parts
@@ -24,6 +25,7 @@ DEFAULTS = {  # steps, batch size, peak learning rate: what made the shipped wei
     "render": (1600, 4, 1e-3),
     "all": (200, 4, 5e-5),
 }
+MIX = "what the depth stage learns from: parts of photos, collage, tabletop, layered; of photos: people, sharpened"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,8 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lr", type=float, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=256, help="pixels of a traced scene's side (render, all)")
-    parser.add_argument("--scenes", type=int, default=800, help="how many different scenes to trace (render, all)")
+    parser.add_argument("--scenes", type=int, default=800, help="how many different ones to draw (depth: of each kind)")
     parser.add_argument("--cache", type=Path, help="folder for traced scenes (default: OUT/scenes)")
+    parser.add_argument("--sources", default="", metavar="NAME=PART,...", help=MIX)
+    parser.add_argument("--outline-weight", type=float, default=0.5, help="of the mask's outline in the depth loss")
     parser.add_argument("--encoder", default="mobilenet_v2", help="of a new model: mobilenet_v2 or resnet-50")
     parser.add_argument("--lens-blur", default="slabs", help="of a new model: slabs or convolutional")
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare data")
@@ -102,11 +106,14 @@ def run(args: argparse.Namespace) -> Path:
     if args.stage == "render":
         dataset: Dataset = scenes
     else:
-        # most steps of the depth stage are cheap, the last ones see the working size; beside scenes it stays at one
-        sizes, switch = ((192, 288), steps * 7 // 10 * samples) if args.stage == "depth" else ((256, 256), 0)
-        photos = DepthPhotos(records, sizes, switch, steps * samples, args.seed)
-        dataset = photos if args.stage == "depth" else Together(scenes, photos)
-    parts = stage_parts(args.stage, model)
+        if args.stage == "depth":
+            sources = Sources.parse(args.sources)
+            cache = args.cache or args.out / "scenes"
+            dataset = DepthMixture(records, cache, args.scenes, steps * samples, batch_size, args.seed, sources)
+            entry |= {"scenes": args.scenes, "sources": asdict(sources), "outline_weight": args.outline_weight}
+        else:
+            dataset = Together(scenes, DepthPhotos(records, (256, 256), 0, steps * samples, args.seed))
+    parts = stage_parts(args.stage, model, args.outline_weight)
     seconds = fit(parts.modules, parts.loss, dataset, plan, accelerator, parts.picture)
 
     spread = {"accumulate": args.accumulate, "processes": accelerator.num_processes}

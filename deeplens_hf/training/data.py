@@ -1,4 +1,7 @@
-"""Labelled photos for the depth stage: a folder with manifest.jsonl, photos, disparity maps and foreground masks."""
+"""Labelled photos for the depth stage: a folder with manifest.jsonl, photos, disparity maps and foreground masks.
+
+`photo_sets` brings other photos into this form.
+"""
 
 import json
 from dataclasses import dataclass
@@ -58,8 +61,8 @@ def to_tensor(image: Image.Image) -> Tensor:
 class DepthPhotos(Dataset):
     """Position in the run -> augmented sample. A pure function of (seed, position), so that a run can resume anywhere.
 
-    Samples: image (3, S, S), disparity (1, S, S), foreground (1, S, S), has_foreground (), where S is sizes[0] before
-    position `switch` and sizes[1] from there on: most steps are cheap, the last ones see the working size.
+    Samples: image (3, S, S), disparity (1, S, S), foreground (1, S, S), has_disparity (), has_foreground (), where S is
+    sizes[0] before position `switch` and sizes[1] from there on: most steps are cheap, the last ones see the working size.
     """
 
     def __init__(self, records: list[PhotoRecord], sizes: tuple[int, int], switch: int, length: int, seed: int):
@@ -103,5 +106,6 @@ class DepthPhotos(Dataset):
             "image": to_tensor(image),
             "disparity": to_tensor(cut(disparity, Image.Resampling.BILINEAR)),
             "foreground": to_tensor(cut(foreground, Image.Resampling.BILINEAR)) if foreground else blank,
+            "has_disparity": torch.tensor(1.0),
             "has_foreground": torch.tensor(float(foreground is not None)),
         }

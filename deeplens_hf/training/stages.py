@@ -25,18 +25,19 @@ class StageParts(NamedTuple):
     picture: Callable[[Batch], Tensor]
 
 
-def stage_parts(stage: str, model: DeepLens) -> StageParts:
-    """`stage` is "depth", "render" or "all"."""
+def stage_parts(stage: str, model: DeepLens, outline_weight: float = 0.5) -> StageParts:
+    """`stage` is "depth", "render" or "all"; outline_weight: of the depth stage's loss."""
     renderer = {"lens_blur": model.lens_blur, "upsampling": model.upsampling}
     if stage == "depth":
-        return StageParts({"depth": model.depth}, partial(depth_stage, model), partial(depth_picture, model))
+        loss = partial(depth_stage, model, outline_weight=outline_weight)
+        return StageParts({"depth": model.depth}, loss, partial(depth_picture, model))
     if stage == "render":
         return StageParts(renderer, partial(render_stage, model), partial(render_picture, model))
     return StageParts({"depth": model.depth, **renderer}, partial(end_to_end, model), partial(render_picture, model))
 
 
-def depth_stage(model: DeepLens, batch: Batch, step: int) -> dict[str, Tensor]:
-    """Eq. 1 on labelled photos."""
+def depth_stage(model: DeepLens, batch: Batch, step: int, outline_weight: float = 0.5) -> dict[str, Tensor]:
+    """Eq. 1 on labelled photos, collages and scenes with exact depth."""
     disparity, foreground = model.depth(batch["image"])
     return depth_loss(
         disparity.float(),
@@ -44,7 +45,10 @@ def depth_stage(model: DeepLens, batch: Batch, step: int) -> dict[str, Tensor]:
         batch["disparity"],
         batch["foreground"],
         batch["has_foreground"],
+        batch["has_disparity"],
+        outline_weight=outline_weight,
         masks=batch["has_foreground_mean"],
+        maps=batch["has_disparity_mean"],
     )
 
 

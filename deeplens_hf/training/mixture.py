@@ -1,0 +1,213 @@
+"""What the depth stage learns from, mixed: labelled photos, collages of people, scenes with exact depth."""
+
+import io
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from PIL import Image, ImageEnhance, ImageFilter
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from .data import PhotoRecord, to_tensor
+from .exact import ExactScenes
+from .labels import sharpen
+
+SHAPES = ((256, 256), (224, 288), (288, 224), (208, 320), (320, 208))  # (h, w), one a batch: photos keep their shape
+PEOPLE = ("ccp_people", "human_seg")  # groups whose masks people drew by hand
+PLACES = ("urban_sun", "wallpaper", "deep_photo_style", "opensfm")  # groups of photos without a subject of their own
+
+
+@dataclass(frozen=True)
+class Sources:
+    """How much of each source a batch holds, in parts; 0 leaves it out."""
+
+    photos: float = 0.5
+    collage: float = 0.14
+    tabletop: float = 0.24
+    layered: float = 0.12
+    people: float = 0.5  # share of `photos` that is drawn from those with hand-drawn masks
+    sharpened: float = 1.0  # share of photos whose labels are brought to the photo's edges
+
+    @classmethod
+    def parse(cls, text: str) -> "Sources":
+        """ "photos=1,collage=0" -> Sources; what is not named keeps its default.
+
+        Raises:
+            ValueError: an unknown name, a part below 0, a share above 1, or nothing left to draw from.
+        """
+        known = [each.name for each in fields(cls)]
+        given = {}
+        for item in filter(None, text.split(",")):
+            name, _, value = item.partition("=")
+            try:
+                given[name.strip()] = float(value)
+            except ValueError:
+                raise ValueError(f"sources must be like photos=0.5,collage=0.2; got {item!r}") from None
+            if name.strip() not in known or not 0 <= given[name.strip()] <= 1:
+                raise ValueError(f"sources must be from 0 to 1 for {', '.join(known)}; got {item!r}")
+        sources = cls(**given)
+        if not sources.photos + sources.collage + sources.tabletop + sources.layered:
+            raise ValueError("sources must leave something to learn from")
+        return sources
+
+
+@dataclass
+class Picture:
+    """A sample before augmentation: the maps have one size, the photo any. A map that is not known is None."""
+
+    image: Image.Image
+    disparity: Image.Image | None
+    foreground: Image.Image | None
+
+
+class DepthMixture(Dataset):
+    """Position in the run -> augmented sample. A pure function of (seed, position), so that a run can resume anywhere.
+
+    Samples: image (3, h, w), disparity (1, h, w), foreground (1, h, w), has_disparity (), has_foreground (); (h, w)
+    is one of SHAPES for each `batch_size` positions in a row. `scenes` different ones of each exact kind are drawn.
+    """
+
+    def __init__(
+        self,
+        records: list[PhotoRecord],
+        cache: Path,
+        scenes: int,
+        length: int,
+        batch_size: int,
+        seed: int,
+        sources: Sources = Sources(),  # noqa: B008 (frozen)
+    ):
+        self.records, self.length, self.batch_size, self.seed, self.sources = records, length, batch_size, seed, sources
+        self.people = [record for record in records if record.group in PEOPLE and record.foreground]
+        self.places = [record for record in records if record.group in PLACES] or records
+        self.exact, self.scenes = ExactScenes(records, cache, seed), scenes
+        parts = {name: getattr(sources, name) for name in ("photos", "collage", "tabletop", "layered")}
+        if not self.people:
+            parts["collage"] = 0.0
+        self.kinds, self.shares = list(parts), np.array(list(parts.values())) / sum(parts.values())
+        self._sharp = lru_cache(maxsize=None)(self._sharp)  # sharpening costs more than keeping
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, position: int) -> dict[str, Tensor]:
+        draw = np.random.default_rng((self.seed, 1, position))
+        step = np.random.default_rng((self.seed, 2, position // self.batch_size))
+        shape = SHAPES[step.integers(len(SHAPES))]
+        kind = self.kinds[draw.choice(len(self.kinds), p=self.shares)]
+        if kind == "photos":
+            picture = self.photo(draw)
+        elif kind == "collage":
+            picture = self.collage(draw)
+        else:
+            image, disparity = self.exact.scene(kind, int(draw.integers(self.scenes)))
+            picture = Picture(Image.fromarray(image), Image.fromarray(disparity), None)
+        return augment(picture, shape, draw)
+
+    def photo(self, draw: Generator) -> Picture:
+        """A labelled photo."""
+        some = self.people if self.people and draw.random() < self.sources.people else self.records
+        record = some[draw.integers(len(some))]
+        image = Image.open(record.photo).convert("RGB")
+        mask = Image.open(record.foreground).convert("L") if record.foreground else None
+        if draw.random() < self.sources.sharpened:
+            return Picture(image, Image.fromarray(self._sharp(record)), mask)
+        return Picture(image, Image.open(record.disparity).convert("L"), mask)
+
+    def _sharp(self, record: PhotoRecord) -> np.ndarray:
+        """The photo's disparity at the photo's edges, (h, w) uint8."""
+        disparity = Image.open(record.disparity).convert("L")
+        mask = to_tensor(Image.open(record.foreground).convert("L"))[None] if record.foreground else None
+        image = to_tensor(Image.open(record.photo).convert("RGB"))[None]
+        sharp = sharpen(to_tensor(disparity)[None], image, mask)
+        return (sharp[0, 0] * 255).round().byte().numpy()
+
+    def collage(self, draw: Generator) -> Picture:
+        """One to five people cut out and set into a place, large or small: all of them the foreground.
+
+        After Ghiasi et al., "Simple copy-paste is a strong data augmentation method", CVPR 2021. No depth is claimed.
+        """
+        place = Image.open(self.places[draw.integers(len(self.places))].photo).convert("RGB")
+        if draw.random() < 0.5:
+            place = place.filter(ImageFilter.GaussianBlur(draw.uniform(0, 2)))
+        width, height = place.size
+        foreground = Image.new("L", place.size)
+        count = int(draw.choice([1, 2, 3, 4, 5], p=[0.3, 0.25, 0.2, 0.15, 0.1]))
+        base = draw.uniform(0.25, 1.1)
+        for size in sorted(base * draw.uniform(0.75, 1.15, count)):  # the largest is the nearest: it comes last
+            record = self.people[draw.integers(len(self.people))]
+            matte = Image.open(record.foreground).convert("L")
+            box = matte.point(lambda value: 255 * (value > 127)).getbbox()
+            if box is None:
+                continue
+            person = Image.open(record.photo).convert("RGB").resize(matte.size, Image.Resampling.BICUBIC)
+            person, matte = person.crop(box), matte.crop(box)
+            scale = size * height / matte.height
+            if scale * matte.width > 1.2 * width:
+                scale = 1.2 * width / matte.width
+            target = (max(4, round(matte.width * scale)), max(4, round(matte.height * scale)))
+            person, matte = (p.resize(target, Image.Resampling.BILINEAR) for p in (person, matte))
+            if draw.random() < 0.5:
+                person, matte = (p.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for p in (person, matte))
+            person = _recolour(person, draw, 0.25)
+            left = round(draw.uniform(-0.2, 1.0) * width - 0.4 * target[0])
+            foot = round(height * min(draw.uniform(0.5, 1.0) + 0.4 * size, 1.15))
+            matte = matte.filter(ImageFilter.GaussianBlur(0.7))
+            place.paste(person, (left, foot - target[1]), matte)
+            foreground.paste(255, (left, foot - target[1]), matte)
+        return Picture(place, None, foreground)
+
+
+def augment(picture: Picture, shape: tuple[int, int], draw: Generator) -> dict[str, Tensor]:
+    """Cut, flip and recolour: the same part of all maps at `shape` (h, w), squeezed by up to 5:4."""
+    h, w = shape
+    width, height = picture.image.size
+    aspect = w / h * float(np.exp(draw.uniform(-0.22, 0.22)))
+    part = (min(1.0, aspect * height / width), min(1.0, width / height / aspect))  # the largest of this shape, relative
+    zoom = draw.uniform(0.45, 1.0) if draw.random() < 0.65 else 1.0
+    part = (part[0] * zoom, part[1] * zoom)
+    left, top = draw.uniform(0, 1 - part[0] + 1e-9), draw.uniform(0, 1 - part[1] + 1e-9)
+    flip, upside_down = draw.random() < 0.5, draw.random() < 0.08  # upside down: "low in the picture" is not "near"
+
+    def cut(map: Image.Image, resample: Image.Resampling) -> Image.Image:
+        box = (left * map.width, top * map.height, (left + part[0]) * map.width, (top + part[1]) * map.height)
+        box = (*box[:2], min(box[2], map.width), min(box[3], map.height))
+        map = map.resize((w, h), resample, box=box, reducing_gap=2.0)
+        map = map.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else map
+        return map.transpose(Image.Transpose.FLIP_TOP_BOTTOM) if upside_down else map
+
+    blank, sample = torch.zeros(1, h, w), {}
+    for name in ("disparity", "foreground"):
+        map = getattr(picture, name)
+        sample[name] = blank if map is None else to_tensor(cut(map, Image.Resampling.BILINEAR))
+        sample[f"has_{name}"] = torch.tensor(float(map is not None))
+    image = _recolour(cut(picture.image, Image.Resampling.BICUBIC), draw, 0.35)
+    return sample | {"image": _camera(to_tensor(image), draw)}
+
+
+def _recolour(image: Image.Image, draw: Generator, strength: float) -> Image.Image:
+    """Brightness, contrast and saturation, each by up to a factor of 1 + strength."""
+    for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+        image = enhance(image).enhance(float((1 + strength) ** draw.uniform(-1.2, 1)))
+    if draw.random() < 0.12:  # soft, or seen through a strong compression
+        image = image.filter(ImageFilter.GaussianBlur(draw.uniform(0.3, 1.2)))
+    if draw.random() < 0.12:
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=int(draw.integers(25, 70)))
+        image = Image.open(file).convert("RGB")
+    return image
+
+
+def _camera(image: Tensor, draw: Generator) -> Tensor:
+    """White balance, gamma, noise, now and then black and white: (3, h, w) -> (3, h, w) in [0, 1]."""
+    gains = torch.tensor(np.exp(draw.normal(0, 0.07, (3, 1, 1))), dtype=torch.float32)
+    image = (image * gains).clamp(0, 1) ** float(np.exp(draw.normal(0, 0.15)))
+    if draw.random() < 0.08:
+        image = image.mean(0, keepdim=True).expand(3, -1, -1)
+    if draw.random() < 0.25:
+        image = image + torch.from_numpy(draw.normal(0, draw.uniform(0, 0.04), image.shape).astype(np.float32))
+    return image.clamp(0, 1).contiguous()
