@@ -52,7 +52,7 @@ def build_demo(model: DeepLens, examples: Sequence[Path] = ()) -> gr.Blocks:
         except ValueError as error:
             warn(str(error))
             return gr.skip()  # what was there stays
-        return gr.update(shot=shot_props(scene.id, picture, focus))
+        return gr.update(shot=shot_props(wish, picture, focus))
 
     def develop(scene: Scene | None, wish: dict | None, aperture: float) -> Image.Image | dict:
         """The photo through the lens, at its own size."""
@@ -73,7 +73,7 @@ def build_demo(model: DeepLens, examples: Sequence[Path] = ()) -> gr.Blocks:
         save = gr.Button("Full resolution")
         result = gr.Image(label="Result", format="png", interactive=False, elem_id="result")
 
-        # the viewfinder's value is what the visitor wants sharp; whatever changes makes a new picture, the last one wins
+        # the viewfinder's value is what shall be sharp; whatever changes makes a new picture, the last one wins
         quiet = {"show_progress": "hidden", "api_visibility": "private"}
         work = {"concurrency_id": "gpu", "trigger_mode": "always_last", **quiet}
         upload.change(open_photo, upload, [scene, view, upload], preprocess=False, **work)

@@ -1,0 +1,172 @@
+"""The page as a visitor meets it: app.py as a process of its own, real HTTP, a real Chromium."""
+
+import base64
+import io
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from PIL import Image
+
+playwright = pytest.importorskip("playwright.sync_api", reason="NO BROWSER TESTS: playwright is not installed")
+pytest.importorskip("gradio", reason="NO BROWSER TESTS: gradio is not installed")
+
+ROOT = Path(__file__).resolve().parents[2]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = (  # root has no sandbox, the machine perhaps no GPU; and nothing is asked of the world outside
+    *("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic"),
+)
+PATIENCE = 90_000  # milliseconds, for two busy cores
+
+
+@pytest.fixture(scope="session")
+def address(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where `python app.py` serves the page."""
+    log = tmp_path_factory.mktemp("app") / "log.txt"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = {
+        "GRADIO_SERVER_NAME": "127.0.0.1",
+        "GRADIO_SERVER_PORT": str(port),
+        "GRADIO_TEMP_DIR": str(tmp_path_factory.mktemp("files")),
+        "DEEPLENS_MODEL": str(model_folder),
+    }
+    with open(log, "w") as out:
+        app = subprocess.Popen(
+            [sys.executable, "app.py"], cwd=ROOT, env=os.environ | settings, stdout=out, stderr=subprocess.STDOUT
+        )
+    try:
+        deadline = time.monotonic() + 180
+        while True:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=10).close()
+                break
+            except OSError:
+                assert app.poll() is None and time.monotonic() < deadline, f"no page:\n{log.read_text()}"
+                time.sleep(0.5)
+        yield f"http://127.0.0.1:{port}"
+        assert "Traceback" not in log.read_text(), log.read_text()
+    finally:
+        app.terminate()
+        app.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator["playwright.Browser"]:
+    with playwright.sync_playwright() as driver:
+        found = next(filter(None, map(shutil.which, BROWSERS)), driver.chromium.executable_path)
+        if not Path(found).exists():
+            pytest.skip(f"NO BROWSER TESTS: none of {', '.join(BROWSERS)} on PATH, and none of Playwright's own")
+        browser = driver.chromium.launch(executable_path=found, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Visitor:
+    """Somebody with the page open."""
+
+    def __init__(self, page: "playwright.Page"):
+        self.page = page
+
+    def upload(self, path: Path) -> None:
+        """Hand a photo over and wait for the first result."""
+        before = self.value()
+        self.choose(path)
+        self.page.wait_for_function(
+            "id => ![undefined, id].includes(document.querySelector('#viewfinder .finder').dataset.scene)",
+            arg=(before or {}).get("id"),
+        )
+        self.settle()
+
+    def choose(self, path: Path) -> None:
+        """Hand any file over."""
+        self.page.locator("#upload input[type=file]").set_input_files(path)
+
+    def settle(self) -> str:
+        """Wait until the result shows what was asked for last; the address of its picture."""
+        self.page.locator("#viewfinder .finder:not([data-empty]):not([data-busy])").wait_for()
+        return self.address("photo")
+
+    def value(self) -> dict | None:
+        """What the page says of the open scene."""
+        return self.page.locator("#viewfinder .finder").evaluate("f => f.dataset.scene ? {id: f.dataset.scene} : null")
+
+    def address(self, pane: str) -> str:
+        """Where the picture in a pane comes from: it is written into its address."""
+        return self.page.locator(f"#viewfinder [data-pane={pane}] img").evaluate("img => img.src")
+
+    def pixels(self, pane: str) -> np.ndarray:
+        """What a pane shows, (H, W, 3) in [0, 255], at the size that came from the server."""
+        picture = base64.b64decode(self.address(pane).partition(",")[2])
+        return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")).astype(float)
+
+    def where(self, pane: str, x: float, y: float, size: tuple[int, int]) -> tuple[float, float]:
+        """On the screen, the middle of pixel (x, y) of a photo of `size`."""
+        stage = self.page.locator(f"#viewfinder [data-pane={pane}] .stage")
+        stage.scroll_into_view_if_needed()
+        box = stage.bounding_box()
+        return box["x"] + (x + 0.5) / size[0] * box["width"], box["y"] + (y + 0.5) / size[1] * box["height"]
+
+    def click(self, pane: str, x: float, y: float, size: tuple[int, int]) -> None:
+        """One press of the mouse: nothing is tried again."""
+        self.page.mouse.click(*self.where(pane, x, y, size))
+
+    def focus(self) -> tuple[float, float]:
+        """The point in focus as the number fields say it."""
+        return tuple(
+            self.page.get_by_label(label, exact=True).evaluate("field => field.valueAsNumber")
+            for label in ("Focus x", "Focus y")
+        )
+
+
+@pytest.fixture
+def visit(browser: "playwright.Browser", address: str) -> Iterator[Callable[..., Visitor]]:
+    """Opens the page, in a context of its own. Whatever a test does: no error in the console, no request elsewhere."""
+    contexts, faults = [], []
+
+    def visit(width: int = 1280, height: int = 1000, **options) -> Visitor:
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+        page.on("request", lambda request: faults.append(request.url) if elsewhere(request.url) else None)
+        page.goto(address)
+        page.locator("#upload input[type=file]").wait_for(state="attached")
+        return Visitor(page)
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert not faults
+
+
+def elsewhere(url: str) -> bool:
+    """Whether a request leaves this machine."""
+    return urlsplit(url).hostname not in (None, "127.0.0.1")
+
+
+SIZE = (240, 360)  # of the fixture below as everybody sees it
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """A photo stored lying on its side: 360 x 240 pixels in the file, 240 x 360 as everybody sees it."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: to be turned clockwise
+    path = tmp_path / "photo.jpg"
+    with Image.open(ROOT / "examples" / "coffee.jpg") as coffee:
+        coffee.resize((360, 240)).save(path, exif=exif)
+    return path
