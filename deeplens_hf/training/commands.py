@@ -4,22 +4,30 @@ import argparse
 import copy
 import json
 import os
+import re
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
+from accelerate import Accelerator
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..hub import HUB_NAME, RECORD
 from ..model import DeepLens, DeepLensConfig
-from .data import DepthPhotos, labelled_photos
+from .data import DepthPhotos, PhotoRecord, has_manifest, labelled_photos
 from .loop import Run, fit, launch
 from .mixture import DepthMixture, Sources
 from .pretrained import load_imagenet
 from .rendered import RenderedScenes
 from .stages import stage_parts
 
-RECORD = "training.json"  # beside the weights: a line for each stage that made them
+if TYPE_CHECKING:
+    from .photo_sets import PhotoSet
+
 DEFAULTS = {  # steps, batch size, peak learning rate: what made the shipped weights
     "depth": (1500, 12, 4e-4),
     "render": (1600, 4, 1e-3),
@@ -33,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "stage", choices=list(DEFAULTS), help="which modules: depth; lens blur and upsampling; all three"
     )
-    parser.add_argument("--data", type=Path, help="folder with labelled photos; the render stage also does without")
+    parser.add_argument(
+        "--data", help="folder of pictures, or a data set's id on the Hub; the render stage also does without"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint, curve and the trained weights")
     parser.add_argument("--from", dest="start", metavar="MODEL", help="weights to start from: a folder or a Hub id")
     parser.add_argument("--depth-from", metavar="MODEL", help="take the depth module from these weights")
@@ -50,12 +60,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lens-blur", default="slabs", help="of a new model: slabs or convolutional")
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare data")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--split", default="train", help="of a data set (default: train)")
+    parser.add_argument(
+        "--columns", metavar="ROLE=NAME", nargs="+", default=[], help="of a data set, roles: image, depth, mask"
+    )
+    parser.add_argument(
+        "--depth-is", choices=("disparity", "depth"), default="disparity", help="what depth columns hold"
+    )
+    parser.add_argument(
+        "--labels", metavar="MODEL", help="depth for photos without: of this depth model, or 'embedded' by a phone"
+    )
+    parser.add_argument("--streaming", action="store_true", help="read the data set as it is needed, without a copy")
     parser.add_argument("--freeze", metavar="MODULE", nargs="+", default=[], help="keep as they are: depth.encoder ...")
     parser.add_argument("--accumulate", type=int, default=1, help="batches a step, one after the other")
     parser.add_argument("--precision", choices=("no", "bf16", "fp16"), default="no", help="no: float32 throughout")
     parser.add_argument("--ema", type=float, default=Run.ema, help="decay of the averaged weights that are kept")
     parser.add_argument("--save-every", type=int, default=Run.save_every, help="steps between checkpoints")
     parser.add_argument("--samples-every", type=int, default=250, help="steps between sample pictures; 0: none")
+    parser.add_argument("--push-to", metavar="OWNER/NAME", help="share the weights on the Hub when done")
+    parser.add_argument("--private", action="store_true", help="... in a repository that only you see")
 
 
 def run(args: argparse.Namespace) -> Path:
@@ -96,7 +119,7 @@ def run(args: argparse.Namespace) -> Path:
         samples_every=args.samples_every,
     )  # fmt: skip
     samples = batch_size * args.accumulate * accelerator.num_processes  # a step
-    records = labelled_photos(args.data, "train") if args.data else []
+    records = [] if args.streaming and args.stage == "depth" else find_photos(args, accelerator)
     if args.stage != "depth":
         scenes = RenderedScenes(
             records, args.cache or args.out / "scenes", args.scenes, steps * samples, args.seed, args.size,
@@ -109,7 +132,12 @@ def run(args: argparse.Namespace) -> Path:
         if args.stage == "depth":
             sources = Sources.parse(args.sources)
             cache = args.cache or args.out / "scenes"
-            dataset = DepthMixture(records, cache, args.scenes, steps * samples, batch_size, args.seed, sources)
+            if args.streaming:
+                from .photo_sets import StreamedPhotos
+
+                dataset = StreamedPhotos(photo_set(args), steps * samples, samples, args.seed)
+            else:
+                dataset = DepthMixture(records, cache, args.scenes, steps * samples, samples, args.seed, sources)
             entry |= {"scenes": args.scenes, "sources": asdict(sources), "outline_weight": args.outline_weight}
         else:
             dataset = Together(scenes, DepthPhotos(records, (256, 256), 0, steps * samples, args.seed))
@@ -125,8 +153,41 @@ def run(args: argparse.Namespace) -> Path:
     if accelerator.is_main_process:
         save_weights(model, weights, [*record, entry])
         print(f"weights: {weights}")
+        if args.push_to:
+            push(weights, args)
     accelerator.end_training()
     return weights
+
+
+def find_photos(args: argparse.Namespace, accelerator: Accelerator) -> list[PhotoRecord]:
+    """The labelled photos of --data: as they lie in a folder with a manifest, else unpacked into OUT/photos."""
+    if args.data is None:
+        return []
+    if has_manifest(Path(args.data)):
+        return labelled_photos(Path(args.data), "train")
+    from .photo_sets import MATERIAL, unpack
+
+    most = MATERIAL if args.streaming else None
+    with accelerator.main_process_first():
+        return unpack(
+            photo_set(args), args.out / "photos", args.stage != "render", most, device=str(accelerator.device)
+        )
+
+
+def photo_set(args: argparse.Namespace) -> "PhotoSet":
+    """What --data and the options beside it name."""
+    from .photo_sets import PhotoSet
+
+    columns = tuple(tuple(each.split("=", 1)) for each in args.columns)
+    return PhotoSet(args.data, args.split, columns, args.depth_is, args.labels)
+
+
+def push(weights: Path, args: argparse.Namespace) -> None:
+    """Share what was trained; the card names what it was trained from and on. Prints the address."""
+    datasets = [args.data] if args.data and not os.path.exists(args.data) else []
+    base = args.start if args.start and not os.path.exists(args.start) else None
+    model = DeepLens.from_pretrained(weights)
+    print(model.push_to_hub(args.push_to, private=args.private or None, base_model=base, datasets=datasets))
 
 
 def check(args: argparse.Namespace) -> None:
@@ -138,6 +199,15 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError(f"samples_every must be 0 or more; got {args.samples_every}")
     if not 0 <= args.ema < 1:
         raise ValueError(f"ema must be from 0 to below 1; got {args.ema}")
+    for each in args.columns:
+        if "=" not in each:
+            raise ValueError(f"columns must be ROLE=NAME, such as depth=disparity; got {each!r}")
+    if args.data and args.out.resolve().is_relative_to(Path(args.data).resolve()) and not has_manifest(Path(args.data)):
+        raise ValueError(f"out must lie outside the data folder {args.data}; got {args.out}")
+    if args.push_to and not re.fullmatch(HUB_NAME, args.push_to):
+        raise ValueError(f"push_to must be owner/name; got {args.push_to!r}")
+    if args.streaming and (args.data is None or has_manifest(Path(args.data))):
+        raise ValueError("streaming needs --data with a data set or an image folder, without a manifest.jsonl")
     if args.data is None and args.stage != "render":
         raise ValueError(f"train {args.stage} needs --data: a folder with labelled photos")
 
@@ -167,8 +237,13 @@ class Together(Dataset):
 
 
 def read_record(source: str) -> list[dict]:
-    """The training record of weights in a folder; empty for a Hub id or a folder without one."""
+    """The training record beside weights, in a folder or on the Hub; empty where there is none."""
     file = Path(source) / RECORD
+    if not Path(source).is_dir():
+        try:
+            file = Path(hf_hub_download(source, RECORD))
+        except EntryNotFoundError:
+            return []
     return json.loads(file.read_text()) if file.is_file() else []
 
 

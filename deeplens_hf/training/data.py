@@ -33,7 +33,7 @@ def labelled_photos(folder: Path, split: str) -> list[PhotoRecord]:
     Raises:
         ValueError: no manifest there, or none of its photos is in the split.
     """
-    manifest = next((m for m in (folder / "manifest.jsonl", folder / "photos" / "manifest.jsonl") if m.is_file()), None)
+    manifest = _manifest(folder)
     if manifest is None:
         raise ValueError(f"data: no manifest.jsonl in {folder} or {folder / 'photos'}")
     base = manifest.parent / "train"
@@ -52,6 +52,15 @@ def labelled_photos(folder: Path, split: str) -> list[PhotoRecord]:
     return records
 
 
+def has_manifest(folder: Path) -> bool:
+    """Whether `labelled_photos` can read the folder."""
+    return _manifest(folder) is not None
+
+
+def _manifest(folder: Path) -> Path | None:
+    return next((m for m in (folder / "manifest.jsonl", folder / "photos" / "manifest.jsonl") if m.is_file()), None)
+
+
 def to_tensor(image: Image.Image) -> Tensor:
     """PIL picture -> float (C, H, W) in [0, 1]."""
     pixels = torch.from_numpy(np.array(image)).float() / 255
@@ -62,7 +71,7 @@ class DepthPhotos(Dataset):
     """Position in the run -> augmented sample. A pure function of (seed, position), so that a run can resume anywhere.
 
     Samples: image (3, S, S), disparity (1, S, S), foreground (1, S, S), has_disparity (), has_foreground (), where S is
-    sizes[0] before position `switch` and sizes[1] from there on: most steps are cheap, the last ones see the working size.
+    sizes[0] before position `switch` and sizes[1] from there on: most steps are cheap, the last ones at working size.
     """
 
     def __init__(self, records: list[PhotoRecord], sizes: tuple[int, int], switch: int, length: int, seed: int):
