@@ -5,7 +5,7 @@ side or more; what comes out has the photo's own size, colour profile and EXIF. 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -109,19 +109,29 @@ class Photo:
         Raises:
             PhotoError: an argument is out of its range.
         """
+        light = self.render(point, aperture, focus, shape, highlights)
+        return Picture.of(Image.fromarray((light * 255).round().astype(np.uint8)), self.picture.info)
+
+    def render(
+        self,
+        point: tuple[float, float] | None = None,
+        aperture: float | str = 8.0,
+        focus: float | tuple[float, float] | None = None,
+        shape: ApertureShape = DISC,
+        highlights: float = 1.0,
+    ) -> np.ndarray:
+        """`refocus` without rounding: (H, W, 3) float32 in [0, 1], encoded as the photo is; arguments as there."""
         widest = WIDEST if self.calibration is None or not isinstance(aperture, str) else MAX_APERTURE
         aperture = _number("aperture", aperture_of(aperture, self.calibration, WIDEST), 0, widest)
         if point is not None:
             self._check(point)
         highlights = _number("highlights", highlights, 0, MAX_HIGHLIGHTS)
-        if isinstance(focus, Sequence | np.ndarray) and len(focus) == 2:
+        if focus is None:
+            focus = self.focus_range(point)
+        elif isinstance(focus, Sequence | np.ndarray) and len(focus) == 2:
             focus = (_number("focus", focus[0], 0, 1), _number("focus", focus[1], 0, 1))
-        elif focus is not None:
-            focus = _number("focus", focus, 0, 1)
         else:
-            focus = self.subject_range() if point is None else self.focus_at(point)
-            if point is not None and self._own_disparity is None:  # what is predicted wavers over one surface
-                focus = (max(focus - TOLERANCE, 0.0), min(focus + TOLERANCE, 1.0))
+            focus = _number("focus", focus, 0, 1)
         width, height = self.size
         image = self._image()
         # padding lengthened the side that the aperture is measured by
@@ -131,8 +141,7 @@ class Photo:
         foreground = self._map(self.foreground) if self._own_disparity is None else None
         with torch.inference_mode():
             out = self.model.render(image, disparity, focus, aperture, foreground, shape, highlights)  # (1, 3, H, W)
-            pixels = (out[0, :, :height, :width] * 255).round_().to(torch.uint8).permute(1, 2, 0)  # (h, w, 3)
-        return Picture.of(Image.fromarray(pixels.cpu().contiguous().numpy()), self.picture.info)
+            return out[0, :, :height, :width].permute(1, 2, 0).float().cpu().contiguous().numpy()  # (h, w, 3)
 
     def calibrate(
         self,
@@ -173,6 +182,41 @@ class Photo:
         around = self.disparity[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1]
         level = np.abs(around - self.disparity[y, x]) <= SAME_SURFACE
         return float(np.median(around[level]))
+
+    def focus_range(self, point: tuple[float, float] | None = None) -> tuple[float, float]:
+        """The disparities, far and near, between which all is sharp: around (x, y), or without it the main subject."""
+        if point is None:
+            return self.subject_range()
+        focus = self.focus_at(point)
+        slack = TOLERANCE if self._own_disparity is None else 0.0  # what is predicted wavers over one surface
+        return max(focus - slack, 0.0), min(focus + slack, 1.0)
+
+    def reduced(self, long_side: int) -> "Photo":
+        """A copy of at most so many pixels a side: the same aperture and focus give the same picture, sooner."""
+        small = self.picture.copy()
+        small.thumbnail((long_side, long_side))
+
+        def shrink(values: np.ndarray) -> np.ndarray:  # (H, W) -> (h, w)
+            return np.array(Image.fromarray(values).resize(small.size, Image.Resampling.BOX))
+
+        copy = Photo(self.model, Picture.of(small, self.picture.info))
+        return copy._with_depth_of(self, shrink(self.disparity), shrink)
+
+    def corrected(self, disparity: np.ndarray) -> "Photo":
+        """A copy with its disparity retouched, (H, W) in [0, 1]; all else stays."""
+        return Photo(self.model, self.picture)._with_depth_of(self, disparity, lambda values: values)
+
+    def _with_depth_of(self, other: "Photo", disparity: np.ndarray, fit: Callable) -> "Photo":
+        self.calibration, self._dioptres = other.calibration, other._dioptres
+        if other._own_disparity is None:
+            self._prediction = disparity, fit(other.foreground)
+        else:
+            self._own_disparity = disparity
+        return self
+
+    def __getstate__(self) -> dict:
+        """What goes to another process: all but the model, which is there already; set `model` again."""
+        return {**self.__dict__, "model": None}
 
     def subject_focus(self) -> float:
         """The disparity of the main subject: the median of the foreground, weighted by its probability.
