@@ -52,7 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lr", type=float, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=256, help="pixels of a traced scene's side (render, all)")
-    parser.add_argument("--scenes", type=int, default=800, help="how many different ones to draw (depth: of each kind)")
+    parser.add_argument("--scenes", type=int, default=800, help="how many different scenes to trace")
+    parser.add_argument("--tabletops", type=int, default=200, help="how many different table-tops to draw (depth)")
     parser.add_argument("--cache", type=Path, help="folder for traced scenes (default: OUT/scenes)")
     parser.add_argument("--sources", default="", metavar="NAME=PART,...", help=MIX)
     parser.add_argument("--outline-weight", type=float, default=0.5, help="of the mask's outline in the depth loss")
@@ -137,8 +138,15 @@ def run(args: argparse.Namespace) -> Path:
 
                 dataset = StreamedPhotos(photo_set(args), steps * samples, samples, args.seed)
             else:
-                dataset = DepthMixture(records, cache, args.scenes, steps * samples, samples, args.seed, sources)
-            entry |= {"scenes": args.scenes, "sources": asdict(sources), "outline_weight": args.outline_weight}
+                dataset = DepthMixture(
+                    records, cache, args.tabletops, args.scenes, steps * samples, samples, args.seed, sources
+                )
+            entry |= {
+                "scenes": args.scenes,
+                "tabletops": args.tabletops,
+                "sources": asdict(sources),
+                "outline_weight": args.outline_weight,
+            }
         else:
             dataset = Together(scenes, DepthPhotos(records, (256, 256), 0, steps * samples, args.seed))
     parts = stage_parts(args.stage, model, args.outline_weight)
@@ -192,7 +200,7 @@ def push(weights: Path, args: argparse.Namespace) -> None:
 
 def check(args: argparse.Namespace) -> None:
     """Raise ValueError for an argument out of range."""
-    for name in ("steps", "batch_size", "scenes", "accumulate", "save_every"):
+    for name in ("steps", "batch_size", "scenes", "tabletops", "accumulate", "save_every"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise ValueError(f"{name} must be at least 1; got {getattr(args, name)}")
     if args.samples_every < 0:

@@ -68,13 +68,15 @@ class DepthMixture(Dataset):
     """Position in the run -> augmented sample. A pure function of (seed, position), so that a run can resume anywhere.
 
     Samples: image (3, h, w), disparity (1, h, w), foreground (1, h, w), has_disparity (), has_foreground (); (h, w)
-    is one of SHAPES for each `batch_size` positions in a row. `scenes` different ones of each exact kind are drawn.
+    is one of SHAPES for each `batch_size` positions in a row. There are `tabletops` and
+    `scenes` (layered) different ones.
     """
 
     def __init__(
         self,
         records: list[PhotoRecord],
         cache: Path,
+        tabletops: int,
         scenes: int,
         length: int,
         batch_size: int,
@@ -84,7 +86,7 @@ class DepthMixture(Dataset):
         self.records, self.length, self.batch_size, self.seed, self.sources = records, length, batch_size, seed, sources
         self.people = [record for record in records if record.group in PEOPLE and record.foreground]
         self.places = [record for record in records if record.group in PLACES] or records
-        self.exact, self.scenes = ExactScenes(records, cache, seed), scenes
+        self.exact, self.counts = ExactScenes(records, cache, seed), {"tabletop": tabletops, "layered": scenes}
         parts = {name: getattr(sources, name) for name in ("photos", "collage", "tabletop", "layered")}
         if not self.people:
             parts["collage"] = 0.0
@@ -104,7 +106,7 @@ class DepthMixture(Dataset):
         elif kind == "collage":
             picture = self.collage(draw)
         else:
-            image, disparity = self.exact.scene(kind, int(draw.integers(self.scenes)))
+            image, disparity = getattr(self.exact, kind)(int(draw.integers(self.counts[kind])))
             picture = Picture(Image.fromarray(image), Image.fromarray(disparity), None)
         return augment(picture, shape, draw)
 
