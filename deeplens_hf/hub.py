@@ -196,7 +196,7 @@ class HubMixin(PyTorchModelHubMixin):
             if branch and not create_pr:
                 api.create_branch(repo_id, branch=branch, exist_ok=True)
             head = api.model_info(repo_id, revision=branch)
-            kept = [CARD] if not overwrite_card and _has_edited_card(api, repo_id, head.sha, folder) else []
+            kept = not overwrite_card and _has_edited_card(api, repo_id, head.sha)
             commit = api.upload_folder(
                 repo_id=repo_id,
                 folder_path=folder,
@@ -204,7 +204,7 @@ class HubMixin(PyTorchModelHubMixin):
                 revision=branch,
                 create_pr=create_pr,
                 parent_commit=head.sha,  # lest a card be overwritten that somebody edits this very moment
-                ignore_patterns=kept,
+                ignore_patterns=[CARD] if kept else [],
                 delete_patterns=["evaluation/*", "previews/*"],  # those of the weights before
             )
         if kept:
@@ -235,7 +235,7 @@ def _open_repo(api: HfApi, repo_id: str, private: bool | None) -> None:
         raise HubError(f"{repo_id} is {is_} already; make it {wanted} in its settings on the Hub, then push again")
 
 
-def _has_edited_card(api: HfApi, repo_id: str, commit: str, folder: str) -> bool:
+def _has_edited_card(api: HfApi, repo_id: str, commit: str) -> bool:
     try:
         with TemporaryDirectory() as cache:
             card = api.hf_hub_download(repo_id, CARD, revision=commit, cache_dir=cache)

@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, constants, hf_hub_download
+from huggingface_hub import HfApi, constants, get_token, hf_hub_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -116,7 +116,8 @@ def _lacks(source: str, name: str, others: list[str]) -> str:
 @contextmanager
 def plain_errors(repo_id: str, revision: str | None = None, token: str | bool | None = None) -> Iterator[None]:
     """What the Hub's library raises, as a HubError that says what to do."""
-    known = "the token given" if token else "no token" if token is False else "the token of `hf auth login`, if any"
+    used = token if isinstance(token, str) else None if token is False else get_token()
+    known = "without a token" if used is None else "with the token given" if token else "with the token of this machine"
     try:
         yield
     except HFValidationError as error:
@@ -128,7 +129,7 @@ def plain_errors(repo_id: str, revision: str | None = None, token: str | bool | 
         ) from error
     except RepositoryNotFoundError as error:
         raise HubError(
-            f"no folder {repo_id!r} here, and no repository of that name on the Hub that may be seen with {known}: "
+            f"no folder {repo_id!r} here, and no repository of that name on the Hub that may be seen {known}: "
             "if it is private, pass token=..., or log in with `hf auth login`"
         ) from error
     except RevisionNotFoundError as error:
@@ -143,10 +144,16 @@ def plain_errors(repo_id: str, revision: str | None = None, token: str | bool | 
         raise HubError("the Hub wants a token: pass token=..., or log in with `hf auth login`") from error
     except HfHubHTTPError as error:
         status = error.response.status_code
+        if status == 401 and used is None:
+            raise HubError(
+                f"the Hub does not do this with {repo_id} {known}: pass token=..., or log in with `hf auth login`"
+            ) from error
         if status == 401:
-            raise HubError(f"the Hub does not accept {known}: make a new one in its settings") from error
+            raise HubError(f"the Hub knows nobody {known}: it has expired, or was mistyped") from error
         if status == 403:
-            raise HubError(f"{known} has no right to do this with {repo_id}: it needs one to write") from error
+            raise HubError(
+                f"no right {known} to write to {repo_id}: ask its owner, or make a token that may write"
+            ) from error
         raise HubError(f"the Hub answered {status} for {repo_id}: {error.server_message or error}") from error
     except HTTPError as error:
         raise HubError(f"the connection to the Hub failed on {repo_id}: {error or type(error).__name__}") from error

@@ -1,23 +1,29 @@
 """A Hub on the loopback: what huggingface_hub asks of the real one when it pushes and pulls, over real HTTP.
 
-Repositories live in memory as commits of whole trees. Private ones are hidden from those who may not see them, tokens may
-be read-only, and `faults` break or damage a file on its way. Clients are processes started with `environment`, since
+Repositories live in memory as commits of whole trees. Private ones are hidden from those who may not see them, tokens
+may be read-only, and `faults` break or damage a file on its way. Its clients are processes of their own, since
 huggingface_hub reads its settings when imported.
 """
 
 import base64
 import json
+import os
 import re
+import subprocess
+import sys
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha1, sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
 
+ROOT = Path(__file__).resolve().parent.parent
 LARGE = (".safetensors", ".bin", ".jpg", ".png")  # stored by LFS
 OWNER, READER = "hf_owner", "hf_reader"  # tokens: may write, may only read
 
@@ -59,8 +65,8 @@ class HubDouble(ThreadingHTTPServer):
         self.large: dict[str, bytes] = {}  # LFS objects, by hash
         self.faults: dict[str, str] = {}
         self.requests: Counter[str] = Counter()
-        self.ranges: list[str] = []
-        self.lock = threading.Lock()
+        self.ranges: list[str] = []  # that were asked for
+        self.after: Callable[[str], None] | None = None  # called with a file's name when it has been sent
 
     @property
     def url(self) -> str:
@@ -69,7 +75,8 @@ class HubDouble(ThreadingHTTPServer):
     def environment(self, home: Path, token: str | None = None, **more: str) -> dict[str, str]:
         """For a client whose cache and settings are in the folder `home`."""
         settings = {"HF_ENDPOINT": self.url, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": token or ""}
-        return settings | {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"} | more
+        quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+        return settings | quiet | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | more
 
     def __enter__(self) -> "HubDouble":
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -78,6 +85,45 @@ class HubDouble(ThreadingHTTPServer):
     def __exit__(self, *error) -> None:
         self.shutdown()
         self.server_close()
+
+
+class Client:
+    """A process that runs what it is given, one piece of code after the other; use as a context."""
+
+    LOOP = """
+import json, sys
+names = {}
+for line in sys.stdin:
+    names["answer"] = None
+    try:
+        exec(json.loads(line), names)
+        answer = names["answer"]
+    except Exception as error:
+        answer = {"error": type(error).__name__, "message": str(error)}
+    print(json.dumps(answer), flush=True)
+"""
+
+    def __init__(self, environment: dict[str, str]):
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", self.LOOP],
+            env=os.environ | environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, code: str) -> Any:
+        """What the code sets `answer` to, or {"error": type, "message": text} where it raises."""
+        self.process.stdin.write(json.dumps(code) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.process.stdin.close()
+        self.process.wait(timeout=30)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -107,18 +153,17 @@ class Handler(BaseHTTPRequestHandler):
         if token not in ("", OWNER, READER):
             return self.refuse(401, "", "Invalid credentials in Authorization header")
         self.may_read, self.may_write = token != "", token == OWNER
-        with self.server.lock:
-            self.server.requests[f"{self.command} {path}"] += 1
-            for pattern, action in ROUTES:
-                if found := re.fullmatch(pattern, f"{method} {path}"):
-                    return action(self, *found.groups())
+        self.server.requests[f"{self.command} {path}"] += 1
+        for pattern, action in ROUTES:
+            if found := re.fullmatch(pattern, f"{method} {path}"):
+                return action(self, *found.groups())
         self.refuse(404, "", f"the double knows no {method} {path}")
 
     # what it answers
 
     def send(self, content: bytes, status: int = 200, kind: str = "application/json", **headers: str) -> None:
         self.send_response(status)
-        for name, value in {"Content-Type": kind, "Content-Length": str(len(content)), **headers}.items():
+        for name, value in {"Content_Type": kind, "Content_Length": str(len(content)), **headers}.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         if self.command != "HEAD":
@@ -269,6 +314,8 @@ class Handler(BaseHTTPRequestHandler):
             headers["Content_Length"] = str(len(content))
             content = content[: len(content) // 2] if fault == "cut once" else b""
         self.send(content, **headers)
+        if self.server.after and self.command == "GET":
+            self.server.after(name)
 
 
 def _upload_mode(path: str) -> dict:
