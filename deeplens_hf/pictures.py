@@ -8,7 +8,7 @@ import os
 import threading
 import uuid
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -93,7 +93,8 @@ def save_picture(picture: Image.Image, path: str | os.PathLike, quality: int = 9
         extra["quality"] = quality
     if FORMATS[suffix] == "JPEG" and quality >= 90:
         extra["subsampling"] = 0
-    _write(path, lambda file: Picture.of(picture, picture.info).save(file, FORMATS[suffix], **extra))
+    with replacing(path) as file:
+        Picture.of(picture, picture.info).save(file, FORMATS[suffix], **extra)
 
 
 def save_disparity(disparity: np.ndarray, path: str | os.PathLike) -> None:
@@ -102,14 +103,16 @@ def save_disparity(disparity: np.ndarray, path: str | os.PathLike) -> None:
     The file appears whole or not at all. PhotoError for another suffix or a folder that does not exist.
     """
     if check_target(path, DISPARITY_SUFFIXES) == ".npy":
-        _write(path, lambda file: np.save(file, disparity.astype(np.float32)))
+        with replacing(path) as file:
+            np.save(file, disparity.astype(np.float32))
     else:
         text = PngImagePlugin.PngInfo()
         text.add_text("Title", "Disparity (relative inverse depth)")
         text.add_text("Description", "value / 65535 is the disparity in [0, 1]: 65535 = nearest, 0 = farthest")
         text.add_text("Software", "deeplens_hf")
         levels = Image.fromarray((disparity * 65535).round().astype(np.uint16))
-        _write(path, lambda file: levels.save(file, "PNG", pnginfo=text))
+        with replacing(path) as file:
+            levels.save(file, "PNG", pnginfo=text)
 
 
 def check_target(path: str | os.PathLike, suffixes: Collection[str]) -> str:
@@ -244,13 +247,14 @@ def _from_array(array: np.ndarray) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels.astype(np.uint8)))
 
 
-def _write(path: str | os.PathLike, write: Callable[[IO[bytes]], None]) -> None:
-    """Write beside the target under another name, then rename: nobody sees half a file."""
+@contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[IO[bytes]]:
+    """A file to write, beside the target under another name, then renamed: nobody sees half a file."""
     path = Path(path)
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         with part.open("xb") as file:
-            write(file)
+            yield file
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
