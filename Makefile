@@ -30,7 +30,7 @@ $(READY): pyproject.toml constraints.txt
 	  echo "deeplens_hf needs Python 3.11 or newer, and $(PYTHON) is not that: name one with 'make PYTHON=/path/to/python3'." >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv || { \
 	  echo "$(PYTHON) cannot make an environment: on Debian and Ubuntu, 'apt-get install python3-venv' lets it." >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet $(CONSTRAINTS) -e '.[demo,train,dev]'
+	$(BIN)/python -m pip install --quiet $(CONSTRAINTS) -e '.[demo,train,export,dev]'
 	@touch $@
 
 # The browser tests use a Chromium found on PATH, else one of Playwright's own; without either they are skipped.
