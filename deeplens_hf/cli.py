@@ -1,6 +1,7 @@
 """The `deeplens` command. Each command imports what it works with, so that --help answers at once.
 
-Exit status: 0 done, 2 the user can mend it (one line on stderr says how), 130 interrupted.
+Exit status: 0 done, 1 some of many photos failed, 2 the user can mend it (one line on stderr says how),
+130 interrupted.
 """
 
 import argparse
@@ -15,7 +16,8 @@ from . import __version__, sharing
 if TYPE_CHECKING:
     from .model import DeepLens
 
-EXTRAS = {"demo": "demo", "train": "train", "evaluate": "train"}  # what a command needs beyond the plain package
+# what a command needs beyond the plain package; refocus only for data sets
+EXTRAS = {"demo": "demo", "train": "train", "evaluate": "train", "refocus": "train"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -35,8 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     warnings.filterwarnings("ignore", module="PIL")  # of odd metadata in files that open all the same
     try:
         args = build_parser(argv).parse_args(argv)
-        args.run(args)
-        return 0
+        return args.run(args) or 0
     except KeyboardInterrupt:
         return 130
     except ModuleNotFoundError as error:
@@ -56,14 +57,22 @@ def build_parser(argv: list[str]) -> Parser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     command = commands.add_parser("refocus", help="blur a photo as a lens would", description=refocus.__doc__)
-    command.add_argument("photo", metavar="PHOTO", type=Path)
+    command.add_argument("photo", metavar="PHOTO", nargs="+", help="or many: files, folders, patterns, a data set's id")
     command.add_argument(
         "--focus", metavar="X,Y", type=_point,
         help="what shall be sharp, in pixels of the upright photo (default: the main subject)",
     )  # fmt: skip
     command.add_argument("--aperture", metavar="A", type=float, default=8.0, help="0, all sharp, to 16 (default: 8)")
     command.add_argument("--depth", metavar="FILE", type=Path, help="your own depth map: a .npy or picture, 1 = near")
-    command.add_argument("-o", "--out", metavar="OUT", type=Path, required=True, help=".jpg, .png, .tif or .webp")
+    command.add_argument(
+        "-o", "--out", metavar="OUT", type=Path, required=True, help=".jpg, .png, .tif or .webp; a folder for many"
+    )
+    many = command.add_argument_group("many photos")
+    many.add_argument("--workers", type=int, help="processes (default: one a GPU, or one for every two CPU cores)")
+    many.add_argument("--suffix", help="of the results, such as .png (default: the photo's own, else .jpg)")
+    many.add_argument("--overwrite", action="store_true", help="render again what is there (default: skip it)")
+    many.add_argument("--shard", metavar="RANK/COUNT", help="a part of the work (default: what torchrun or Slurm say)")
+    many.add_argument("--split", default="train", help="of a data set (default: train)")
     _add_model(command, refocus)
 
     command = commands.add_parser("depth", help="predict a photo's disparity", description=depth.__doc__)
@@ -79,10 +88,10 @@ def build_parser(argv: list[str]) -> Parser:
 
     command = commands.add_parser("train", help="train the depth module, the renderer or all three")
     if argv[:1] == ["train"]:
-        from .training.commands import add_arguments, run
+        from .training.commands import add_arguments
 
         add_arguments(command)
-        command.set_defaults(run=run)
+        command.set_defaults(run=train)
 
     command = commands.add_parser("evaluate", help="measure against truth", description=evaluate.__doc__)
     command.add_argument("what", choices=("render", "depth"))
@@ -99,17 +108,38 @@ def build_parser(argv: list[str]) -> Parser:
     return parser
 
 
-def refocus(args: argparse.Namespace) -> None:
-    """Blur a photo as a lens would; prints the file written."""
-    from . import own_depth, pictures
+def refocus(args: argparse.Namespace) -> int:
+    """Blur a photo as a lens would, or many; prints the file written, or how many."""
+    from . import batch, own_depth, pictures
 
+    settings = {"point": args.focus, "aperture": args.aperture}
+    if batch.is_many(args.photo, args.out):
+        return _refocus_many(args, settings)
     # what can be checked is checked before the model takes its time
     pictures.check_target(args.out, pictures.FORMATS)
-    picture = pictures.read_photo(args.photo)
+    picture = pictures.read_photo(args.photo[0])
     disparity = args.depth and own_depth.read_disparity(args.depth, picture.size)
     photo = _load(args).open(picture, disparity=disparity)
-    pictures.save_picture(photo.refocus(point=args.focus, aperture=args.aperture), args.out)
+    pictures.save_picture(photo.refocus(**settings), args.out)
     print(args.out)
+    return 0
+
+
+def _refocus_many(args: argparse.Namespace, settings: dict) -> int:
+    from . import batch
+    from .weights import choose_weights, describe_weights
+
+    if args.depth:
+        raise ValueError("--depth goes with a single photo")
+    print(describe_weights(args.model), file=sys.stderr)
+    report = batch.refocus_many(
+        args.photo, args.out, settings, choose_weights(args.model), device=args.device, workers=args.workers,
+        shard=batch.Shard.parse(args.shard), suffix=args.suffix, overwrite=args.overwrite, split=args.split,
+    )  # fmt: skip
+    print(report)
+    for name, error in report.failed:
+        print(f"deeplens: error: {name}: {error}", file=sys.stderr)
+    return 1 if report.failed else 0
 
 
 def depth(args: argparse.Namespace) -> None:
@@ -133,6 +163,13 @@ def demo(args: argparse.Namespace) -> None:
     from .demo import LOOK, build_demo
 
     build_demo(_load(args)).launch(server_name=args.host, server_port=args.port, **LOOK)
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train a stage; prints where the weights are."""
+    from .training.commands import run
+
+    run(args)
 
 
 def evaluate(args: argparse.Namespace) -> None:

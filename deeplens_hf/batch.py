@@ -1,0 +1,205 @@
+"""Many photos at once: a folder, a list, a data set on the Hub; by worker processes, on several GPUs or machines.
+
+Each photo is written whole or not at all, and one whose result is there is skipped: a run that was stopped goes on
+where it was when given again. A photo that cannot be read, or that takes its worker down with it, is reported.
+"""
+
+import glob
+import os
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from .pictures import FORMATS
+from .workers import Task, choose_crew, run_tasks
+
+SUFFIXES = {*FORMATS, ".heic", ".heif", ".avif", ".bmp", ".mpo"}  # what counts as a photo in a folder
+DATA_SET = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")  # owner/name
+
+
+class Shard(NamedTuple):
+    """This program among `count` that share the work: it takes every count-th photo, from number `rank` on."""
+
+    rank: int = 0
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: str | None) -> "Shard":
+        """ "RANK/COUNT"; without it what torchrun or Slurm say in the environment, else all the work.
+
+        Raises:
+            ValueError: not two whole numbers with 0 <= RANK < COUNT.
+        """
+        environment = os.environ
+        if text is None and "RANK" in environment and "WORLD_SIZE" in environment:
+            text = f"{environment['RANK']}/{environment['WORLD_SIZE']}"
+        elif text is None and "SLURM_PROCID" in environment and "SLURM_NTASKS" in environment:
+            text = f"{environment['SLURM_PROCID']}/{environment['SLURM_NTASKS']}"
+        found = re.fullmatch(r"(\d+)/(\d+)", text or "0/1")
+        if not found or not int(found[1]) < int(found[2]):
+            raise ValueError(f"shard must be RANK/COUNT with 0 <= RANK < COUNT, such as 0/4; got {text!r}")
+        return cls(int(found[1]), int(found[2]))
+
+
+@dataclass
+class Report:
+    """What became of the photos: how many were written now and before, and the rest, with the reason."""
+
+    written: int = 0
+    there: int = 0
+    seconds: float = 0.0
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        rate = self.written / self.seconds if self.seconds else 0.0
+        return f"{self.written} written, {self.there} already there, {len(self.failed)} failed, {rate:.2f} photos/s"
+
+
+def is_many(photos: list[str], out: Path) -> bool:
+    """Whether `deeplens refocus` shall write into a folder: several photos, or what is no single photo."""
+    first = Path(photos[0])
+    return len(photos) > 1 or first.is_dir() or out.is_dir() or not (first.is_file() or out.suffix)
+
+
+def refocus_many(
+    photos: list[str],
+    out: Path,
+    settings: dict[str, Any],
+    model: str,
+    *,
+    device: str | None = None,
+    workers: int | None = None,
+    shard: Shard = Shard(),  # noqa: B008 (a tuple)
+    suffix: str | None = None,
+    overwrite: bool = False,
+    split: str = "train",
+) -> Report:
+    """Refocus photos into the folder `out`, with a progress bar.
+
+    Args:
+        photos: files, folders with all below them, patterns such as "trip/*.jpg", or one id of a data set on the Hub.
+        out: a folder; photos keep their place below the folder given, those of a data set are numbered.
+        settings: the arguments of `Photo.refocus`.
+        model: a folder or Hub id for `DeepLens.from_pretrained`.
+        device: of all workers; if not given, they share the GPUs, or the CPU where there is none. Under torchrun each
+            program takes the GPU of its local rank.
+        workers: processes; if not given, one a GPU, or one for every two CPU cores.
+        shard: the part of the work that is this program's.
+        suffix: of the results, such as ".png"; if not given, the photo's own where it can be written, else ".jpg".
+        overwrite: render again what is there.
+        split: of a data set.
+
+    Raises:
+        ValueError: no photos, a setting out of its range, weights or a device that are not there. What is wrong with
+            a single photo is in the report instead.
+    """
+    if suffix is not None and suffix not in FORMATS:
+        raise ValueError(f"suffix must be one of {', '.join(FORMATS)}; got {suffix!r}")
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers must be at least 1; got {workers}")
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"out must be a folder for many photos; {out} is a file")
+    if len(photos) == 1 and DATA_SET.fullmatch(photos[0]) and not Path(photos[0]).exists():
+        tasks, total = read_data_set(photos[0], split, out, suffix)
+    else:
+        found = find_photos(photos, out, suffix)
+        tasks, total = iter(found), len(found)
+    tasks = islice(tasks, shard.rank, None, shard.count)
+    if total is not None:
+        total = len(range(shard.rank, total, shard.count))
+    report = Report()
+    with tqdm(total=total, unit="photo", desc=f"shard {shard.rank}/{shard.count}" if shard.count > 1 else None) as bar:
+
+        def missing() -> Iterator[Task]:
+            for task in tasks:
+                if task.out.exists() and not overwrite:
+                    report.there += 1
+                    bar.update()
+                    continue
+                task.out.parent.mkdir(parents=True, exist_ok=True)
+                for part in task.out.parent.glob(f".{glob.escape(task.out.name)}.*.part"):  # of a run that was killed
+                    part.unlink(missing_ok=True)
+                yield task
+
+        to_do = missing()
+        first = next(to_do, None)
+        if first is None:
+            return report
+        began = time.monotonic()
+        for task, error in run_tasks(chain([first], to_do), choose_crew(device, workers), model, settings):
+            if error is None:
+                report.written += 1
+            else:
+                report.failed.append((task.name, error))
+            bar.update()
+        report.seconds = time.monotonic() - began
+    return report
+
+
+def find_photos(photos: list[str], out: Path, suffix: str | None = None) -> list[Task]:
+    """Files, folders and patterns -> tasks in the order of their names, each result with a name of its own.
+
+    Raises:
+        ValueError: something that is not there, no photo at all, or a result that would replace its photo.
+    """
+    places: dict[Path, Path] = {}  # photo -> its place below `out`
+    for each in photos:
+        if Path(each).is_dir():
+            inside = [f for f in Path(each).rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file()]
+            places |= {f: f.relative_to(each) for f in inside if not f.name.startswith(".")}
+        elif matches := [each] if Path(each).is_file() else glob.glob(each, recursive=True):
+            places |= {Path(f): Path(Path(f).name) for f in matches if Path(f).is_file()}
+        else:
+            raise ValueError(f"photo must be a file, a folder, a pattern or a data set's id; there is no {each!r}")
+    own = out.resolve()
+    places = {file: place for file, place in places.items() if own not in file.resolve().parents or own == file.parent}
+    if not places:
+        raise ValueError(f"photo: no pictures in {', '.join(photos)}")
+    tasks, taken = [], set()
+    for file, place in sorted(places.items(), key=lambda item: (str(item[1]), str(item[0]))):
+        target = place.with_suffix(_suffix(place, suffix))
+        if target in taken:  # one photo as HEIC and as JPEG: the second keeps its suffix in its name
+            target = place.with_name(place.name + target.suffix)
+        if target in taken:
+            raise ValueError(f"photo: two of them are called {place}; give their folders one by one")
+        taken.add(target)
+        if (out / target).resolve() == file.resolve():
+            raise ValueError(f"out must not be the folder of the photos: {file} would be replaced")
+        tasks.append(Task(str(file), file, out / target))
+    return tasks
+
+
+def read_data_set(name: str, split: str, out: Path, suffix: str | None) -> tuple[Iterator[Task], int | None]:
+    """The pictures of a data set on the Hub, as a stream, and how many there are, if it says so.
+
+    Raises:
+        ValueError: no such split, or no column of pictures; FileNotFoundError: no such data set.
+    """
+    from datasets import Image, load_dataset
+
+    table = load_dataset(name, split=split, streaming=True)
+    columns = [column for column, kind in (table.features or {}).items() if isinstance(kind, Image)]
+    if not columns:
+        raise ValueError(f"photo: the data set {name} has no column of pictures")
+    table = table.select_columns(columns[:1]).cast_column(columns[0], Image(decode=False))
+    known = table.info.splits.get(split) if table.info.splits else None
+
+    def tasks() -> Iterator[Task]:
+        for number, row in enumerate(table):
+            value = row[columns[0]] or {}
+            path = Path(value.get("path") or "photo.jpg")
+            place = Path(f"{number:08d}").with_suffix(_suffix(path, suffix))
+            source = value["bytes"] if value.get("bytes") is not None else Path(value.get("path") or "")
+            yield Task(f"{name}[{number}]", source, out / place)
+
+    return tasks(), known.num_examples if known else None
+
+
+def _suffix(place: Path, wanted: str | None) -> str:
+    return wanted or (place.suffix if place.suffix.lower() in FORMATS else ".jpg")
