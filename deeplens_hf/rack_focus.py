@@ -1,0 +1,98 @@
+"""Rack focus: the focal plane travels from one thing to another, as a film camera does it. Frames, MP4 and WebP."""
+
+import os
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+
+import numpy as np
+from PIL import Image
+
+from .photo import Photo
+from .pictures import PhotoError, check_target, replacing
+
+Focus = tuple[float, float]  # disparities, far and near: all between is sharp
+
+EASINGS = {
+    "smooth": lambda t: t * t * (3 - 2 * t),  # sets off and arrives gently
+    "linear": lambda t: t,
+    "ease in": lambda t: t * t,
+    "ease out": lambda t: t * (2 - t),
+}
+LONGEST = 10.0  # seconds
+HOLD = 0.15  # share of the time that either end stands still
+SIDE = 800  # longest side of a frame, in pixels
+
+
+def rack_focus(
+    photo: Photo, start: Focus, end: Focus, seconds: float = 2.0, easing: str = "smooth", fps: int = 24, **lens: object
+) -> Iterator[Image.Image]:
+    """The frames, in order: `start` is sharp first, `end` last; each end stands for a moment.
+
+    Args:
+        photo: as large as the film shall be (`Photo.reduced`); sides that are odd lose a row or column of pixels.
+        start, end: what is sharp, disparities in [0, 1]: `Photo.focus_range` tells those of a point.
+        seconds: 0.5 to 10.
+        easing: how the plane travels, one of EASINGS.
+        fps: frames a second, 1 to 60.
+        lens: aperture, shape and highlights, as of `Photo.refocus`.
+
+    Raises:
+        PhotoError: an argument is out of its range; before the first frame.
+    """
+    if not 0.5 <= seconds <= LONGEST:
+        raise PhotoError(f"seconds must be from 0.5 to {LONGEST:g}, got {seconds!r}")
+    if easing not in EASINGS:
+        raise PhotoError(f"easing must be one of {', '.join(EASINGS)}, got {easing!r}")
+    if not 1 <= fps <= 60:
+        raise PhotoError(f"fps must be from 1 to 60, got {fps!r}")
+    first = photo.refocus(focus=tuple(start), **lens)  # says at once what is wrong with the rest
+    last = photo.refocus(focus=tuple(end), **lens)
+    return _frames(photo, np.array(start), np.array(end), frame_times(seconds, fps), EASINGS[easing], first, last, lens)
+
+
+def frame_times(seconds: float, fps: int) -> np.ndarray:
+    """How far the plane has travelled at each frame, 0 to 1, before easing."""
+    return np.interp(np.linspace(0, 1, round(seconds * fps)), [HOLD, 1 - HOLD], [0, 1])
+
+
+def _frames(photo, start, end, times, ease, first, last, lens) -> Iterator[Image.Image]:
+    width, height = (side - side % 2 for side in photo.size)  # as H.264 has it
+    for time in times:
+        if 0 < time < 1:
+            picture = photo.refocus(focus=tuple(start + (end - start) * ease(time)), **lens)
+        else:
+            picture = first if time == 0 else last
+        yield picture.crop((0, 0, width, height))
+
+
+def write_mp4(frames: Iterable[Image.Image], path: str | os.PathLike, fps: int = 24) -> None:
+    """H.264 in 4:2:0, which plays everywhere. The file appears whole or not at all.
+
+    PhotoError for another suffix than .mp4 or a folder that does not exist.
+    """
+    import av
+
+    check_target(path, (".mp4",))
+    with replacing(path) as file, av.open(file, "w", format="mp4", options={"movflags": "faststart"}) as container:
+        stream = None
+        for frame in frames:
+            if stream is None:
+                stream = container.add_stream("libx264", rate=Fraction(fps), options={"crf": "18", "preset": "fast"})
+                stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "yuv420p"
+                stream.codec_context.colorspace = stream.codec_context.color_primaries = 1  # BT.709
+                stream.codec_context.color_trc = 1
+            picture = av.VideoFrame.from_image(frame.convert("RGB"))
+            container.mux(stream.encode(picture.reformat(format="yuv420p", dst_colorspace="ITU709")))
+        container.mux(stream.encode())
+
+
+def write_webp(frames: Iterable[Image.Image], path: str | os.PathLike, fps: int = 24) -> None:
+    """An animated WebP that goes there and back for ever. The file appears whole or not at all.
+
+    PhotoError for another suffix than .webp or a folder that does not exist.
+    """
+    check_target(path, (".webp",))
+    there = [frame.convert("RGB") for frame in frames]
+    first, *rest = there + there[-2:0:-1]
+    with replacing(path) as file:
+        first.save(file, "WEBP", save_all=True, append_images=rest, duration=1000 / fps, loop=0, quality=80, method=2)
