@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from deeplens_hf.depth import ENCODERS, DepthPrediction, normalise_disparity, working_size
-from deeplens_hf.training.losses import depth_loss, gradient_matching, standardise
+from deeplens_hf.training.losses import depth_loss, gradient_matching, outline_loss, standardise
 from deeplens_hf.training.pretrained import download_mobilenet_v2, load_imagenet, map_mobilenet_v2
 
 
@@ -103,6 +104,24 @@ def test_gradient_term_sees_edges_not_offsets():
     step[..., 16:] = 1
     assert float(gradient_matching(torch.full_like(step, 0.7))) == 0
     assert float(gradient_matching(step, scales=1)) == pytest.approx(1 / 31)
+
+
+def test_a_missed_small_subject_costs_more_than_its_area():
+    mask = torch.zeros(1, 1, 100, 100)
+    mask[..., 40:60, 48:52] = 1  # less than 1 % of the picture: |S - Sg| would hardly notice
+    missed, found = torch.full_like(mask, 1e-3), mask * 0.998 + 1e-3
+    assert float((missed - mask).abs().mean()) < 0.02 and float(outline_loss(missed, mask)) > 1
+    assert float(outline_loss(found, mask)) < 0.1
+    blurred = F.avg_pool2d(mask, 9, 1, 4)
+    assert float(outline_loss(blurred, mask)) > 3 * float(outline_loss(found, mask)), "outlines are to be sharp"
+    assert float(outline_loss(missed, torch.zeros_like(mask))) < 0.02, "nothing to be found, nothing missed"
+
+
+def test_samples_without_a_disparity_teach_none():
+    truth = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(2))
+    wrong, mask = torch.stack([truth[0], 1 - truth[1]]), torch.zeros_like(truth)
+    parts = depth_loss(wrong, mask, truth, mask, torch.ones(2), has_disparity=torch.tensor([1.0, 0.0]))
+    assert float(parts["disparity"]) < 1e-5 and float(parts["gradient"]) < 1e-5
 
 
 @pytest.mark.slow

@@ -1,0 +1,175 @@
+"""What depth is learned from: ray-cast scenes whose depth is exact, sharpened labels, collages, and their mixture."""
+
+import argparse
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw
+
+from deeplens_hf.training.commands import add_arguments, run
+from deeplens_hf.training.data import labelled_photos
+from deeplens_hf.training.labels import sharpen
+from deeplens_hf.training.mixture import SHAPES, DepthMixture, Sources
+from deeplens_hf.training.raycast import Camera, Skin, Solid, photograph
+from deeplens_hf.training.tabletop import tabletop_scene, turned
+
+LIGHT = np.array([0, 1, 0], np.float32)
+
+
+def cast(*solids, rotation=None, position=(0, 0, 0), focal=1.0, size=65):
+    rotation = turned() if rotation is None else rotation
+    camera = Camera(np.array(position, np.float32), rotation, focal)
+    sky = np.array([0, 0, 1], np.float32)
+    return photograph(np.random.default_rng(0), list(solids), camera, size, LIGHT, 1.0, sky)
+
+
+def solid(kind, centre, stretch=(1, 1, 1), rotation=None):
+    white = Skin.of(np.ones((16, 16, 3), np.float32))
+    rotation = turned() if rotation is None else rotation
+    return Solid(kind, np.array(centre, np.float32), np.array(stretch, np.float32), rotation, white)
+
+
+@pytest.mark.parametrize(
+    ("kind", "nearest", "reach"),
+    [
+        ("ball", 4.0, math.tan(math.asin(1 / 5))),
+        ("box", 4.0, 1 / 4),
+        ("cylinder", 4.0, math.tan(math.asin(1 / 5))),
+        ("cone", None, None),
+        ("board", 5.0, 1 / 5),
+    ],
+)
+def test_a_solid_is_as_near_and_as_large_as_geometry_says(kind, nearest, reach):
+    """Of unit size, 5 m away, seen by a camera of focal length 1: its front, and its half-width on the middle row."""
+    picture, disparity = cast(solid(kind, (0, 0, 5)), size=201)
+    middle = disparity[100]
+    if kind == "cone":  # half as wide at half its height
+        nearest, reach = 4.5, math.tan(math.asin(0.5 / 5))
+    assert 1 / disparity[100, 100] == pytest.approx(nearest, rel=2e-3)
+    assert (middle > 0).sum() / 201 / 2 == pytest.approx(reach, abs=0.01)
+    assert (disparity[0] == 0).all() and picture[0, 0].tolist() == [0, 0, 1], "beside it is the sky, infinitely far"
+
+
+def test_a_floor_comes_nearer_as_the_camera_geometry_says():
+    """From height h, level: a point v below the middle of a picture of focal length 1 is at depth h / v."""
+    _, disparity = cast(solid("plane", (0, 0, 0), rotation=turned(0, math.pi / 2)), position=(0, 2, 0))
+    below = (np.arange(40, 65) + 0.5) / 65 - 0.5
+    np.testing.assert_allclose(disparity[40:, 32], below / 2, atol=0.25 / 65)
+    assert (disparity[:32] == 0).all()
+
+
+def test_the_nearer_solid_hides_the_other_and_is_lit():
+    near, far = solid("ball", (0, 0, 3)), solid("box", (0, 0, 8), (3, 3, 1))
+    for order in ((near, far), (far, near)):
+        _, disparity = cast(*order)
+        assert 1 / disparity[32, 32] == pytest.approx(2, rel=1e-2)
+        assert 1 / disparity[32, 5] == pytest.approx(7, rel=1e-3)
+
+
+def test_turned_looks_up_with_pitch_and_left_or_right_with_yaw():
+    forward = np.array([0, 0, 1])
+    assert (turned(pitch=0.3) @ forward)[1] == pytest.approx(math.sin(0.3))
+    assert (turned(yaw=0.3) @ forward)[0] == pytest.approx(math.sin(0.3))
+
+
+def test_table_tops_are_repeatable_and_low_is_not_always_near():
+    rows = np.linspace(-1, 1, 48)[:, None]
+    slopes = []
+    for seed in range(12):
+        picture, disparity = tabletop_scene(seed, 48)
+        assert picture.shape == (48, 48, 3) and 0 <= picture.min() <= picture.max() <= 1
+        assert disparity.min() == 0 and disparity.max() == pytest.approx(1)
+        slopes.append(float((rows * (disparity - disparity.mean())).mean()))
+    again = tabletop_scene(3, 48)
+    np.testing.assert_array_equal(again[0], tabletop_scene(3, 48)[0])
+    assert min(slopes) < -0.02, "in some scenes the top of the picture is nearer"
+    assert max(slopes) > 0.05, "in others the bottom is, as on tables seen from the side"
+    with pytest.raises(ValueError, match="size: must be at least 32"):
+        tabletop_scene(0, 16)
+
+
+def test_a_soft_label_steps_where_the_mask_does_and_not_where_a_subject_touches_the_ground():
+    mask = torch.zeros(1, 1, 120, 160)
+    mask[..., 30:90, 60:110] = 1
+    soft = F.avg_pool2d(mask, 13, 1, 6) * 0.6 + 0.2
+    grey = torch.full((1, 3, 120, 160), 0.5)  # the photo shows no edge: only the mask tells
+    sharp = sharpen(soft, grey, mask)
+    assert float((sharp[..., 60, 60] - sharp[..., 60, 59]).abs()) > 0.4 > 5 * float(soft.diff(dim=-1).abs().max())
+    ground = torch.linspace(0, 1, 120).view(1, 1, -1, 1).expand(1, 1, 120, 160)
+    assert float((sharpen(ground, grey, mask) - ground).abs().max()) < 0.08, "no step where there was none"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Six photos: three of people with masks, one place, two of neither."""
+    root = tmp_path_factory.mktemp("depth-data")
+    (root / "train").mkdir()
+    rng, lines = np.random.default_rng(0), []
+    for i, group in enumerate(["ccp_people", "human_seg", "ccp_people", "urban_sun", "animals", "bsds500"]):
+        base = root / "train" / f"{i:05d}"
+        Image.fromarray(rng.integers(0, 255, (120, 90, 3), dtype=np.uint8)).save(f"{base}.jpg")
+        Image.fromarray(np.linspace(0, 255, 60).astype(np.uint8)[:, None].repeat(45, 1)).save(f"{base}.disparity.png")
+        mask = Image.new("L", (45, 60))
+        ImageDraw.Draw(mask).ellipse((12, 8, 32, 56), fill=255)
+        mask.save(f"{base}.foreground.png")
+        label = "annotated" if i < 3 else None
+        lines.append({"id": base.name, "group": group, "foreground": label, "split": "train"})
+    (root / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return root
+
+
+def mixture(data, tmp_path, **parts):
+    sources = Sources(**dict.fromkeys(("photos", "collage", "tabletop", "layered"), 0.0) | parts)
+    return DepthMixture(labelled_photos(data, "train"), tmp_path, 2, 1, 1000, 4, 0, sources)
+
+
+def test_a_batch_has_one_shape_and_each_sample_is_repeatable(data, tmp_path):
+    photos = mixture(data, tmp_path, photos=1.0)
+    shapes = [tuple(photos[i]["image"].shape[-2:]) for i in range(40)]
+    assert all(len(set(shapes[i : i + 4])) == 1 for i in range(0, 40, 4))
+    assert len(set(shapes)) > 2 and set(shapes) <= set(SHAPES)
+    one, again = photos[7], photos[7]
+    assert all(torch.equal(one[name], again[name]) for name in one)
+    assert 0 <= float(one["image"].min()) and float(one["image"].max()) <= 1
+
+
+def test_what_is_not_known_is_marked(data, tmp_path):
+    def marks(**parts):
+        samples = [mixture(data, tmp_path, **parts)[i] for i in range(8)]
+        return {tuple(float(s[f"has_{name}"]) for name in ("disparity", "foreground")) for s in samples}, samples
+
+    assert marks(photos=1.0, people=1.0)[0] == {(1, 1)}
+    assert marks(tabletop=1.0)[0] == {(1, 0)}
+    collages = marks(collage=1.0)
+    assert collages[0] == {(0, 1)}
+    assert max(float(sample["foreground"].mean()) for sample in collages[1]) > 0.05, "people stand in the places"
+
+
+def test_a_flip_turns_photo_and_maps_alike(data, tmp_path):
+    """The toy label runs down the picture: whichever way up a sample is, its mask's round head stays with it."""
+    for i in range(12):
+        sample = mixture(data, tmp_path, photos=1.0, people=1.0, sharpened=0.0)[i]
+        slope = sample["disparity"].diff(dim=-2)
+        assert bool((slope >= -1e-6).all()) or bool((slope <= 1e-6).all())
+
+
+@pytest.mark.parametrize(
+    "text", ["photos", "photos=two", "paintings=1", "collage=-1", "photos=0,collage=0,tabletop=0,layered=0"]
+)
+def test_a_mix_that_makes_no_sense_is_refused(text):
+    with pytest.raises(ValueError, match="sources must"):
+        Sources.parse(text)
+
+
+def test_training_records_its_mix(data, tmp_path):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    mix = "photos=0.5,collage=0.5,tabletop=0,layered=0"
+    arguments = ["depth", "--data", str(data), "--out", str(tmp_path), "--sources", mix, "--from", "weights"]
+    run(parser.parse_args([*arguments, "--steps", "1", "--batch-size", "2", "--workers", "0", "--device", "cpu"]))
+    entry = json.loads((tmp_path / "weights" / "training.json").read_text())[-1]
+    assert (entry["sources"]["collage"], entry["sources"]["tabletop"], entry["outline_weight"]) == (0.5, 0, 0.5)
