@@ -109,7 +109,7 @@ def test_gradient_term_sees_edges_not_offsets():
 def test_a_missed_small_subject_costs_more_than_its_area():
     mask = torch.zeros(1, 1, 100, 100)
     mask[..., 40:60, 48:52] = 1  # less than 1 % of the picture: |S - Sg| would hardly notice
-    missed, found = torch.full_like(mask, 1e-3), mask * 0.998 + 1e-3
+    missed, found = torch.full_like(mask, 1e-4), mask * 0.9998 + 1e-4
     assert float((missed - mask).abs().mean()) < 0.02 and float(outline_loss(missed, mask)) > 1
     assert float(outline_loss(found, mask)) < 0.1
     blurred = F.avg_pool2d(mask, 9, 1, 4)
