@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=256, help="pixels of a traced scene's side (render, all)")
     parser.add_argument("--scenes", type=int, default=800, help="how many different scenes to trace")
-    parser.add_argument("--tabletops", type=int, default=200, help="how many different table-tops to draw (depth)")
+    parser.add_argument("--tabletops", type=int, default=160, help="how many different table-tops to draw (depth)")
     parser.add_argument("--cache", type=Path, help="folder for traced scenes (default: OUT/scenes)")
     parser.add_argument("--sources", default="", metavar="NAME=PART,...", help=MIX)
     parser.add_argument("--outline-weight", type=float, default=0.5, help="of the mask's outline in the depth loss")

@@ -16,7 +16,7 @@ from .data import PhotoRecord, to_tensor
 from .exact import ExactScenes
 from .labels import sharpen
 
-SHAPES = ((256, 256), (224, 288), (288, 224), (208, 320), (320, 208))  # (h, w), one a batch: photos keep their shape
+SHAPES = ((224, 224), (192, 256), (256, 192), (192, 288), (288, 192))  # (h, w), one a batch: photos keep their shape
 PEOPLE = ("ccp_people", "human_seg")  # groups whose masks people drew by hand
 PLACES = ("urban_sun", "wallpaper", "deep_photo_style", "opensfm")  # groups of photos without a subject of their own
 
