@@ -151,14 +151,17 @@ def find_photos(photos: list[str], out: Path, suffix: str | None = None) -> list
     places: dict[Path, Path] = {}  # photo -> its place below `out`
     for each in photos:
         if Path(each).is_dir():
-            inside = [f for f in Path(each).rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file()]
-            places |= {f: f.relative_to(each) for f in inside if not f.name.startswith(".")}
+            results = (
+                out.resolve() if Path(each).resolve() in out.resolve().parents else None
+            )  # no photos to start from
+            for file in Path(each).rglob("*"):
+                hidden = file.name.startswith(".") or results in file.resolve().parents
+                if file.suffix.lower() in SUFFIXES and file.is_file() and not hidden:
+                    places[file] = file.relative_to(each)
         elif matches := [each] if Path(each).is_file() else glob.glob(each, recursive=True):
             places |= {Path(f): Path(Path(f).name) for f in matches if Path(f).is_file()}
         else:
             raise ValueError(f"photo must be a file, a folder, a pattern or a data set's id; there is no {each!r}")
-    own = out.resolve()
-    places = {file: place for file, place in places.items() if own not in file.resolve().parents or own == file.parent}
     if not places:
         raise ValueError(f"photo: no pictures in {', '.join(photos)}")
     tasks, taken = [], set()

@@ -100,17 +100,19 @@ def work(pipe: Connection, model_name: str, device: str, threads: int, settings:
 
 def choose_crew(device: str | None, workers: int | None) -> list[tuple[str, int]]:
     """The device and the CPU threads of each worker: one a GPU, or one for every two CPU cores, unless told."""
-    import torch
-
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # programs on this machine, as torchrun says
-    gpus = torch.cuda.device_count()
-    if device:
-        devices = [device]
-    elif gpus and local > 1:
-        devices = [f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % gpus}"]
-    else:
-        devices = [f"cuda:{i}" for i in range(gpus)] or ["cpu"]
+    devices = [device] if device else _gpus(local) or ["cpu"]
     cores = max(1, here // local)
     count = workers or (len(devices) if devices[0] != "cpu" else max(1, cores // 2))
     return [(devices[i % len(devices)], max(1, cores // count)) for i in range(count)]
+
+
+def _gpus(local: int) -> list[str]:
+    """All of this machine, or the one of this program's local rank among `local`."""
+    import torch
+
+    count = torch.cuda.device_count()
+    if count and local > 1:
+        return [f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % count}"]
+    return [f"cuda:{i}" for i in range(count)]
