@@ -5,6 +5,7 @@ Exit status: 0 done, 1 some of many photos failed, 2 the user can mend it (one l
 """
 
 import argparse
+import math
 import re
 import sys
 import warnings
@@ -15,6 +16,7 @@ from . import __version__, sharing
 
 if TYPE_CHECKING:
     from .model import DeepLens
+    from .photo import Photo
 
 # what a command needs beyond the plain package; refocus only for data sets
 EXTRAS = {"demo": "demo", "train": "train", "evaluate": "train", "refocus": "train"}
@@ -62,8 +64,18 @@ def build_parser(argv: list[str]) -> Parser:
         "--focus", metavar="X,Y", type=_point,
         help="what shall be sharp, in pixels of the upright photo (default: the main subject)",
     )  # fmt: skip
-    command.add_argument("--aperture", metavar="A", type=float, default=8.0, help="0, all sharp, to 16 (default: 8)")
-    command.add_argument("--depth", metavar="FILE", type=Path, help="your own depth map: a .npy or picture, 1 = near")
+    command.add_argument(
+        "--aperture", metavar="A", type=_aperture, default=8.0, help="0, all sharp, to 16, or f/N (default: 8)"
+    )
+    _add_own_depth(command)
+    lens = command.add_argument_group("a real lens", "with a known distance in the photo, f/N means what it says")
+    lens.add_argument(
+        "--reference", metavar="X,Y,METRES", type=_reference, action="append", default=[],
+        help="how far away it is what lies at X,Y; give one or two",
+    )  # fmt: skip
+    lens.add_argument("--farthest", metavar="METRES", type=float, default=math.inf, help="of one reference's photo")
+    lens.add_argument("--focal-length", metavar="MM", type=float, help="real, not 35 mm equivalent (default: EXIF's)")
+    lens.add_argument("--sensor-width", metavar="MM", type=float, help="of its long side (default: by the EXIF)")
     command.add_argument(
         "-o", "--out", metavar="OUT", type=Path, required=True, help=".jpg, .png, .tif or .webp; a folder for many"
     )
@@ -79,6 +91,7 @@ def build_parser(argv: list[str]) -> Parser:
     command.add_argument("photo", metavar="PHOTO", type=Path)
     command.add_argument("-o", "--out", metavar="OUT", type=Path, required=True, help=".png (16-bit) or .npy (float32)")
     command.add_argument("--preview", metavar="OUT2", type=Path, help="a coloured picture of it as well")
+    _add_own_depth(command)
     _add_model(command, depth)
 
     command = commands.add_parser("demo", help="the page in the browser", description=demo.__doc__)
@@ -110,16 +123,16 @@ def build_parser(argv: list[str]) -> Parser:
 
 def refocus(args: argparse.Namespace) -> int:
     """Blur a photo as a lens would, or many; prints the file written, or how many."""
-    from . import batch, own_depth, pictures
+    from . import batch, pictures
 
     settings = {"point": args.focus, "aperture": args.aperture}
     if batch.is_many(args.photo, args.out):
         return _refocus_many(args, settings)
     # what can be checked is checked before the model takes its time
     pictures.check_target(args.out, pictures.FORMATS)
-    picture = pictures.read_photo(args.photo[0])
-    disparity = args.depth and own_depth.read_disparity(args.depth, picture.size)
-    photo = _load(args).open(picture, disparity=disparity)
+    photo = _open(args, args.photo[0])
+    if args.reference or args.focal_length or args.sensor_width:
+        photo.calibrate(args.reference, args.focal_length, args.sensor_width, args.farthest)
     pictures.save_picture(photo.refocus(**settings), args.out)
     print(args.out)
     return 0
@@ -129,8 +142,8 @@ def _refocus_many(args: argparse.Namespace, settings: dict) -> int:
     from . import batch
     from .weights import choose_weights, describe_weights
 
-    if args.depth:
-        raise ValueError("--depth goes with a single photo")
+    if args.depth or args.reference:
+        raise ValueError("--depth and --reference go with a single photo")
     print(describe_weights(args.model), file=sys.stderr)
     report = batch.refocus_many(
         args.photo, args.out, settings, choose_weights(args.model), device=args.device, workers=args.workers,
@@ -149,8 +162,7 @@ def depth(args: argparse.Namespace) -> None:
     pictures.check_target(args.out, pictures.DISPARITY_SUFFIXES)
     if args.preview:
         pictures.check_target(args.preview, pictures.FORMATS)
-    picture = pictures.read_photo(args.photo)
-    disparity = _load(args).open(picture).disparity
+    disparity = _open(args, args.photo).disparity
     pictures.save_disparity(disparity, args.out)
     print(args.out)
     if args.preview:
@@ -220,6 +232,30 @@ def _add_model(command: argparse.ArgumentParser, run) -> None:
     command.set_defaults(run=run)
 
 
+def _add_own_depth(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--depth", metavar="D",
+        help="your own: a .npy or grey picture (white = near), 'embedded' (in the phone's photo), or a depth model",
+    )  # fmt: skip
+    command.add_argument("--depth-is", choices=("disparity", "depth"), help="what it counts in (default: as it tells)")
+
+
+def _open(args: argparse.Namespace, source: str | Path) -> "Photo":
+    """The photo with its depth; both are read before the weights, so that a bad file costs no waiting."""
+    from . import own_depth, pictures
+
+    picture, own = pictures.read_photo(source), ()
+    if args.depth is not None:
+        from transformers.utils import logging
+
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        own = own_depth.read_own_depth(args.depth, picture, source, args.depth_is, args.device or "cpu")
+    from .photo import Photo
+
+    return Photo(_load(args), picture, *own)
+
+
 def _load(args: argparse.Namespace) -> "DeepLens":
     """The model on its device, ready to use; says on stderr which weights they are."""
     import torch
@@ -236,6 +272,25 @@ def _load(args: argparse.Namespace) -> "DeepLens":
     logging.set_verbosity_error()  # what matters of its warnings comes back as an error, in one line
     print(describe_weights(args.model), file=sys.stderr)
     return DeepLens.from_pretrained(choose_weights(args.model)).to(device).eval()
+
+
+def _aperture(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        from .lens import read_f_number
+
+        if read_f_number(text) is None:
+            raise argparse.ArgumentTypeError(f"must be a number or such as f/1.8; got {text!r}") from None
+        return text
+
+
+def _reference(text: str) -> tuple[tuple[float, float], float]:
+    try:
+        x, y, metres = (float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be X,Y,METRES, such as 640,480,1.2; got {text!r}") from None
+    return (x, y), metres
 
 
 def _point(text: str) -> tuple[float, float]:

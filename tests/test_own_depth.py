@@ -1,0 +1,229 @@
+"""Depth of your own: distances as well as disparity, and any model that transformers loads for it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from deeplens_hf import cli, depth_models
+from deeplens_hf.pictures import PhotoError
+
+METRES = np.linspace(1, 5, 128)[None].repeat(96, 0)  # near on the left
+EXPECTED = ((1 / METRES - 1 / 5) / (1 - 1 / 5)).astype(np.float32)
+
+
+def near(disparity: np.ndarray, expected: np.ndarray, within: float = 1e-3) -> bool:
+    return disparity.shape == expected.shape and float(np.abs(disparity - expected).max()) <= within
+
+
+# ---- distances
+
+
+def test_distances_become_disparity(model, pixels, tmp_path):
+    np.save(tmp_path / "metres.npy", METRES)
+    Image.fromarray((METRES * 1000).astype(np.uint16)).save(tmp_path / "millimetres.png")
+    for source in (METRES, METRES.astype(np.float16), tmp_path / "metres.npy", tmp_path / "millimetres.png"):
+        assert near(model.open(pixels, disparity=source, depth_is="depth").disparity, EXPECTED, 2e-3)
+    assert near(model.open(pixels, disparity=1 / METRES, depth_is="disparity").disparity, 1 / METRES)  # keeps its scale
+
+
+def test_unknown_distances_are_far_and_infinity_is_the_farthest(model, pixels):
+    metres = METRES.copy()
+    metres[:5, :5], metres[:5, 5:10] = 0, np.nan  # what depth cameras write where they saw nothing
+    disparity = model.open(pixels, disparity=metres, depth_is="depth").disparity
+    assert disparity[:5, :10].max() == 0 and near(disparity[5:], EXPECTED[5:])
+    metres[:5, :10] = np.inf  # the sky
+    disparity = model.open(pixels, disparity=metres, depth_is="depth").disparity
+    assert near(disparity[5:], (1 / METRES[5:]).astype(np.float32)) and disparity[:5, :10].max() == 0
+
+
+def test_metres_need_no_reference(model, pixels):
+    photo = model.open(pixels, disparity=METRES, depth_is="depth")
+    calibration = photo.calibrate(focal_length_mm=50, sensor_width_mm=36)
+    assert calibration.distance(photo.disparity) == pytest.approx(METRES, rel=1e-4)
+    levels = model.open(pixels, disparity=(METRES * 50).astype(np.uint8), depth_is="depth")  # of some unit
+    with pytest.raises(PhotoError, match="references must be one or two points"):
+        levels.calibrate(focal_length_mm=50, sensor_width_mm=36)
+
+
+@pytest.mark.parametrize(
+    "source, depth_is, says",
+    [
+        (np.zeros((9, 9)), "depth", "must hold distances above 0"),
+        (METRES, "distance", "depth_is must be 'disparity' or 'depth', got 'distance'"),
+        (np.full((9, 9), np.nan), None, "finite numbers"),
+    ],
+)
+def test_no_depth(model, pixels, source, depth_is, says):
+    with pytest.raises(PhotoError, match=says):
+        model.open(pixels, disparity=source, depth_is=depth_is)
+
+
+# ---- models: tiny ones of random weights, saved as the Hub has them
+
+
+def dinov2():
+    from transformers import Dinov2Config
+
+    return Dinov2Config(
+        hidden_size=32, num_hidden_layers=4, num_attention_heads=2, image_size=56, patch_size=14,
+        out_features=["stage1", "stage2", "stage3", "stage4"], reshape_hidden_states=False,
+    )  # fmt: skip
+
+
+def depth_anything(**options):
+    from transformers import DepthAnythingConfig
+
+    return DepthAnythingConfig(
+        backbone_config=dinov2(), reassemble_hidden_size=32, neck_hidden_sizes=[8] * 4, fusion_hidden_size=8,
+        head_hidden_size=4, patch_size=14, **options,
+    )  # fmt: skip
+
+
+def glpn():
+    from transformers import GLPNConfig
+
+    return GLPNConfig(hidden_sizes=[8] * 4, decoder_hidden_size=8, depths=[1] * 4, num_attention_heads=[1] * 4)
+
+
+def zoedepth():
+    from transformers import BeitConfig, ZoeDepthConfig
+
+    return ZoeDepthConfig(
+        backbone_config=BeitConfig(
+            image_size=32, num_hidden_layers=4, hidden_size=16, intermediate_size=16, num_attention_heads=2,
+            use_relative_position_bias=True, reshape_hidden_states=False,
+            out_features=["stage1", "stage2", "stage3", "stage4"],
+        ),
+        neck_hidden_sizes=[8] * 4, fusion_hidden_size=8, bottleneck_features=8, num_attractors=[4, 2, 2, 1],
+        bin_embedding_dim=8, num_relative_features=8,
+        bin_configurations=[{"n_bins": 8, "min_depth": 0.1, "max_depth": 10.0, "name": "nyu"}],
+    )  # fmt: skip
+
+
+def depth_pro():
+    from transformers import DepthProConfig
+
+    vit = {"model_type": "dinov2", "hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2}
+    vit |= {"image_size": 32, "patch_size": 8, "use_mask_token": False}
+    return DepthProConfig(
+        fusion_hidden_size=8, patch_size=32, intermediate_hook_ids=[1, 0], intermediate_feature_dims=[8, 8],
+        scaled_images_ratios=[0.5, 1.0], scaled_images_overlap_ratios=[0.0, 0.2], scaled_images_feature_dims=[8, 8],
+        image_model_config=vit, patch_model_config=vit, fov_model_config=vit, num_fov_head_layers=0,
+        use_fov_model=True, merge_padding_value=1,
+    )  # fmt: skip
+
+
+FAMILIES = {  # what transformers calls the processor, its size, what the model predicts
+    "depth_anything": (depth_anything, "DPTImageProcessor", 56, "disparity"),
+    "depth_anything, metric": (
+        lambda: depth_anything(depth_estimation_type="metric", max_depth=20), "DPTImageProcessor", 56, "metres",
+    ),
+    "glpn": (glpn, "GLPNImageProcessor", 64, "metres"),
+    "zoedepth": (zoedepth, "ZoeDepthImageProcessor", 32, "metres"),
+    "depth_pro": (depth_pro, "DepthProImageProcessor", 64, "dioptres"),
+}  # fmt: skip
+
+
+def save(family: str, folder: Path) -> Path:
+    """Written as `save_pretrained` does and the Hub serves it: config.json, weights, preprocessor_config.json."""
+    from transformers import AutoModelForDepthEstimation
+
+    config, processor, size, _ = FAMILIES[family]
+    torch.manual_seed(0)
+    network = AutoModelForDepthEstimation.from_config(config())
+    for weights in network.parameters():  # the usual start gives hardly any depth at this size
+        torch.nn.init.normal_(weights, 0, 0.15)
+    network.save_pretrained(folder)
+    settings = {"image_processor_type": processor, "size": {"height": size, "width": size}, "size_divisor": 32}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small_model(tmp_path_factory) -> Path:
+    return save("depth_anything", tmp_path_factory.mktemp("depth_anything"))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_any_family_gives_disparity_the_right_way_round(model, pixels, tmp_path, family):
+    photo = model.open(pixels, disparity=str(save(family, tmp_path)))
+    assert photo.disparity.shape == (96, 128)
+    assert 0 <= photo.disparity.min() < photo.disparity.max() <= 1
+    processor, network = depth_models._load(str(tmp_path), "cpu")
+    with torch.no_grad():
+        raw = network(**processor(images=photo.picture, return_tensors="pt")).predicted_depth[0].numpy()
+    if family == "zoedepth":  # 24 and 20 of 176 and 136 pixels were mirrored beyond the edges
+        raw = raw[round(20.8 / 137.6 * len(raw)) : -round(20.8 / 137.6 * len(raw))]
+        raw = raw[:, round(24 / 176 * raw.shape[1]) : -round(24 / 176 * raw.shape[1])]
+    inverse = 1 / raw if FAMILIES[family][-1] == "metres" else raw
+    expected = (inverse - inverse.min()) / np.ptp(inverse)
+    expected = Image.fromarray(expected).resize(photo.size, Image.Resampling.BILINEAR)
+    assert near(photo.disparity, np.array(expected), 1e-3)
+    if FAMILIES[family][-1] != "disparity":
+        photo.calibrate(focal_length_mm=50, sensor_width_mm=36)  # metres: no reference needed
+
+
+def test_a_model_is_loaded_once_and_sees_each_photo(model, pixels, small_model, monkeypatch):
+    from transformers import AutoModelForDepthEstimation
+
+    depth_models._load.cache_clear()
+    loads, load = [], AutoModelForDepthEstimation.from_pretrained
+    monkeypatch.setattr(
+        AutoModelForDepthEstimation, "from_pretrained", lambda *a, **k: loads.append(a) or load(*a, **k)
+    )
+    first, second = (model.open(picture, disparity=small_model).disparity for picture in (pixels, pixels[:, ::-1]))
+    assert len(loads) == 1
+    assert np.abs(first - second).max() > 0.1
+
+
+def test_what_it_counts_in_can_be_said(model, pixels, small_model):
+    told = model.open(pixels, disparity=small_model).disparity
+    turned = model.open(pixels, disparity=small_model, depth_is="depth").disparity
+    assert np.corrcoef(told.ravel(), turned.ravel())[0, 1] < 0
+
+
+def test_an_unknown_family_has_to_be_told(model, pixels, small_model, monkeypatch):
+    monkeypatch.setattr(depth_models, "_sense", lambda config: (None, False))
+    with pytest.raises(PhotoError, match="depth_is must be given"):
+        model.open(pixels, disparity=small_model)
+    assert near(
+        model.open(pixels, disparity=small_model, depth_is="disparity").disparity.max(keepdims=True),
+        np.ones((1, 1)),
+        0.1,
+    )
+
+
+def test_what_is_no_model_is_one_sentence(model, pixels, model_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for source in (tmp_path, model_folder, "nobody/no-such-model"):  # an empty folder, another kind of model, no model
+        with pytest.raises(PhotoError, match="depth-estimation model that transformers loads; .* is not: ") as error:
+            model.open(pixels, disparity=source)
+        assert "\n" not in str(error.value)
+    with pytest.raises(PhotoError, match="disparity must be an existing file"):
+        model.open(pixels, disparity="maps/depth.png")  # a file's name, not an id
+
+
+# ---- the command line
+
+
+def test_refocus_with_a_model_and_with_distances(model, model_folder, photo_file, pixels, small_model, tmp_path):
+    np.save(tmp_path / "metres.npy", METRES)
+    for depth, depth_is in ((small_model, None), (tmp_path / "metres.npy", "depth")):
+        arguments = ["refocus", photo_file, "--depth", depth, "--focus", "9,9", "--model", model_folder]
+        arguments += ["-o", tmp_path / "out.png"] + (["--depth-is", depth_is] if depth_is else [])
+        assert cli.main(list(map(str, arguments))) == 0
+        expected = model.open(photo_file, disparity=depth, depth_is=depth_is).refocus(point=(9, 9), aperture=8)
+        difference = np.asarray(Image.open(tmp_path / "out.png")).astype(int) - np.asarray(expected)
+        assert np.abs(difference).max() <= 1
+
+
+def test_no_embedded_depth_on_the_command_line(model_folder, photo_file, tmp_path, capsys):
+    arguments = ["refocus", photo_file, "--depth", "embedded", "--model", model_folder, "-o", tmp_path / "out.png"]
+    assert cli.main(list(map(str, arguments))) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "deeplens: error: disparity 'embedded' needs a portrait photo that carries its depth; this one carries none"
+    ]
