@@ -107,7 +107,7 @@ def build_parser(argv: list[str]) -> Parser:
         command.set_defaults(run=train)
 
     command = commands.add_parser("evaluate", help="measure against truth", description=evaluate.__doc__)
-    command.add_argument("what", choices=("render", "depth"))
+    command.add_argument("what", choices=("render", "depth", "edges"))
     command.add_argument("--data", metavar="DIR", type=Path, required=True, help="folder that holds truth/ and photos/")
     command.add_argument("--out", metavar="FOLDER", type=Path, help="write the report there (default: print it)")
     command.add_argument(
@@ -186,7 +186,7 @@ def train(args: argparse.Namespace) -> None:
 
 def evaluate(args: argparse.Namespace) -> None:
     """Measure the model against truth, beside what a program without a network reaches; prints the tables."""
-    from .evaluation import baselines, depth, render
+    from .evaluation import baselines, depth, edges, render
     from .optics import signed_defocus
 
     model = _load(args)
@@ -211,6 +211,9 @@ def evaluate(args: argparse.Namespace) -> None:
             "no blur": baselines.no_blur,
         }
         benchmark, rows = render, render.evaluate_render(renderers, args.data)
+    elif args.what == "edges":
+        benchmark = edges
+        rows = edges.evaluate_edges(renderer(model), lambda image: predicted(image)[0], args.data)
     else:
         predictors = {"deeplens": predicted, "vertical gradient": depth.vertical_gradient}
         benchmark, rows = depth, depth.evaluate_depth(predictors, args.data)

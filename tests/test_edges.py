@@ -3,8 +3,10 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from deeplens_hf import edges
+from deeplens_hf.evaluation import edges as edge_benchmark
 
 
 def rand(*shape, seed=0):
@@ -63,3 +65,34 @@ def test_strips_join_without_a_seam(monkeypatch):
     whole = edges.refine(maps, image)
     monkeypatch.setattr(edges, "STRIP", 32)
     torch.testing.assert_close(edges.refine(maps, image), whole)
+
+
+def test_the_edge_benchmark_finds_what_a_small_disparity_loses(tmp_path):
+    """A near square before a far wall, each of one colour: the photo's edges give back what the small map has lost."""
+    folder = tmp_path / "truth" / "layered"
+    folder.mkdir(parents=True)
+    (tmp_path / "truth" / "traced").mkdir()
+    near = np.zeros((80, 120), bool)
+    near[21:59, 33:87] = True
+    noise = np.random.default_rng(0).integers(0, 40, (80, 120, 1))
+    photo = np.where(near[..., None], (150, 110, 60), (40, 90, 160)) + noise
+    Image.fromarray(photo.astype(np.uint8)).save(folder / "s0_aif.png")
+    Image.fromarray(np.where(near, 60000, 6000).astype(np.uint16)).save(folder / "s0_disp.png")
+    shots = []
+
+    def renderer(image, disparity, focus, aperture):  # the disparity itself: what it loses is all that is lost
+        shots.append(disparity)
+        return disparity.expand(-1, 3, -1, -1)
+
+    target = np.where(near, 60000, 6000)[..., None].repeat(3, -1) / 65535 * 255
+    for focus in ("mid", "bg", "near"):
+        Image.fromarray(target.round().astype(np.uint8)).save(folder / f"s0_gt_{focus}.png")
+    scaled = 3 + 2 * torch.from_numpy(near).float()[None, None]
+    rows = edge_benchmark.evaluate_edges(renderer, lambda image: scaled, tmp_path, 32, progress=False)
+    assert len(rows) == 3 * 4
+    of = {row["disparity"]: row["psnr_edges"] for row in rows}
+    assert of["true"] > of["refined"] + 3 > of["enlarged"] + 4
+    np.testing.assert_allclose(shots[3], shots[0], atol=1e-3, err_msg="the prediction is fitted")
+    assert float(edge_benchmark.fitted(-scaled, shots[0]).std()) < 1e-6, "but never turned upside down"
+    edge_benchmark.write_report(rows, tmp_path / "out")
+    assert "| layered, refined | 3 |" in (tmp_path / "out" / "edges.md").read_text()

@@ -1,0 +1,102 @@
+"""What edges cost: shots of truth rendered with disparity that came through a depth network's small size."""
+
+from collections.abc import Callable, Iterator
+from itertools import chain
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from ..depth import working_size
+from ..edges import refine
+from . import report
+from .metrics import edge_band, psnr
+from .render import Renderer
+from .truth import Shot, layered_shots, traced_shots
+
+Predictor = Callable[[Tensor], Tensor]  # image (1, 3, H, W) -> disparity (1, 1, H, W)
+FIGURES = ("psnr", "psnr_edges")
+
+
+def evaluate_edges(
+    renderer: Renderer, predict: Predictor, data: Path, long_side: int = 320, progress: bool = True
+) -> list[dict]:
+    """Render shots of truth with four disparities; one row each, with its PSNR in dB, overall and about edges.
+
+    "true": the file's own. "enlarged" and "refined": the true one averaged down to `long_side`, as an otherwise perfect
+    network would give it, and enlarged bilinearly or by `edges.refine`. "predicted": the network's, fitted to the truth
+    by least squares, so that what is left is its shape. Layered scenes, and by day those path-traced at their middle
+    blur.
+    ValueError if `data` does not hold the truth.
+    """
+    rows = []
+    for shot in tqdm(list(_shots(data)), desc="shots", disable=not progress):
+        size = shot.image.shape[-2:]
+        small = F.interpolate(shot.disparity, working_size(size, long_side), mode="bilinear", antialias=True)
+        with torch.inference_mode():
+            disparities = {
+                "true": shot.disparity,
+                "enlarged": F.interpolate(small, size, mode="bilinear"),
+                "refined": refine(small, shot.image),
+                "predicted": fitted(predict(shot.image), shot.disparity),
+            }
+        band = edge_band(shot.disparity)
+        for name, disparity in disparities.items():
+            with torch.inference_mode():
+                picture = renderer(shot.image, disparity, shot.focus, shot.aperture)
+            figures = {"psnr": psnr(picture, shot.target), "psnr_edges": psnr(picture, shot.target, band)}
+            rows.append(
+                {"disparity": name, "kind": shot.kind, "scene": shot.name, "focus": shot.focus_name}
+                | {figure: report.figure(value) for figure, value in figures.items()}
+            )
+    return rows
+
+
+def fitted(predicted: Tensor, truth: Tensor) -> Tensor:
+    """The prediction (1, 1, H, W) on the truth's scale and shift, by least squares, never upside down, in [0, 1]."""
+    p, t = predicted - predicted.mean(), truth - truth.mean()
+    scale = (p * t).mean() / p.square().mean().clamp(min=1e-9)
+    return (scale.clamp(min=0) * p + truth.mean()).clamp(0, 1)
+
+
+def summarise(rows: list[dict]) -> list[dict]:
+    """Means over the shots of a kind, one row a disparity, with the number of shots behind it."""
+    groups = report.group(rows, lambda row: (row["kind"], row["disparity"]))
+    return [
+        {"kind": kind, "disparity": disparity, "shots": len(members)}
+        | {figure: report.mean(members, figure) for figure in FIGURES}
+        for (kind, disparity), members in groups.items()
+    ]
+
+
+def to_markdown(rows: list[dict]) -> str:
+    """The means, and what each disparity loses against the true one."""
+    lines = []
+    for kind, members in report.group(summarise(rows), lambda row: row["kind"]).items():
+        true = next(row for row in members if row["disparity"] == "true")
+        for row in members:
+            cells = [report.cell(row[figure], 2) for figure in FIGURES]
+            lost = [report.cell(true[figure] - row[figure], 2) for figure in FIGURES]
+            lines.append([f"{kind}, {row['disparity']}", str(row["shots"]), *cells, *lost])
+    header = ["kind, disparity", "shots", "PSNR", "about edges", "lost", "lost about edges"]
+    return (
+        "# Edges\n\n"
+        "PSNR in dB of pictures rendered with the true disparity; with the true one made small and enlarged again;\n"
+        "enlarged along the photo's edges (refined); and with the predicted one, fitted to the truth.\n\n"
+        f"{report.table(header, lines)}\n"
+    )
+
+
+def write_report(rows: list[dict], out: Path) -> None:
+    """Write the folder `out`: edges.json (every row and the means) and edges.md."""
+    report.write({"summary": summarise(rows), "rows": rows}, to_markdown(rows), out, "edges")
+
+
+def _shots(data: Path) -> Iterator[Shot]:
+    """All layered shots; of each path-traced day scene and focus the one of middle blur."""
+    traced = [shot for shot in traced_shots(data) if shot.kind == "traced day"]
+    groups = report.group(traced, lambda shot: (shot.name, shot.focus_name)).values()
+    middle = (sorted(members, key=lambda shot: shot.aperture)[len(members) // 2] for members in groups)
+    return chain(layered_shots(data), middle)
