@@ -99,7 +99,8 @@ def run(args: argparse.Namespace) -> Path:
     entry = {"stage": args.stage, "steps": steps, "batch_size": batch_size, "lr": lr, "seed": args.seed}
     if args.start:
         model = DeepLens.from_pretrained(args.start)
-        record, entry["from"] = read_record(args.start), args.start
+        record = read_record(args.start)
+        entry["from"] = origin(args.start, record)
     else:
         model = DeepLens(DeepLensConfig(encoder=args.encoder, lens_blur=args.lens_blur))
     if args.depth_from:
@@ -193,9 +194,8 @@ def photo_set(args: argparse.Namespace) -> "PhotoSet":
 def push(weights: Path, args: argparse.Namespace) -> None:
     """Share what was trained; the card names what it was trained from and on. Prints the address."""
     datasets = [args.data] if args.data and not os.path.exists(args.data) else []
-    base = args.start if args.start and not os.path.exists(args.start) else None
     model = DeepLens.from_pretrained(weights)
-    print(model.push_to_hub(args.push_to, private=args.private or None, base_model=base, datasets=datasets))
+    print(model.push_to_hub(args.push_to, private=args.private or None, datasets=datasets))
 
 
 def check(args: argparse.Namespace) -> None:
@@ -253,6 +253,12 @@ def read_record(source: str) -> list[dict]:
         except EntryNotFoundError:
             return []
     return json.loads(file.read_text()) if file.is_file() else []
+
+
+def origin(source: str, record: list[dict]) -> str:
+    """Where weights come from in the end: the Hub id that those in a folder were trained from, if they were."""
+    told = [entry["from"] for entry in record if "from" in entry]
+    return told[-1] if told and Path(source).is_dir() else source
 
 
 def save_weights(model: DeepLens, folder: Path, record: list[dict]) -> None:

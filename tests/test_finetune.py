@@ -1,0 +1,157 @@
+"""docs/finetune.md, run to the letter on a Hub of our own, with fewer steps; photos in the forms that people have."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from hub_double import OWNER, Client, HubDouble, Repo
+from PIL import Image
+
+from deeplens_hf.training.photo_sets import PhotoSet, StreamedPhotos, unpack
+
+ROOT = Path(__file__).resolve().parent.parent
+BASE, TEACHER, MINE = "deeplens-hf/deeplens", "depth-anything/Depth-Anything-V2-Small-hf", "you/deeplens-insects"
+TINY = "--steps 2 --batch-size 1 --scenes 2 --size 64 --workers 0 --device cpu --samples-every 2"
+ONLY_PHOTOS = "--sources photos=1,collage=0,tabletop=0,layered=0"
+
+
+def blocks(language: str) -> list[str]:
+    text = (ROOT / "docs" / "finetune.md").read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    lines = "".join(blocks("bash")).replace("\\\n", " ").splitlines()
+    return [shlex.split(line)[1:] for line in lines]
+
+
+def serve(hub: HubDouble, repo_id: str, folder: Path) -> None:
+    hub.repos[repo_id] = Repo()
+    hub.repos[repo_id].commit("main", {file.name: file.read_bytes() for file in folder.iterdir()}, None)
+
+
+def teacher(folder: Path) -> Path:
+    """A depth model of the family that the tutorial names, small and untrained."""
+    from transformers import AutoModelForDepthEstimation, DepthAnythingConfig, Dinov2Config
+
+    backbone = Dinov2Config(
+        image_size=28, patch_size=14, num_hidden_layers=4, hidden_size=32, num_attention_heads=2, intermediate_size=32,
+        out_features=["stage1", "stage2", "stage3", "stage4"], reshape_hidden_states=False,
+    )  # fmt: skip
+    config = DepthAnythingConfig(
+        backbone_config=backbone, reassemble_hidden_size=32, neck_hidden_sizes=[8] * 4, fusion_hidden_size=8,
+        head_hidden_size=4, patch_size=14,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    network = AutoModelForDepthEstimation.from_config(config)
+    for weights in network.parameters():
+        torch.nn.init.normal_(weights, 0, 0.15)
+    network.save_pretrained(folder)
+    settings = {"image_processor_type": "DPTImageProcessor", "size": {"height": 28, "width": 28}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+@pytest.mark.slow
+def test_the_tutorial(tmp_path, model_folder, pixels):
+    for folder, names in (("my_photos", ["moth.jpg", "fly.jpg"]), ("held_out", ["bee.jpg"])):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            Image.fromarray(pixels).save(tmp_path / folder / name)
+    with HubDouble() as hub:
+        serve(hub, BASE, model_folder)
+        serve(hub, TEACHER, teacher(tmp_path / "teacher"))
+        with Client(hub.environment(tmp_path / "home", OWNER)) as client:
+            client.run(f"import os; os.chdir({str(tmp_path)!r}); from deeplens_hf import cli")
+            for command in commands():
+                if command[0] == "train":
+                    command += TINY.split() + (ONLY_PHOTOS.split() if command[1] == "depth" else [])
+                if command[0] == "refocus":
+                    command += ["--workers", "1", "--device", "cpu"]
+                told = "import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()):\n"
+                answer = client.run(f"{told}    answer = cli.main({command!r})")
+                assert answer == 0, (command, answer)
+            for block in blocks("python"):
+                assert client.run(block + "\nanswer = 'fine'") == "fine"
+        assert Image.open(tmp_path / "bee.png").size == (128, 96)
+        for name in ("before/bee.jpg", "after/bee.jpg", "runs/depth/samples/step-000002.png"):
+            assert (tmp_path / name).is_file(), name
+        pushed = hub.repos[MINE]
+        assert pushed.private
+        files = pushed.files()
+        record = json.loads(files["training.json"])
+        assert [entry["stage"] for entry in record[-2:]] == ["depth", "render"]
+        card = yaml.safe_load(files["README.md"].decode().split("---")[1])
+        assert card["base_model"] in (BASE, [BASE])
+        depth, render = record[-2:]
+        assert depth["from"] == render["from"] == BASE
+        assert depth["freeze"] == ["depth.encoder"] and depth["photos"] == 2
+
+
+@pytest.fixture
+def photos(tmp_path, pixels):
+    """An image folder: one photo that lies on its side, depth with 16 bits, a mask for one of three."""
+    folder, lines = tmp_path / "photos", []
+    folder.mkdir()
+    ramp = np.linspace(0, 65535, 60).astype(np.uint16)[:, None].repeat(80, 1)  # (60, 80): bright below
+    for number in range(3):
+        exif = Image.Exif()
+        exif[274] = 6 if number == 0 else 1  # turn by 90 degrees to see it upright
+        Image.fromarray(pixels).save(folder / f"{number}.jpg", exif=exif)
+        Image.fromarray(ramp.T.copy() if number == 0 else ramp).save(folder / f"{number}.depth.png")
+        line = {"file_name": f"{number}.jpg", "depth_file_name": f"{number}.depth.png", "mask_file_name": None}
+        if number == 1:
+            Image.fromarray(np.eye(60, 80) > 0).save(folder / "1.mask.png")
+            line["mask_file_name"] = "1.mask.png"
+        lines.append(json.dumps(line) + "\n")
+    (folder / "metadata.jsonl").write_text("".join(lines))
+    return folder
+
+
+def test_an_image_folder_is_unpacked_once(photos, tmp_path):
+    """Upright, disparity as given, the mask where there is one; the next start finds it there."""
+    records = unpack(PhotoSet(str(photos)), tmp_path / "out", with_depth=True)
+    assert [Image.open(record.photo).size for record in records] == [(96, 128), (128, 96), (128, 96)]
+    assert [record.foreground is not None for record in records] == [False, True, False]
+    near = np.asarray(Image.open(records[1].disparity))
+    assert near[0].max() < 4 and near[-1].min() > 251
+    assert np.asarray(Image.open(records[1].foreground)).max() == 255
+    times = [record.photo.stat().st_mtime_ns for record in records]
+    again = unpack(PhotoSet(str(photos)), tmp_path / "out", with_depth=True)
+    assert [record.photo.stat().st_mtime_ns for record in again] == times
+    Image.new("RGB", (64, 64)).save(photos / "1.jpg")
+    changed = unpack(PhotoSet(str(photos)), tmp_path / "out", with_depth=True)
+    assert Image.open(changed[1].photo).size == (64, 64), "a folder that changed is read again"
+
+
+def test_depth_may_be_a_distance_and_have_another_name(photos, tmp_path):
+    far_below = unpack(PhotoSet(str(photos), depth_is="depth"), tmp_path / "out", with_depth=True)
+    turned = np.asarray(Image.open(far_below[1].disparity)).astype(int)
+    assert turned[1:20].mean() > turned[-20:].mean(), "what is far is dark"
+    renamed = PhotoSet(str(photos), columns=(("depth", "mask"), ("mask", "depth")))
+    with pytest.raises(ValueError, match="photo 0 of .*: depth must be there"):
+        unpack(renamed, tmp_path / "out", with_depth=True)
+    with pytest.raises(ValueError, match="columns must be ROLE=NAME .*got depth=z"):
+        unpack(PhotoSet(str(photos), columns=(("depth", "z"),)), tmp_path / "out", with_depth=True)
+    (photos / "metadata.jsonl").unlink()
+    with pytest.raises(ValueError, match="has no depth to learn from"):
+        unpack(PhotoSet(str(photos)), tmp_path / "out", with_depth=True)
+    assert len(unpack(PhotoSet(str(photos)), tmp_path / "out", with_depth=False)) == 7, "the renderer takes any picture"
+
+
+def test_a_stream_is_the_same_wherever_one_starts(photos):
+    """What a resumed run, a worker or another process reads at a position does not depend on what it read before."""
+    whole = StreamedPhotos(PhotoSet(str(photos)), length=8, batch_size=2, seed=5)
+    samples = [whole[position] for position in range(8)]  # beyond the three photos: again, in another order
+    late = StreamedPhotos(PhotoSet(str(photos)), length=8, batch_size=2, seed=5)
+    for position in (5, 7, 1):
+        assert all(torch.equal(late[position][name], samples[position][name]) for name in samples[position])
+    assert samples[0]["image"].shape == samples[1]["image"].shape, "one shape a step"
+    assert {float(sample["has_foreground"]) for sample in samples} == {0.0, 1.0}
+    with pytest.raises(ValueError, match="takes no labels"):
+        StreamedPhotos(PhotoSet(str(photos), labels="embedded"), length=8, batch_size=2, seed=5)
