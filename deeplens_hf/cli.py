@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .photo import Photo
 
 # what a command needs beyond the plain package; refocus only for data sets
-EXTRAS = {"demo": "demo", "train": "train", "evaluate": "train", "refocus": "train"}
+EXTRAS = {"demo": "demo", "train": "train", "evaluate": "train", "refocus": "train", "export": "export"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -118,6 +118,16 @@ def build_parser(argv: list[str]) -> Parser:
     command = commands.add_parser("push", help="share weights on the Hub", description=push.__doc__)
     sharing.add_arguments(command)
     _add_model(command, push)
+
+    command = commands.add_parser("export", help="graphs for ONNX and torch.export", description=export.__doc__)
+    command.add_argument("out", metavar="DIR", type=Path, help="depth, render and upsampling go there, and export.json")
+    command.add_argument("--format", choices=("onnx", "torch"), default="onnx", help="default: onnx")
+    command.add_argument(
+        "--size", metavar="WxH", type=_size, default=(512, 384),
+        help="pixels that the render graph works at, multiples of 16 (default: 512x384)",
+    )  # fmt: skip
+    command.add_argument("--max-aperture", metavar="A", type=float, default=16.0, help="widest it is for (default: 16)")
+    _add_model(command, export)
     return parser
 
 
@@ -227,6 +237,16 @@ def push(args: argparse.Namespace) -> None:
     print(sharing.push(_load(args), args))
 
 
+def export(args: argparse.Namespace) -> None:
+    """Write the modules as graphs of fixed size and compare them with the model; prints the greatest differences."""
+    from .export import export
+
+    width, height = args.size
+    differences = export(_load(args), args.out, args.format, (height, width), args.max_aperture)
+    for name, difference in differences.items():
+        print(f"{args.out / name}: at most {difference:.1e} from the model")
+
+
 def _add_model(command: argparse.ArgumentParser, run) -> None:
     command.add_argument(
         "--model", metavar="M", help="Hub id or folder (default: $DEEPLENS_MODEL, else the checkout's, else the Hub's)"
@@ -294,6 +314,13 @@ def _reference(text: str) -> tuple[tuple[float, float], float]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be X,Y,METRES, such as 640,480,1.2; got {text!r}") from None
     return (x, y), metres
+
+
+def _size(text: str) -> tuple[int, int]:
+    if not re.fullmatch(r"\d+x\d+", text):
+        raise argparse.ArgumentTypeError(f"must be WIDTHxHEIGHT in pixels, such as 512x384; got {text!r}")
+    width, height = map(int, text.split("x"))
+    return width, height
 
 
 def _point(text: str) -> tuple[float, float]:

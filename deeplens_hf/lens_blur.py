@@ -51,7 +51,8 @@ def convolve(x: Tensor, kernel: Tensor) -> Tensor:
         return x
     channels, (height, width) = x.shape[1], x.shape[-2:]
     padded = F.pad(x, (reach,) * 4, mode="replicate") if reach < min(height, width) * 4 else x
-    if reach <= 3:  # conv2d does not turn the kernel over, a convolution does
+    if reach <= 3 or torch.compiler.is_exporting():  # other runtimes have a convolution, and seldom an FFT of this size
+        # conv2d does not turn the kernel over, a convolution does
         kernel = kernel.flip(0, 1).expand(channels, 1, -1, -1).contiguous()
         return F.conv2d(padded, kernel, groups=channels)
     size = [-(-side // 16) * 16 for side in padded.shape[-2:]]  # lengths that an FFT likes
@@ -180,16 +181,22 @@ class SlabLensBlur(nn.Module):
         subject: Tensor,
         shape: ApertureShape = DISC,
         highlights: float = 1.0,
+        knots: list[float] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """light (B, 3, h, w) linear, defocus, subject (B, 1, h, w) as in `surfaces` -> L (B, 3, h, w), features."""
+        """light (B, 3, h, w) linear, defocus, subject (B, 1, h, w) as in `surfaces` -> L (B, 3, h, w), features.
+
+        knots: fixed ones, from near to far, none of which is left out: for a graph that cannot look at its data.
+        """
         seen, features = self.surfaces(light, defocus, subject, highlights)
-        knots = slab_knots(seen.near_defocus, seen.far_defocus)
+        fixed = knots is not None
+        if not fixed:
+            knots = slab_knots(seen.near_defocus, seen.far_defocus)
         near = torch.cat([seen.near, seen.near_coverage], 1)  # (B, 4, h, w), light times coverage, and coverage
         far = torch.cat([seen.far, seen.far_coverage], 1)
         colours, coverages, used = [], [], []
         for j, knot in enumerate(knots):
             near_weight, far_weight = slab_weight(seen.near_defocus, knots, j), slab_weight(seen.far_defocus, knots, j)
-            if not bool(near_weight.any() | far_weight.any()):
+            if not fixed and not bool(near_weight.any() | far_weight.any()):
                 continue
             slab = blur(torch.addcmul(near * near_weight, far, far_weight), knot, shape)  # (B, 4, h, w)
             colours.append(slab[:, :3])

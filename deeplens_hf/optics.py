@@ -114,7 +114,7 @@ def disc(radius: float) -> Tensor:
     """
     reach = max(math.ceil(radius - 0.5), 0)
     at = torch.arange(-reach, reach + 1, dtype=torch.float32)
-    kernel = (radius + 0.5 - torch.hypot(at[:, None], at[None, :])).clamp(0, 1)
+    kernel = (radius + 0.5 - (at[:, None].square() + at.square()).sqrt()).clamp(0, 1)
     return kernel / kernel.sum()
 
 

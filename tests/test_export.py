@@ -1,0 +1,123 @@
+"""Exported graphs give what the model gives, in another runtime, on a photo that they were not traced with."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from deeplens_hf import DeepLens, DeepLensConfig, cli
+from deeplens_hf.depth import normalise_disparity
+from deeplens_hf.export import export
+from deeplens_hf.optics import linear_to_srgb, signed_defocus, srgb_to_linear
+from deeplens_hf.upsampling import halve
+
+ROOT = Path(__file__).resolve().parent.parent
+SIZE = (64, 96)  # (H, W) of the render graph
+Graph = Callable[..., list[Tensor]]
+
+
+def photo(size: tuple[int, int]) -> Tensor:
+    """A photograph, (1, 3, *size) sRGB."""
+    picture = Image.open(ROOT / "examples" / "coffee.jpg").convert("RGB").resize(size[::-1])
+    return torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(1, *size, 3).permute(0, 3, 1, 2) / 255
+
+
+def assert_graphs_are_the_model(graphs: dict[str, Graph], model: DeepLens, told: dict, apertures: tuple) -> None:
+    image = photo(tuple(2 * side for side in SIZE))
+    small = linear_to_srgb(halve(srgb_to_linear(image)))
+    with torch.no_grad():
+        depth_image = photo(tuple(told["graphs"]["depth"]["inputs"]["image"][2:]))
+        disparity, foreground = model.depth(depth_image)
+        answer = graphs["depth"](image=depth_image)
+        assert (answer[0] - normalise_disparity(disparity)).abs().max() < 1e-3
+        assert (answer[1] - foreground).abs().max() < 1e-3
+
+        maps = model.predict_depth(image)
+        disparity = maps.disparity[..., 1::2, 1::2].contiguous()
+        foreground = F.avg_pool2d(maps.foreground, 2)
+        for focus, aperture in zip((0.8, 0.1, 0.5), apertures, strict=True):
+            lens = {"focus": torch.tensor([focus]), "aperture": torch.tensor([aperture])}
+            given = {"image": small, "disparity": disparity, "foreground": foreground}
+            picture, light, features = graphs["render"](**given, **lens)
+            wanted = model.render(small, disparity, focus, aperture, foreground)
+            assert (picture - wanted).abs().max() < 1e-3
+            (picture,) = graphs["upsampling"](
+                image=image, disparity=maps.disparity, **lens, light=light, features=features
+            )
+            defocus = signed_defocus(maps.disparity, **lens)
+            wanted = model.render_defocus(image, defocus, maps.foreground, halvings=1)
+            assert (picture - wanted).abs().max() < 1e-3
+            if aperture > 4:
+                assert (picture - image).abs().max() > 0.05, "something was blurred"
+
+
+@pytest.mark.slow
+def test_onnx(model: DeepLens, model_folder: Path, tmp_path: Path, capsys):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    arguments = ["--size", "96x64", "--max-aperture", "16", "--model", str(model_folder)]
+    assert cli.main(["export", str(tmp_path), *arguments]) == 0
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == [
+        str(tmp_path / name) for name in ("depth", "render", "upsampling")
+    ]
+    told = json.loads((tmp_path / "export.json").read_text())
+    assert told["max_aperture"] == 16
+    graphs = {}
+    for name, graph in told["graphs"].items():
+        session = onnxruntime.InferenceSession(str(tmp_path / graph["file"]))
+        assert {each.name: each.shape for each in session.get_inputs()} == graph["inputs"]
+        assert [each.name for each in session.get_outputs()] == graph["outputs"]
+
+        def run(session=session, **given: Tensor) -> list[Tensor]:
+            answer = session.run(None, {name: value.numpy() for name, value in given.items()})
+            return [torch.from_numpy(each) for each in answer]
+
+        graphs[name] = run
+    assert_graphs_are_the_model(graphs, model, told, apertures=(0.0, 7.0, 16.0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lens_blur", ["slabs", "convolutional"])
+def test_torch_export(lens_blur: str, tmp_path: Path):
+    torch.manual_seed(0)
+    config = DeepLensConfig(depth_width=32, blur_width=8, upsampling_width=8, blur_size=96, lens_blur=lens_blur)
+    model = DeepLens(config).eval()
+    export(model, tmp_path, "torch", SIZE, max_aperture=5.0)
+    told = json.loads((tmp_path / "export.json").read_text())
+    graphs = {}
+    for name, graph in told["graphs"].items():
+        module = torch.export.load(tmp_path / graph["file"]).module()
+
+        def run(module=module, **given: Tensor) -> list[Tensor]:
+            answer = module(**given)
+            return list(answer) if isinstance(answer, tuple) else [answer]
+
+        graphs[name] = run
+    assert_graphs_are_the_model(graphs, model, told, apertures=(0.0, 2.0, 5.0))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"kind": "tflite"}, "kind must be one of onnx, torch; got 'tflite'"),
+        ({"size": (384, 500)}, "size must be two multiples of 16 from 64 to 768; got 384, 500"),
+        ({"size": (768, 1024)}, "size must be two multiples of 16 from 64 to 768"),
+        ({"max_aperture": 0.0}, "max_aperture must lie above 0"),
+        ({"max_aperture": float("nan")}, "max_aperture must lie above 0"),
+    ],
+)
+def test_what_cannot_be_exported(model, tmp_path, arguments, told):
+    with pytest.raises(ValueError, match=told):
+        export(model, tmp_path / "out", **arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bad_size_on_the_command_line(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["export", str(tmp_path), "--size", "big"])
+    assert stopped.value.code == 2
+    assert "must be WIDTHxHEIGHT in pixels, such as 512x384; got 'big'" in capsys.readouterr().err
