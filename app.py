@@ -1,10 +1,15 @@
-"""The page, here and as a Space: `python app.py`. GRADIO_SERVER_NAME and GRADIO_SERVER_PORT say where it listens."""
+"""The page, here and as a Space: `python app.py`.
+
+DEEPLENS_MODEL: a Hub id or folder of weights, in place of weights/. DEEPLENS_DEPTH_MODELS: ids of depth-estimation
+models that visitors may choose, with commas between. GRADIO_SERVER_NAME and GRADIO_SERVER_PORT: where it listens.
+"""
 
 try:
     import spaces  # noqa: F401  on ZeroGPU it has to come before torch
 except ImportError:
     pass
 
+import os
 from pathlib import Path
 
 import torch
@@ -16,7 +21,13 @@ from deeplens_hf.weights import choose_weights, describe_weights
 print(describe_weights())
 device = "cuda" if torch.cuda.is_available() else "cpu"
 model = DeepLens.from_pretrained(choose_weights()).to(device).eval()
-page = build_demo(model, examples=sorted(Path(__file__).with_name("examples").glob("*.jpg")))
+examples = Path(__file__).with_name("examples")
+page = build_demo(
+    model,
+    examples=sorted(examples.glob("*.jpg")),
+    credits=(examples / "CREDITS.md").read_text(),
+    depth_models=[name for name in os.environ.get("DEEPLENS_DEPTH_MODELS", "").split(",") if name],
+)
 
 if __name__ == "__main__":
-    page.launch(**LOOK)
+    page.launch(**LOOK, mcp_server=True, max_file_size="100mb")

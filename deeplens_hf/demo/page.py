@@ -1,94 +1,180 @@
-"""The page: upload a photo, click what shall be sharp, choose the aperture."""
+"""The page: what is on it, and what happens when. What it does is in `studio`."""
 
-import html
 from collections.abc import Sequence
 from pathlib import Path
 
 import gradio as gr
-from PIL import Image
 
 from ..model import DeepLens
-from ..photo import WIDEST
-from .scene import Scene
-from .viewfinder import scene_props, shot_props, viewfinder
+from ..rack_focus import EASINGS, LONGEST
+from ..results import SUFFIXES
+from .api import add_api
+from .look import LOOK
+from .scene import ROUND, STOPS
+from .studio import PHONE, PREDICTED, Studio
+from .viewfinder import viewfinder
+
+__all__ = ["LOOK", "build_demo"]
 
 IDLE = 30 * 60  # seconds after which an unused photo and its disparity are forgotten
-ABOUT = """# DeepLens
-Upload a photo: its main subject stays sharp and the rest is blurred, as by a wide-open lens. Then click, on the photo
-or on its depth map, what shall be sharp instead."""
-LOOK: dict = {}
+TITLE = """# DeepLens
+Shallow depth of field for any photo. Drop one in, then click what shall be sharp."""
+READOUT = (
+    """<div style="line-height:1.15"><b style="font-size:1.7rem">f/${[%s][value || 0]}</b><br>"""
+    """<span class="dim">blur radius ${(22.4 / [%s][value || 0]).toFixed(1)}</span></div>"""
+) % ((",".join(f"{stop:g}" for stop in STOPS),) * 2)
+# both fields empty is the main subject, one empty a point being typed
+POINT_TYPED = """(wish, x, y) => !wish || (x === null) !== (y === null) ? wish
+    : {...wish, range: null, point: x === null ? null : [x, y]}"""
+RANGE_TYPED = """(wish, far, near) => !wish ? wish
+    : {...wish, point: null, range: [Math.min(far, near), Math.max(far, near)]}"""
+POINT_SHOWN = "wish => wish?.point ?? [null, null]"
+FETCH = "() => setTimeout(() => document.querySelector('#ready').click(), 100)"
 
 
-def build_demo(model: DeepLens, examples: Sequence[Path] = ()) -> gr.Blocks:
+def build_demo(
+    model: DeepLens, examples: Sequence[Path] = (), credits: str = "", depth_models: Sequence[str] = ()
+) -> gr.Blocks:
     """The page, ready to launch: `build_demo(model).launch(**LOOK)`.
 
     Args:
-        model: predicts the disparity, renders the result.
-        examples: photos offered beside the upload box.
+        model: predicts the disparity, renders the result; on its device.
+        examples: photos offered beside the upload box; the file names are their captions.
+        credits: whose they are, in Markdown.
+        depth_models: ids of depth-estimation models offered in place of the predicted depth.
     """
+    studio = Studio(model, examples)
+    private = {"api_visibility": "private"}
+    quiet = {"show_progress": "hidden", **private}
+    gpu = {"concurrency_id": "gpu", "concurrency_limit": 1, **private}
 
-    def open_photo(file: dict | None) -> dict:
-        """The uploaded file, as it came -> a scene with the main subject in focus. Depth is predicted here, once."""
-        if file is None:  # the box was emptied: by the visitor, or below
-            return {upload: gr.skip()}
-        name = file["orig_name"] or "photo"
-        try:
-            opened = Scene.of(model, model.open(file["path"]), Path(name).stem)
-        except ValueError as error:
-            warn(str(error).replace(file["path"], name))
-            return {upload: None}
-        props = scene_props(opened.id, opened.photo.size, opened.preview.picture, opened.preview.disparity)
-        return {scene: opened, upload: None, view: gr.update(value={"id": opened.id}, scene=props)}
-
-    def look(scene: Scene | None, wish: dict | None, aperture: float) -> dict:
-        """The photo through the lens, at the size of the screen."""
-        if scene is None:
-            if wish:
-                warn(f"A photo left alone for {IDLE // 60} minutes is forgotten: please upload it again.")
-            return gr.skip()
-        try:
-            focus = scene.focus(wish)
-            picture = scene.preview.refocus(focus=focus, aperture=aperture)
-        except ValueError as error:
-            warn(str(error))
-            return gr.skip()  # what was there stays
-        return gr.update(shot=shot_props(wish, picture, focus))
-
-    def develop(scene: Scene | None, wish: dict | None, aperture: float) -> Image.Image | dict:
-        """The photo through the lens, at its own size."""
-        return gr.skip() if scene is None else scene.photo.refocus(focus=scene.focus(wish), aperture=aperture)
-
-    with gr.Blocks(title="DeepLens", analytics_enabled=False, delete_cache=(IDLE, 2 * IDLE)) as page:
-        gr.Markdown(ABOUT)
+    with gr.Blocks(title="DeepLens", analytics_enabled=False, delete_cache=(IDLE, IDLE)) as page:
         scene = gr.State(time_to_live=IDLE)
-        with gr.Row():
-            upload = gr.Image(label="Photo", sources=["upload", "clipboard"], height=200, buttons=[], elem_id="upload")
+        comparing = gr.State(False)
+        gr.Markdown(TITLE, elem_id="title")
+        with gr.Row(equal_height=False):
+            upload = gr.Image(
+                label="Photo", sources=["upload", "clipboard", "webcam"], height=150, buttons=[], elem_id="upload",
+                min_width=280, scale=2,
+            )  # fmt: skip
             if examples:
-                gr.Examples([str(path) for path in examples], upload, label="Or try one of these")
-        view = viewfinder()
-        with gr.Row():
-            aperture = gr.Slider(0, WIDEST, 8, step=0.5, label="Aperture", info="0: all sharp", scale=2)
-            x = gr.Number(label="Focus x", info="pixels from the left", precision=0, placeholder="main subject")
-            y = gr.Number(label="Focus y", info="pixels from the top", precision=0, placeholder="main subject")
-        save = gr.Button("Full resolution")
-        result = gr.Image(label="Result", format="png", interactive=False, elem_id="result")
+                captions = [(str(path), path.stem.replace("_", " ").capitalize()) for path in examples]
+                gallery = gr.Gallery(
+                    captions, label="Examples", show_label=False, columns=len(captions), height=150,
+                    allow_preview=False, object_fit="cover", buttons=[], interactive=False, elem_id="examples",
+                    min_width=280, scale=5,
+                )  # fmt: skip
+        with gr.Column(elem_classes="studio"):
+            view = viewfinder()
+            with gr.Row(elem_id="aperture"):
+                readout = gr.HTML(value=15, html_template=READOUT, js_on_load=None, elem_id="readout")
+                stop = gr.Slider(
+                    0, len(STOPS) - 1, 15, step=1, label="Aperture", show_label=False, container=False, buttons=[],
+                    elem_id="stop", scale=5, min_width=200,
+                )  # fmt: skip
+                save = gr.Button("Save full resolution", variant="primary", scale=1, min_width=190)
+            ready = gr.DownloadButton("ready", visible="hidden", elem_id="ready")
+            with gr.Tabs() as tabs:
+                with gr.Tab("Focus"), gr.Row():
+                    x = gr.Number(label="Focus x", info="pixels from the left", precision=0, placeholder="main subject")
+                    y = gr.Number(label="Focus y", info="pixels from the top", precision=0, placeholder="main subject")
+                    far = gr.Slider(0, 1, 0, step=0.01, label="Sharp from", info="0 is the farthest", buttons=[])
+                    near = gr.Slider(0, 1, 1, step=0.01, label="Sharp to", info="1 is the nearest", buttons=[])
+                with gr.Tab("Lens"), gr.Row():
+                    blades = gr.Radio([ROUND, "5", "6", "7", "8", "9"], value=ROUND, label="Aperture blades")
+                    roundness = gr.Slider(0, 1, 0, step=0.05, label="Rounded blades", buttons=[])
+                    rotation = gr.Slider(0, 72, 0, step=1, label="Turned by", info="degrees", buttons=[])
+                    ring = gr.Slider(0, 0.9, 0, step=0.05, label="Mirror ring", info="0 is none", buttons=[])
+                    cat_eye = gr.Slider(0, 1, 0, step=0.05, label="Cat's eye in the corners", buttons=[])
+                    highlights = gr.Slider(0, 2, 1, step=0.1, label="Glow of lights", info="1: as guessed", buttons=[])
+                with gr.Tab("Before / after"):
+                    slider = gr.ImageSlider(
+                        show_label=False, type="pil", format="jpeg", height=520, interactive=False,
+                        buttons=["fullscreen"], elem_id="compare",
+                    )  # fmt: skip
+                with gr.Tab("Rack focus"):
+                    with gr.Row():
+                        start = gr.Textbox(label="From", info="x, y, or near, far, subject", value="subject")
+                        end = gr.Textbox(label="To", info="x, y, or near, far, subject", value="far")
+                        start_here = gr.Button("Start at the focus point", size="sm", min_width=120)
+                        end_here = gr.Button("End at the focus point", size="sm", min_width=120)
+                    with gr.Row():
+                        seconds = gr.Slider(0.5, LONGEST, 2, step=0.5, label="Seconds", buttons=[])
+                        easing = gr.Dropdown(list(EASINGS), value="smooth", label="Movement")
+                        roll = gr.Button("Make the film", variant="primary")
+                        cancel = gr.Button("Cancel", variant="stop")
+                    film = gr.Video(
+                        label="Rack focus", autoplay=True, loop=True, buttons=[], elem_id="film", height=420
+                    )
+                    reels = gr.File(label="MP4 and animated WebP", file_count="multiple", elem_id="reels")
+                with gr.Tab("Depth"):
+                    with gr.Row():
+                        source = gr.Dropdown(
+                            [PREDICTED, PHONE, *depth_models], value=PREDICTED, label="Depth from",
+                            info="a phone's portrait photo brings its own",
+                        )  # fmt: skip
+                        sense = gr.Radio(["near", "far"], value="near", label="In my depth map, white is")
+                        own = gr.File(
+                            label="My depth map", file_types=["image", ".npy"], height=120, elem_id="own-depth"
+                        )
+                    with gr.Row():
+                        kind = gr.Dropdown(
+                            ["nearer", "farther", "copy"], value="nearer", label="Brush at the focus point"
+                        )
+                        radius = gr.Slider(0.01, 0.3, 0.08, step=0.01, label="Brush size", buttons=[])
+                        paint = gr.Button("Paint", min_width=80)
+                        undo = gr.Button("Undo stroke", min_width=80)
+                    with gr.Row():
+                        metres = gr.Number(
+                            label="Distance of the focus point", info="metres; makes f-numbers real", minimum=0
+                        )
+                        focal = gr.Number(label="Focal length", info="mm; empty: the EXIF's", minimum=0)
+                        sensor = gr.Number(
+                            label="Sensor width", info="mm; empty: the EXIF's; 36 is full frame", minimum=0
+                        )
+                        calibrate = gr.Button("Calibrate", min_width=80)
+                with gr.Tab("Save"), gr.Row():
+                    encoding = gr.Radio(list(SUFFIXES), value="JPEG", label="Format")
+                    place = gr.Checkbox(False, label="Keep the GPS position", info="where the photo was taken")
+                    save_depth = gr.Button("Save depth map (16-bit PNG)")
+
+        if credits:
+            with gr.Accordion("About the examples", open=False):
+                gr.Markdown(credits)
+        lens = [stop, blades, roundness, rotation, ring, cat_eye, highlights]
+
+        # a photo comes in, or its depth changes: a new scene; the viewfinder answers it with a new wish
+        made = [scene, view, source]
+        upload.change(studio.open_upload, upload, [*made, upload], preprocess=False, show_progress_on=upload, **gpu)
+        if examples:
+            gallery.select(studio.open_example, None, made, show_progress_on=gallery, **gpu)
+        source.input(studio.swap_depth, [scene, source], made, show_progress_on=source, **gpu)
+        own.upload(studio.own_depth, [scene, own, sense], [*made, own], show_progress_on=own, **gpu)
+        view.stroke(studio.stroke, [scene, view], made, trigger_mode="multiple", **quiet)
+        paint.click(studio.paint, [scene, view, kind, radius], made, **quiet)
+        undo.click(studio.undo, scene, made, **quiet)
+        calibrate.click(studio.calibrate, [scene, view, metres, focal, sensor], made, **quiet)
 
         # the viewfinder's value is what shall be sharp; whatever changes makes a new picture, the last one wins
-        quiet = {"show_progress": "hidden", "api_visibility": "private"}
-        work = {"concurrency_id": "gpu", "trigger_mode": "always_last", **quiet}
-        upload.change(open_photo, upload, [scene, view, upload], preprocess=False, **work)
-        gr.on([view.change, aperture.change], look, [scene, view, aperture], view, **work)
-        save.click(develop, [scene, view, aperture], result, concurrency_id="gpu", api_visibility="private")
+        shot = [scene, view, comparing, *lens]
+        changes = [view.change, *(control.change for control in lens)]
+        gr.on(changes, studio.look, shot, [view, slider], trigger_mode="always_last", **gpu, show_progress="hidden")
+        tabs.select(studio.compare, [scene, view, *lens], [comparing, slider], **gpu)
+
         # within the browser: the fields follow the clicks, and the other way round
-        view.change(None, view, [x, y], js="v => v?.point ?? [null, null]")
-        gr.on([x.input, y.input], None, [view, x, y], view, js=TYPED)
+        view.change(None, view, [x, y], js=POINT_SHOWN)
+        stop.change(None, stop, readout, js="stop => stop")
+        gr.on([x.input, y.input], None, [view, x, y], view, js=POINT_TYPED)
+        gr.on([far.input, near.input], None, [view, far, near], view, js=RANGE_TYPED)
+        here = "(wish, old) => wish?.point ? wish.point.join(', ') : 'subject'"
+        start_here.click(None, [view, start], start, js=here)
+        end_here.click(None, [view, end], end, js=here)
+
+        # files to take away
+        taken = save.click(studio.save, [scene, view, encoding, place, *lens], ready, show_progress_on=save, **gpu)
+        taken.success(None, js=FETCH)
+        save_depth.click(studio.save_depth, scene, ready, **private).success(None, js=FETCH)
+        rolling = roll.click(studio.film, [scene, start, end, seconds, easing, *lens], [film, reels], **gpu)
+        cancel.click(None, cancels=rolling, **private)
+        add_api(studio.darkroom, concurrency_id="gpu")
     return page
-
-
-# both fields empty is the main subject, one empty a point being typed
-TYPED = "(v, x, y) => !v || (x === null) !== (y === null) ? v : {id: v.id, point: x === null ? null : [x, y]}"
-
-
-def warn(sentence: str) -> None:
-    """Say it on the page, which would take it for HTML."""
-    gr.Warning(html.escape(sentence, quote=False))

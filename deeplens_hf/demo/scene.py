@@ -1,51 +1,61 @@
-"""What one visitor is looking at: the photo, with its disparity, and a copy of both at the size of a screen."""
+"""What one visitor is looking at: a photo, with its disparity, and a copy of both at the size of a screen."""
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
-from PIL import Image
 
-from ..model import DeepLens
-from ..photo import TOLERANCE, Photo
+from ..optics import ApertureShape
+from ..photo import Photo
 
 SCREEN = 1000  # longest side, in pixels, of what is shown; the result to save has the photo's own size
+# the f-numbers on the ring of a lens, in thirds of a stop, narrow to wide
+STOPS = (16, 14, 13, 11, 10, 9, 8, 7.1, 6.3, 5.6, 5, 4.5, 4, 3.5, 3.2, 2.8, 2.5, 2.2, 2, 1.8, 1.6, 1.4)
+ROUND = "Round"
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A photo opened by a visitor.
+    """A photo opened by a visitor; what changes its depth makes another scene of it.
 
     Attributes:
-        id: unlike any other scene's.
         name: of the file, as uploaded, without its suffix.
         photo: at its own size.
-        preview: the same, at most SCREEN pixels a side; apertures look alike on both.
+        source: where the depth came from, in words for people.
+        path: of the uploaded file.
+        file: unlike any other's; the same for all scenes of one upload.
+        untouched: the disparity (H, W) before any stroke of the brush.
+        strokes: of the brush, in order.
+        id: unlike any other scene's.
     """
 
-    id: str
     name: str
     photo: Photo
-    preview: Photo
+    source: str
+    path: str
+    file: str
+    untouched: np.ndarray
+    strokes: tuple[dict, ...] = ()
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
-    @classmethod
-    def of(cls, model: DeepLens, photo: Photo, name: str) -> "Scene":
-        """The photo with its depth, which is predicted here if it was not given."""
-        small = photo.picture.copy()
-        small.thumbnail((SCREEN, SCREEN))
-        disparity = np.array(Image.fromarray(photo.disparity).resize(small.size, Image.Resampling.BOX))
-        return cls(uuid.uuid4().hex[:12], name, photo, Photo(model, small, disparity))
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "preview", self.photo.reduced(SCREEN))
 
     def focus(self, wish: dict | None) -> tuple[float, float]:
         """The disparities, far and near, between which the visitor wants all sharp; the main subject if nothing said.
 
         Args:
-            wish: the viewfinder's value. ValueError if its point lies outside the photo.
+            wish: the viewfinder's value. PhotoError if its point lies outside the photo.
         """
-        wish = wish if wish and wish.get("id") == self.id else {}
+        wish = wish or {}
         if wish.get("range"):
             return tuple(wish["range"])
-        if wish.get("point"):
-            focus = self.photo.focus_at(wish["point"])
-            return max(focus - TOLERANCE, 0.0), min(focus + TOLERANCE, 1.0)
-        return self.photo.subject_range()
+        return self.photo.focus_range(wish.get("point"))
+
+
+def lens_of(
+    stop: float, blades: str, roundness: float, rotation: float, ring: float, cat_eye: float, highlights: float
+) -> dict:
+    """The settings of `Photo.refocus` that the controls stand for; `stop` counts STOPS."""
+    shape = ApertureShape(0 if blades == ROUND else int(blades), rotation, roundness, ring, cat_eye)
+    return {"aperture": f"f/{STOPS[int(stop)]:g}", "shape": shape, "highlights": highlights}

@@ -1,15 +1,19 @@
 // The viewfinder: a result and its depth map that stay in place while pictures come and go, so that no click is lost.
 //
 // From the server, as props:
-//   scene  {id, size: [w, h], photo, depth, disparity}: a photo was opened; pictures as data URLs, the last one grey
+//   scene  {id, file, size: [w, h], photo, depth, disparity}: a photo was opened, or its depth was changed (then `file` is
+//          the same); pictures as data URLs, the last one grey
 //   shot   {wish, picture, focus: [far, near]}: the photo as wished for, and the disparities that are sharp in it
+//   calm   anything new: what was asked for cannot be done
 // To the server, as the value, which says all of what the visitor wants sharp:
 //   {id, point: [x, y] or null, range: [far, near] or null}; pixels of the photo, disparities in [0, 1]
+// and as the event "stroke": {kind, radius, points: [[x, y], ...]}, drawn with the depth brush
 const finder = element.querySelector(".finder");
 const panes = [...finder.querySelectorAll("figure")].map((figure) => ({
   stage: figure.querySelector(".stage"),
   img: figure.querySelector("img"),
-  sharp: figure.querySelector("canvas"),
+  sharp: figure.querySelector(".sharp"),
+  trace: figure.querySelector(".stroke"),
   marks: [...figure.querySelectorAll(".mark")],
 }));
 const [photo, depth] = panes;
@@ -18,10 +22,11 @@ let mode = "point";
 let scene = null;
 let levels = null; // the disparity: {data, width, height}, 0 to 255, one byte a pixel
 let focus = null; // [far, near], disparities that are sharp
-let drag = null; // [from, to], points of a range being dragged out
+let drag = null; // points: the two ends of a range being dragged out, or a stroke being drawn
 
 function want(change) {
   props.value = { id: scene.id, point: null, range: null, ...change };
+  showWish();
 }
 
 function placeMarks(points) {
@@ -85,19 +90,26 @@ async function readLevels(address) {
 }
 
 async function openScene() {
+  const same = scene && props.scene && scene.file === props.scene.file;
   scene = props.scene;
-  levels = focus = drag = null;
+  drag = null;
+  if (!same) levels = focus = null;
   finder.toggleAttribute("data-empty", !scene);
-  placeMarks([]);
+  finder.closest(".gradio-container").toggleAttribute("data-photo", Boolean(scene));
   if (!scene) return;
+  const opened = scene;
   finder.dataset.scene = scene.id;
   finder.style.setProperty("--ratio", scene.size[0] / scene.size[1]);
-  photo.img.src = scene.photo;
   depth.img.src = scene.depth;
-  const opened = scene;
+  if (!same) {
+    photo.img.src = scene.photo;
+    if (finder.getBoundingClientRect().top > window.innerHeight / 2) finder.scrollIntoView({ behavior: "smooth" });
+  }
+  want(same ? { ...props.value, id: scene.id } : {});
   const read = await readLevels(scene.disparity);
   if (opened !== scene) return; // another photo came in the meantime
   levels = read;
+  for (const { trace } of panes) [trace.width, trace.height] = [levels.width, levels.height];
   showProfile();
   showFocus();
 }
@@ -105,6 +117,7 @@ async function openScene() {
 function showShot() {
   if (!scene || props.shot?.wish.id !== scene.id) return;
   photo.img.src = props.shot.picture;
+  for (const { trace } of panes) trace.getContext("2d").clearRect(0, 0, trace.width, trace.height);
   if (!drag) focus = props.shot.focus;
   if (JSON.stringify(props.shot.wish) === JSON.stringify(props.value)) finder.removeAttribute("data-busy");
   showFocus();
@@ -126,52 +139,75 @@ function pointAt(event, stage) {
 
 for (const { stage } of panes) {
   stage.addEventListener("click", (event) => {
-    if (!scene || mode !== "point") return;
-    const point = pointAt(event, stage);
-    placeMarks([point]);
-    want({ point });
-    showWish();
+    if (scene && mode === "point") want({ point: pointAt(event, stage) });
   });
   stage.addEventListener("pointerdown", (event) => {
-    if (!levels || mode !== "range") return;
+    if (!levels || mode === "point") return;
     event.preventDefault(); // neither scrolls the page nor drags the picture
     stage.setPointerCapture(event.pointerId);
     const point = pointAt(event, stage);
-    drag = [point, point];
-    placeMarks(drag);
+    drag = mode === "range" ? [point, point] : [point];
+    follow();
   });
   stage.addEventListener("pointermove", (event) => {
     if (!drag) return;
-    drag[1] = pointAt(event, stage);
-    focus = between(drag);
-    placeMarks(drag);
-    showFocus();
+    if (mode === "range") drag[1] = pointAt(event, stage);
+    else drag.push(pointAt(event, stage));
+    follow();
   });
   for (const end of ["pointerup", "pointercancel"])
     stage.addEventListener(end, () => {
       if (!drag) return;
-      const ends = drag;
+      const points = drag;
       drag = null;
-      want({ range: between(ends) });
-      showWish();
-      placeMarks(ends);
+      if (mode === "brush") {
+        trigger("stroke", { ...brush(), points });
+        finder.setAttribute("data-busy", "");
+      } else {
+        want({ range: between(points) });
+        placeMarks(points);
+      }
     });
+}
+
+// A range or a stroke, while the pointer is down.
+function follow() {
+  if (mode === "range") {
+    focus = between(drag);
+    placeMarks(drag);
+    showFocus();
+    return;
+  }
+  const scale = levels.width / scene.size[0];
+  for (const { trace } of panes) {
+    const context = trace.getContext("2d");
+    context.clearRect(0, 0, trace.width, trace.height);
+    Object.assign(context, { lineCap: "round", lineJoin: "round", strokeStyle: "rgba(255, 255, 255, 0.55)" });
+    context.lineWidth = 2 * brush().radius * Math.max(levels.width, levels.height);
+    context.beginPath();
+    for (const [x, y] of [drag[0], ...drag]) context.lineTo((x + 0.5) * scale, (y + 0.5) * scale);
+    context.stroke();
+  }
+}
+
+function brush() {
+  const [kind, radius] = ["kind", "radius"].map((name) => finder.querySelector(`[data-brush=${name}]`).value);
+  return { kind, radius: Number(radius) };
+}
+
+function choose(button, on) {
+  button.setAttribute("aria-pressed", on);
 }
 
 finder.querySelector(".tools").addEventListener("click", ({ target }) => {
   const { mode: chosen, act } = target.dataset;
   if (chosen) {
-    mode = chosen;
-    finder.dataset.mode = mode;
-    for (const button of finder.querySelectorAll("[data-mode]"))
-      if (button.tagName === "BUTTON") button.setAttribute("aria-pressed", button.dataset.mode === mode);
+    finder.dataset.mode = mode = chosen;
+    for (const button of finder.querySelectorAll("button[data-mode]")) choose(button, button === target);
   }
-  if (act === "subject" && scene) {
-    want({});
-    showWish();
-  }
+  if (act === "subject" && scene) want({});
   if (act === "sharp") {
-    target.setAttribute("aria-pressed", target.getAttribute("aria-pressed") !== "true");
+    choose(target, target.getAttribute("aria-pressed") !== "true");
     showFocus();
   }
 });
@@ -179,3 +215,4 @@ finder.querySelector(".tools").addEventListener("click", ({ target }) => {
 watch("scene", openScene);
 watch("shot", showShot);
 watch("value", showWish);
+watch("calm", () => finder.removeAttribute("data-busy"));

@@ -1,6 +1,7 @@
 """The viewfinder: result and depth map, both clickable. What happens in the browser is in viewfinder.js."""
 
 import base64
+import uuid
 from io import BytesIO
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ..pictures import colour_disparity
+from .scene import Scene
 
 HERE = Path(__file__).parent
 
@@ -24,31 +26,33 @@ def viewfinder() -> gr.HTML:
         elem_id="viewfinder",
         scene=None,
         shot=None,
+        calm=None,
     )
 
 
-def scene_props(name: str, size: tuple[int, int], photo: Image.Image, disparity: np.ndarray) -> dict:
-    """What the viewfinder needs of a photo just opened.
-
-    Args:
-        name: of the scene, unlike any other.
-        size: (width, height) of the photo, which points are measured in.
-        photo: a copy at the size of the screen.
-        disparity: (h, w) in [0, 1], of that copy.
-    """
-    levels = Image.fromarray((disparity * 255).round().astype(np.uint8))
-    return {
-        "id": name,
-        "size": list(size),
-        "photo": data_url(photo),
-        "depth": data_url(colour_disparity(disparity)),
+def scene_props(scene: Scene) -> dict:
+    """The update that shows a scene just made."""
+    shown = scene.preview
+    levels = Image.fromarray((shown.disparity * 255).round().astype(np.uint8))
+    props = {
+        "id": scene.id,
+        "file": scene.file,
+        "size": list(scene.photo.size),
+        "photo": data_url(shown.picture),
+        "depth": data_url(colour_disparity(shown.disparity)),
         "disparity": data_url(levels, "PNG"),
     }
+    return gr.update(scene=props)
 
 
 def shot_props(wish: dict, picture: Image.Image, focus: tuple[float, float]) -> dict:
-    """What it needs of a picture just taken for `wish`: in it all between the disparities `focus` is sharp."""
-    return {"wish": wish, "picture": data_url(picture), "focus": list(focus)}
+    """The update that shows a picture just taken for `wish`: in it all between the disparities `focus` is sharp."""
+    return gr.update(shot={"wish": wish, "picture": data_url(picture), "focus": list(focus)})
+
+
+def calm_props() -> dict:
+    """The update that says: nothing comes of what was asked for."""
+    return gr.update(calm=uuid.uuid4().hex)
 
 
 def data_url(picture: Image.Image, encoding: str = "JPEG") -> str:

@@ -81,13 +81,9 @@ class Visitor:
 
     def upload(self, path: Path) -> None:
         """Hand a photo over and wait for the first result."""
-        before = self.value()
+        before = self.scene()
         self.choose(path)
-        self.page.wait_for_function(
-            "id => ![undefined, id].includes(document.querySelector('#viewfinder .finder').dataset.scene)",
-            arg=(before or {}).get("id"),
-        )
-        self.settle()
+        self.another_scene(before)
 
     def choose(self, path: Path) -> None:
         """Hand any file over."""
@@ -98,9 +94,17 @@ class Visitor:
         self.page.locator("#viewfinder .finder:not([data-empty]):not([data-busy])").wait_for()
         return self.address("photo")
 
-    def value(self) -> dict | None:
-        """What the page says of the open scene."""
-        return self.page.locator("#viewfinder .finder").evaluate("f => f.dataset.scene ? {id: f.dataset.scene} : null")
+    def scene(self) -> str | None:
+        """Which scene the viewfinder shows: another photo, or another depth, is another one."""
+        return self.page.locator("#viewfinder .finder").evaluate("finder => finder.dataset.scene")
+
+    def another_scene(self, before: str | None) -> str:
+        """Wait for one, and for its result."""
+        self.page.wait_for_function(
+            "id => ![undefined, id ?? undefined].includes(document.querySelector('#viewfinder .finder').dataset.scene)",
+            arg=before,
+        )
+        return self.settle()
 
     def address(self, pane: str) -> str:
         """Where the picture in a pane comes from: it is written into its address."""
@@ -122,12 +126,40 @@ class Visitor:
         """One press of the mouse: nothing is tried again."""
         self.page.mouse.click(*self.where(pane, x, y, size))
 
+    def drag(self, pane: str, start: tuple, end: tuple, size: tuple[int, int]) -> None:
+        """Press at one point, let go at another."""
+        self.page.mouse.move(*self.where(pane, *start, size))
+        self.page.mouse.down()
+        self.page.mouse.move(*self.where(pane, *end, size), steps=4)
+        self.page.mouse.up()
+
+    def changed(self, before: str) -> str:
+        """Wait for another result than that, and for no more to come."""
+        self.page.wait_for_function(
+            "old => document.querySelector('#viewfinder [data-pane=photo] img').src !== old", arg=before
+        )
+        while True:
+            now = self.settle()
+            self.page.wait_for_timeout(700)
+            if now == self.settle():
+                return now
+
     def focus(self) -> tuple[float, float]:
         """The point in focus as the number fields say it."""
         return tuple(
             self.page.get_by_label(label, exact=True).evaluate("field => field.valueAsNumber")
             for label in ("Focus x", "Focus y")
         )
+
+    def tab(self, name: str) -> None:
+        """Open a tab of the controls."""
+        self.page.get_by_role("tab", name=name).click()
+
+    def told(self) -> str:
+        """What the page says in a box of its own, first that is."""
+        toast = self.page.locator(".toast-body").first
+        toast.wait_for()
+        return toast.inner_text()
 
 
 @pytest.fixture
@@ -158,7 +190,10 @@ def elsewhere(url: str) -> bool:
     return urlsplit(url).hostname not in (None, "127.0.0.1")
 
 
-SIZE = (240, 360)  # of the fixture below as everybody sees it
+@pytest.fixture(scope="session")
+def examples() -> Path:
+    """The photos that the page offers."""
+    return ROOT / "examples"
 
 
 @pytest.fixture

@@ -1,0 +1,45 @@
+"""How the page looks: a quiet theme that lets the photos speak, in the fonts of the visitor's own system."""
+
+import gradio as gr
+
+SANS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "DejaVu Sans", "sans-serif")
+MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "DejaVu Sans Mono", "monospace")
+
+THEME = gr.themes.Base(
+    primary_hue="amber", neutral_hue="zinc", radius_size="lg", spacing_size="md", font=SANS, font_mono=MONO
+).set(
+    body_background_fill="*neutral_50",
+    body_background_fill_dark="*neutral_950",
+    button_primary_background_fill="*primary_400",
+    button_primary_background_fill_hover="*primary_500",
+    button_primary_background_fill_dark="*primary_500",
+    button_primary_text_color="#18181b",
+    button_primary_text_color_dark="#18181b",
+    slider_color="*primary_500",
+    slider_color_dark="*primary_500",
+)
+
+CSS = """
+.gradio-container { max-width: 1360px !important; margin: 0 auto !important; }
+.gradio-container:not([data-photo]) .studio { display: none !important; }
+#title h1 { margin: 0; font-size: 1.6rem; letter-spacing: -.02em; }
+#title p { margin: 2px 0 0; color: var(--body-text-color-subdued); }
+#examples .grid-container { grid-auto-flow: column; grid-template-columns: none; overflow-x: auto;
+  grid-auto-columns: minmax(104px, 1fr); }
+#aperture { align-items: center; flex-wrap: wrap; gap: 6px 18px; padding: 6px 14px; border-radius: 12px;
+  border: 1px solid var(--border-color-primary); background: var(--block-background-fill); }
+#aperture > * { flex: 0 0 auto; width: auto; min-width: 0; }
+#aperture > #stop { flex: 1 1 260px; }
+#stop input[type=number], #stop .head, #stop .min_value, #stop .max_value { display: none; }
+#viewfinder { padding: 0; }
+#readout { min-width: 118px; padding: 0; }
+.dim { color: var(--body-text-color-subdued); font-size: .85rem; }
+input[type=range]::-webkit-slider-thumb { background: var(--slider-color) !important; box-shadow: 0 0 0 2px #fff; }
+footer { opacity: .6; }
+@media (max-width: 640px) {
+  .gradio-container > .main, .gradio-container main { padding: 8px !important; }
+  #upload { min-height: 0 !important; }
+}
+"""
+
+LOOK: dict = {"theme": THEME, "css": CSS}

@@ -1,0 +1,217 @@
+"""What the page does, one method a listener. A fault of the visitor's becomes a sentence on the page, nothing else."""
+
+import dataclasses
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ..model import DeepLens
+from ..pictures import PhotoError, save_disparity
+from ..rack_focus import SIDE, frame_times, write_mp4, write_webp
+from ..results import SUFFIXES, save_result
+from .darkroom import Darkroom
+from .files import check_upload, file_to_take, sentence, told, warn
+from .retouch import retouch
+from .scene import Scene, lens_of
+from .viewfinder import calm_props, scene_props, shot_props
+
+GONE = "There is no photo here: one left alone for half an hour is forgotten. Please open it again."
+PREDICTED, PHONE, OWN = "predicted", "the phone", "my depth map"
+FPS = 24
+SKIP = {"__type__": "update"}
+
+
+class Studio:
+    """The functions behind the controls; what a visitor has open comes and goes as a Scene.
+
+    Those that make a scene return it with what the viewfinder shows of it and the name of its source of depth.
+    """
+
+    def __init__(self, model: DeepLens, examples: Sequence[Path]):
+        self.darkroom, self.examples = Darkroom(model), examples
+
+    # a photo comes in
+
+    def open_upload(self, file: dict | None) -> tuple:
+        """The uploaded file as it came; the box is emptied for the next one."""
+        if file is None:  # emptied just now
+            return SKIP, SKIP, SKIP, SKIP
+        return *self._open(file["path"], file["orig_name"] or "photo"), None
+
+    def open_example(self, event: gr.SelectData) -> tuple:
+        """One of the examples."""
+        path = self.examples[event.index]
+        return self._open(str(path), path.name)
+
+    def _open(self, path: str, name: str) -> tuple:
+        """With the depth that a phone stored in it, else the predicted one."""
+        try:
+            check_upload(path)
+            try:
+                photo, source = self.darkroom.open(path, "embedded"), PHONE
+            except PhotoError:
+                photo, source = self.darkroom.open(path), PREDICTED
+        except ValueError as error:
+            warn(sentence(error, path, name))
+            return SKIP, SKIP, SKIP
+        return made(Scene(Path(name).stem, photo, source, path, uuid.uuid4().hex, photo.disparity))
+
+    # its depth changes
+
+    def swap_depth(self, scene: Scene | None, source: str) -> tuple:
+        """Predicted, the phone's, or that of another depth model."""
+        disparity = {PREDICTED: None, PHONE: "embedded"}.get(source, source)
+        return self._reopen(scene, source, disparity)
+
+    def own_depth(self, scene: Scene | None, path: str, white: str) -> tuple:
+        """The visitor's own depth map; `white` is near or far. The box is emptied for the next one."""
+        return *self._reopen(scene, OWN, path, "disparity" if white == "near" else "depth"), None
+
+    def _reopen(self, scene: Scene | None, source: str, disparity: str | None, depth_is: str | None = None) -> tuple:
+        if not present(scene):
+            return SKIP, SKIP, SKIP
+        try:
+            photo = self.darkroom.open(scene.path, disparity, depth_is)
+        except ValueError as error:
+            warn(sentence(error, disparity or "", "your file"))
+            return SKIP, calm_props(), scene.source
+        return made(Scene(scene.name, photo, source, scene.path, scene.file, photo.disparity))
+
+    def stroke(self, scene: Scene | None, wish: dict | None, event: gr.EventData) -> tuple:
+        """One stroke of the depth brush, drawn in the viewfinder."""
+        return self._retouched(scene, wish, event._data)
+
+    def paint(self, scene: Scene | None, wish: dict | None, kind: str, radius: float) -> tuple:
+        """A dab of it at the focus point, by keyboard."""
+        point = (wish or {}).get("point")
+        if present(scene) and not point:
+            warn("Choose a focus point first: the brush paints there.")
+        return self._retouched(scene, wish, {"kind": kind, "radius": radius, "points": [point]} if point else None)
+
+    def undo(self, scene: Scene | None) -> tuple:
+        """Take the last stroke back."""
+        if not present(scene) or not scene.strokes:
+            return SKIP, calm_props(), SKIP
+        return self._with_strokes(scene, scene.strokes[:-1])
+
+    def _retouched(self, scene: Scene | None, wish: dict | None, stroke: dict | None) -> tuple:
+        if not present(scene) or not stroke:
+            return SKIP, calm_props(), SKIP
+        level = sum(scene.focus(wish)) / 2
+        return self._with_strokes(scene, (*scene.strokes, {**stroke, "level": level}))
+
+    @staticmethod
+    def _with_strokes(scene: Scene, strokes: tuple[dict, ...]) -> tuple:
+        photo = scene.photo.corrected(retouch(scene.untouched, strokes))
+        return made(dataclasses.replace(scene, photo=photo, strokes=strokes, id=uuid.uuid4().hex))
+
+    def calibrate(
+        self, scene: Scene | None, wish: dict | None, metres: float | None, focal: float | None, sensor: float | None
+    ) -> tuple:
+        """A known distance at the focus point makes f-numbers those of a real lens."""
+        if not present(scene):
+            return SKIP, SKIP, SKIP
+        point = (wish or {}).get("point")
+        try:
+            if metres and not point:
+                raise PhotoError("Choose a focus point first: the distance is that of what lies there.")
+            photo = scene.photo.corrected(scene.photo.disparity)
+            found = photo.calibrate([(point, metres)] if metres else (), focal or None, sensor or None)
+        except ValueError as error:
+            warn(str(error))
+            return SKIP, calm_props(), SKIP
+        gr.Info(f"f-numbers are real now, those of a {found.camera.focal_length_mm:.0f} mm lens.")
+        return made(dataclasses.replace(scene, photo=photo, id=uuid.uuid4().hex))
+
+    # pictures to look at
+
+    def look(self, scene: Scene | None, wish: dict | None, comparing: bool, *lens: Any) -> tuple:
+        """The photo through the lens, at the size of the screen; and beside the original, where that is looked at."""
+        if not wish or not present(scene) or wish["id"] != scene.id:
+            return calm_props(), SKIP
+        try:
+            focus = scene.focus(wish)
+            picture = self.darkroom.look(scene.preview, focus, lens_of(*lens))
+        except ValueError as error:
+            warn(str(error))
+            return calm_props(), SKIP  # what was there stays
+        return shot_props(wish, picture, focus), (scene.preview.picture, picture) if comparing else SKIP
+
+    def compare(self, event: gr.SelectData, scene: Scene | None, wish: dict | None, *lens: Any) -> tuple:
+        """A tab was opened: whether it is the one with the original beside the result, and both then."""
+        comparing = event.value == "Before / after" and scene is not None
+        return comparing, self.look(scene, wish, True, *lens)[1] if comparing else SKIP
+
+    # files to take away
+
+    def save(self, scene: Scene | None, wish: dict | None, encoding: str, place: bool, *lens: Any) -> str:
+        """The photo through the lens, at its own size."""
+        scene = needed(scene)
+        with told():
+            light = self.darkroom.develop(scene.photo, scene.focus(wish), lens_of(*lens))
+        path = file_to_take(scene.name, f"_refocused{SUFFIXES[encoding]}")
+        save_result(light, scene.photo.picture, path, place)
+        return str(path)
+
+    def save_depth(self, scene: Scene | None) -> str:
+        """The disparity at the photo's size, 16 bits."""
+        scene = needed(scene)
+        path = file_to_take(scene.name, "_depth.png")
+        save_disparity(scene.photo.disparity, path)
+        return str(path)
+
+    def film(
+        self, scene: Scene | None, start: str, end: str, seconds: float, easing: str, *lens: Any,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008  that is how gradio finds it
+    ) -> Iterator[tuple]:  # fmt: skip
+        """A rack focus; a step a frame, so that it can be cancelled between any two."""
+        scene = needed(scene)
+        with told():
+            ends = [self._plane(scene, text) for text in (start, end)]
+            settings = {"seconds": seconds, "easing": easing, "fps": FPS, **lens_of(*lens)}
+            count, frames = len(frame_times(seconds, FPS)), []
+            for frame in self.darkroom.film(scene.photo.reduced(SIDE), *ends, settings):
+                frames.append(frame)
+                progress((len(frames), count), desc="Rendering", unit="frames")
+                yield SKIP, SKIP  # here a cancelled film ends
+        progress(1.0, desc="Encoding")
+        mp4, webp = (file_to_take(scene.name, f"_rack_focus{suffix}") for suffix in (".mp4", ".webp"))
+        write_mp4(frames, mp4, FPS)
+        write_webp(frames, webp, FPS)
+        yield str(mp4), gr.update(value=[str(mp4), str(webp)], visible=True)
+
+    @staticmethod
+    def _plane(scene: Scene, text: str) -> tuple[float, float]:
+        """What is sharp at one end of a film: near, far, subject, or x, y."""
+        name = text.strip().lower()
+        if name in ("near", "far"):
+            return (1.0, 1.0) if name == "near" else (0.0, 0.0)
+        if name in ("subject", ""):
+            return scene.photo.subject_range()
+        try:
+            x, y = (float(part) for part in name.split(","))
+        except ValueError:
+            raise PhotoError(f"From and To must be x, y in pixels, or near, far or subject, got {text!r}") from None
+        return scene.photo.focus_range((x, y))
+
+
+def made(scene: Scene) -> tuple:
+    """A new scene, what the viewfinder shows of it, and its source of depth."""
+    return scene, scene_props(scene), scene.source
+
+
+def present(scene: Scene | None) -> bool:
+    """Whether there is a photo; says so if not."""
+    if scene is None:
+        warn(GONE)
+    return scene is not None
+
+
+def needed(scene: Scene | None) -> Scene:
+    """The same where nothing can be shown without."""
+    if scene is None:
+        raise gr.Error(GONE, print_exception=False)
+    return scene
