@@ -3,6 +3,10 @@
 import argparse
 import csv
 import json
+import multiprocessing
+import random
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -14,7 +18,7 @@ from torch.utils.data import Dataset
 from deeplens_hf import DeepLens
 from deeplens_hf.training.commands import add_arguments, run
 from deeplens_hf.training.data import DepthPhotos, labelled_photos
-from deeplens_hf.training.loop import Run, fit, launch, learning_rate
+from deeplens_hf.training.loop import Run, fit, launch, learning_rate, whole_step
 from deeplens_hf.training.rendered import RenderedScenes
 
 
@@ -58,19 +62,27 @@ class Numbers(Dataset):
         return {"x": x, "y": 3 * x}
 
 
-def fit_line(out, steps, stop=None):
+def fit_line(out, steps, stop=None, batch_size=8, seconds=0.0, precision="no", **options):
     torch.manual_seed(0)
     line = nn.Linear(1, 1)
 
     def loss(batch, step):
-        if stop is not None and loss.calls == stop:
+        if stop is not None and step == stop:
             raise KeyboardInterrupt
-        loss.calls += 1
-        return {"loss": (line(batch["x"]) - batch["y"]).square().mean()}
+        time.sleep(seconds)
+        return {"loss": (line(batch["x"]).float() - batch["y"]).square().mean()}
 
-    loss.calls = 0
-    fit({"line": line}, loss, Numbers(steps * 8), Run(out, steps, 8, 0.1, workers=0, save_every=10), launch())
+    accelerator = launch(precision=precision, accumulate=options.get("accumulate", 1))
+    run = Run(out, steps, batch_size, 0.1, **{"workers": 0, "save_every": 10} | options)
+    fit({"line": line}, loss, Numbers(steps * 8), run, accelerator)
     return line
+
+
+def fit_slowly(out):
+    """For a process of its own, to be killed."""
+    torch.set_num_threads(1)
+    line = fit_line(out, 40, seconds=0.02, save_every=3, samples_every=0)
+    torch.save(line.state_dict(), out / "line.pt")
 
 
 def test_the_loop_learns_and_logs_a_curve(tmp_path):
@@ -87,6 +99,95 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path):
         fit_line(tmp_path / "parts", 40, stop=25)
     resumed = fit_line(tmp_path / "parts", 40)
     assert torch.equal(whole.weight, resumed.weight) and torch.equal(whole.bias, resumed.bias)
+
+
+def test_a_run_killed_again_and_again_ends_as_one_that_was_not(tmp_path):
+    """kill -9 at four random moments after the first checkpoint; the weights are the same, bit for bit."""
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["deeplens_hf.training.commands"])
+    draw = random.Random(0)
+
+    def run(out, kill=False):
+        before = checkpoint_time(out)
+        process = server.Process(target=fit_slowly, args=(out,))
+        process.start()
+        while kill and process.is_alive() and checkpoint_time(out) == before:
+            time.sleep(0.001)
+        if kill:
+            time.sleep(draw.uniform(0, 0.1))
+            process.kill()
+        process.join(120)
+        assert process.exitcode == (-signal.SIGKILL if kill else 0)
+
+    def checkpoint_time(out):
+        return (out / "checkpoint.pt").stat().st_mtime_ns if (out / "checkpoint.pt").exists() else None
+
+    run(tmp_path / "whole")
+    for _ in range(4):
+        run(tmp_path / "killed", kill=True)
+    assert not (tmp_path / "killed" / "line.pt").exists()
+    run(tmp_path / "killed")
+    whole, killed = (torch.load(tmp_path / name / "line.pt", weights_only=True) for name in ("whole", "killed"))
+    assert all(torch.equal(whole[name], killed[name]) for name in whole)
+    assert (tmp_path / "whole" / "curve.csv").read_text() == (tmp_path / "killed" / "curve.csv").read_text()
+
+
+def test_accumulated_batches_are_one_large_batch(tmp_path):
+    large = fit_line(tmp_path / "large", 30)
+    parts = fit_line(tmp_path / "parts", 30, batch_size=2, accumulate=4)
+    assert torch.allclose(large.weight, parts.weight, atol=1e-5) and torch.allclose(large.bias, parts.bias, atol=1e-5)
+
+
+def test_marks_count_over_the_whole_step():
+    """A part of the loss that averages over the marked samples weighs the same however they fall into batches."""
+    batches = [{"has_mask": torch.tensor([1.0, 1.0, 1.0])}, {"has_mask": torch.tensor([0.0, 0.0, 1.0])}]
+    values = torch.tensor([[3.0, 5.0, 7.0], [0.0, 0.0, 9.0]])
+    told = whole_step(batches, launch())
+    parts = [(v * b["has_mask"]).sum() / b["has_mask_mean"] for v, b in zip(values, told, strict=True)]
+    assert float(sum(parts) / 2) == pytest.approx((3 + 5 + 7 + 9) / 4)
+
+
+def test_averaged_weights_lag_behind(tmp_path):
+    last, slow = fit_line(tmp_path / "last", 15, ema=0.0), fit_line(tmp_path / "slow", 15, ema=0.99)
+    assert slow.weight.item() < last.weight.item() - 0.01, "still on the way up to 3"
+
+
+def test_lower_precision_keeps_weights_in_float32(tmp_path):
+    exact, rough = fit_line(tmp_path / "no", 40), fit_line(tmp_path / "bf16", 40, precision="bf16")
+    assert rough.weight.dtype == torch.float32
+    assert not torch.equal(exact.weight, rough.weight) and torch.allclose(exact.weight, rough.weight, atol=0.1)
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    fit_line(tmp_path, 20)
+    with pytest.raises(ValueError, match="is of a run with other samples a step; choose another folder"):
+        fit_line(tmp_path, 20, batch_size=4)
+    old = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    names = ("modules", "optimiser", "average", "step", "seconds")
+    torch.save({name: old[name] for name in names}, tmp_path / "checkpoint.pt")
+    fit_line(tmp_path, 30)  # as runs of version 0.1.0 left them
+    assert len((tmp_path / "curve.csv").read_text().splitlines()) == 31
+
+
+def test_sample_pictures_show_the_averaged_weights(tmp_path):
+    line, shown = nn.Linear(1, 1), []
+
+    def picture(batch):
+        shown.append(line.weight.item())
+        return torch.full((3, 8, 8), 0.5)
+
+    def loss(batch, step):
+        return {"loss": (line(batch["x"]) - batch["y"]).square().mean()}
+
+    run = Run(tmp_path, 20, 8, 0.1, workers=0, samples_every=10)
+    fit({"line": line}, loss, Numbers(160), run, launch(), picture)
+    assert sorted(file.name for file in (tmp_path / "samples").iterdir()) == ["step-000010.png", "step-000020.png"]
+    assert Image.open(tmp_path / "samples" / "step-000010.png").getpixel((0, 0)) == (128, 128, 128)
+    assert shown[-1] == line.weight.item(), "those that are kept in the end"
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert len(events.Scalars("loss")) == 20 and len(events.Images("sample")) == 2
 
 
 def test_the_learning_rate_warms_up_and_decays(tmp_path):
@@ -148,8 +249,33 @@ def test_the_2018_variant_trains_without_any_data(tmp_path):
     assert DeepLens.from_pretrained(weights).config.lens_blur == "convolutional"
 
 
+@pytest.mark.slow
+def test_frozen_modules_stay_as_they_are(data, model_folder, tmp_path):
+    common = ("depth", "--data", data, "--from", model_folder, "--steps", 1, "--batch-size", 1, "--precision", "bf16")
+    frozen = ("--freeze", "depth.encoder", "depth.pyramid")
+    after = DeepLens.from_pretrained(train(*common, "--out", tmp_path / "out", *frozen)).state_dict()
+    before = DeepLens.from_pretrained(model_folder).state_dict()
+    changed = {".".join(name.split(".")[:2]) for name in after if not torch.equal(after[name], before[name])}
+    assert changed == {"depth.up", "depth.disparity_head", "depth.foreground_head"}
+    with pytest.raises(ValueError, match="freeze must name modules of the model .depth, depth.encoder, .*got 'head'"):
+        train(*common, "--out", tmp_path / "out", "--freeze", "head")
+
+
 def test_a_stage_that_needs_photos_says_so(tmp_path):
     with pytest.raises(ValueError, match="train depth needs --data"):
         train("depth", "--out", tmp_path)
-    with pytest.raises(ValueError, match="steps must be at least 1"):
-        train("render", "--out", tmp_path, "--steps", 0)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    with pytest.raises(ValueError, match="out must lie outside the data folder"):
+        train("render", "--data", photos, "--out", photos / "run")
+    for option, value, message in (
+        ("--steps", 0, "steps must be at least 1"),
+        ("--accumulate", 0, "accumulate must be at least 1"),
+        ("--ema", 1, "ema must be from 0 to below 1"),
+        ("--columns", "depth", "columns must be ROLE=NAME"),
+        ("--push-to", "me", "push_to must be owner/name"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train("render", "--out", tmp_path, option, value)
+    with pytest.raises(ValueError, match="streaming needs --data"):
+        train("render", "--out", tmp_path, "--streaming")

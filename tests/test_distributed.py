@@ -1,0 +1,65 @@
+"""Training on two processes: the same curve as one process with twice the batch, the same weights, one set of files."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.torch import load_file
+
+ROOT = Path(__file__).resolve().parent.parent
+PHOTOS = "--sources photos=1,collage=0,tabletop=0,layered=0"
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """An image folder with depth; one photo in three has a mask, so that processes see different numbers of them."""
+    folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    lines = ["file_name,depth_file_name,mask_file_name\n"]
+    for number in range(6):
+        Image.fromarray(rng.integers(0, 255, (60, 80, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+        ramp = np.linspace(0, 255, 60).astype(np.uint8)[:, None].repeat(80, 1)
+        Image.fromarray(ramp if number % 2 else ramp[::-1].copy()).save(folder / f"{number}.depth.png")
+        mask = f"{number}.mask.png" if number % 3 == 0 else ""
+        if mask:
+            Image.fromarray(np.uint8(255) * (rng.random((60, 80)) > 0.5)).save(folder / mask)
+        lines.append(f"{number}.png,{number}.depth.png,{mask}\n")
+    (folder / "metadata.csv").write_text("".join(lines))
+    return folder
+
+
+def train(photos, model_folder, out, *more, processes=1) -> subprocess.CompletedProcess:
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)] if processes > 1 else []
+    arguments = ["train", "depth", "--from", model_folder, "--data", photos, "--out", out, "--device", "cpu"]
+    arguments += ["--workers", "0", "--samples-every", "0", "--lr", "1e-3", *PHOTOS.split(), *more]
+    command = [sys.executable, *launcher, "-m", "deeplens_hf", *map(str, arguments)]
+    environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=400)
+
+
+def curve(out: Path) -> list[dict[str, float]]:
+    with (out / "curve.csv").open() as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_with_twice_the_batch(photos, model_folder, tmp_path):
+    one = train(photos, model_folder, tmp_path / "one", "--steps", 4, "--batch-size", 2)
+    assert one.returncode == 0, one.stderr
+    two = train(photos, model_folder, tmp_path / "two", "--steps", 4, "--batch-size", 1, processes=2)
+    assert two.returncode == 0, two.stderr
+    assert two.stdout.count("weights: ") == 1, "one process writes"
+    alone, shared = curve(tmp_path / "one"), curve(tmp_path / "two")
+    assert len(alone) == len(shared) == 4
+    assert len({row["loss"] for row in alone}) == 4 and len({row["foreground"] for row in alone}) > 2
+    for row, other in zip(alone, shared, strict=True):
+        assert other == pytest.approx(row, rel=1e-3, abs=2e-5)
+    first, second = (load_file(tmp_path / name / "weights" / "model.safetensors") for name in ("one", "two"))
+    before = load_file(Path(model_folder) / "model.safetensors")
+    moved = sum(float((first[name].float() - before[name].float()).abs().sum()) for name in first)
+    apart = sum(float((first[name].float() - second[name].float()).abs().sum()) for name in first)
+    assert moved > 0 and apart < 0.05 * moved, "half-precision files, Adam's first steps: not equal, but the same way"
