@@ -256,7 +256,7 @@ def test_frozen_modules_stay_as_they_are(data, model_folder, tmp_path):
     after = DeepLens.from_pretrained(train(*common, "--out", tmp_path / "out", *frozen)).state_dict()
     before = DeepLens.from_pretrained(model_folder).state_dict()
     changed = {".".join(name.split(".")[:2]) for name in after if not torch.equal(after[name], before[name])}
-    assert changed == {"depth.up", "depth.disparity_head", "depth.foreground_head"}
+    assert "depth.up" in changed and not changed & {"depth.encoder", "depth.pyramid", "lens_blur", "upsampling"}
     with pytest.raises(ValueError, match="freeze must name modules of the model .depth, depth.encoder, .*got 'head'"):
         train(*common, "--out", tmp_path / "out", "--freeze", "head")
 
