@@ -1,0 +1,159 @@
+"""The card and the files beside it: figures out of the benchmarks' JSON, nothing made up, older formats still read."""
+
+import json
+import re
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from huggingface_hub import ModelCard
+
+from deeplens_hf import DeepLens, DeepLensConfig, WeightsError, cli
+from deeplens_hf.card import edited_by_hand, make_card
+from deeplens_hf.weights import HUB_ID
+
+ROOT = Path(__file__).resolve().parent.parent
+BENCHMARKS = ROOT / "benchmarks"
+FROZEN = sorted((ROOT / "tests" / "frozen").glob("config-*.json"))
+RECORD = [{"stage": "render", "steps": 9, "batch_size": 2, "lr": 1e-3, "seed": 3, "photos": 20, "minutes": 1.5}]
+
+
+def means(name: str) -> list[dict]:
+    return json.loads((BENCHMARKS / f"{name}.json").read_text())["summary"]
+
+
+def test_figures_are_those_of_the_benchmarks():
+    card = make_card(DeepLensConfig(), 10, "lab/lens", RECORD, BENCHMARKS)
+    for row in means("render"):
+        assert f"{row['psnr']:.2f} / {row['psnr_edges']:.2f}" in card.text, row
+    for row in means("depth"):
+        line = next(line for line in card.text.splitlines() if line.startswith(f"| {row['set']}, {row['predictor']} |"))
+        assert f"| {row['photos']} | {row['order']:.3f} | {row['error']:.3f} |" in line
+    told = {(each.dataset_name, each.metric_name): each.metric_value for each in card.data.eval_results}
+    near = next(row for row in means("render") if (row["renderer"], row["focus"]) == ("deeplens", "near"))
+    assert told[f"{near['kind']}, focus near", "SSIM"] == round(near["ssim"], 4)
+    assert "psnr" in card.data.metrics
+    again = ModelCard(str(card))  # as the Hub reads it
+    assert len(again.data.eval_results) == len(told)
+    assert {each.dataset_name for each in again.data.eval_results} == {name for name, _ in told}
+
+
+def test_the_template_holds_no_measured_figure():
+    template = (ROOT / "model_card.md").read_text()
+    for row in means("render"):
+        assert f"{row['psnr']:.2f}" not in template
+    for row in means("depth"):
+        assert f"{row['order']:.3f}" not in template
+
+
+def test_nothing_is_said_that_nobody_knows():
+    card = str(make_card(DeepLensConfig(encoder="resnet-50", lens_blur="convolutional"), 10))
+    assert "Nothing has been measured of these weights" in card
+    assert "is for the owner of these weights to say here" in card
+    assert "ResNet-50" in card and "2018 report" in card and "soft slabs" not in card
+    assert "model-index" not in card and "None" not in card and "{{" not in card and "{%" not in card
+    assert "1,800" not in card, "the shipped weights' data"
+    assert 'from_pretrained(".")' in card
+    assert re.search(r"\n{3,}", card) is None
+
+
+def test_the_shipped_weights_tell_their_data():
+    card = make_card(DeepLensConfig(), 10, HUB_ID, RECORD, BENCHMARKS)
+    assert "licensed for research only" in card.text and "## Limits and biases" in card.text
+    assert card.data.base_model is None
+
+
+def test_every_table_is_a_table():
+    card = make_card(DeepLensConfig(), 10, "lab/lens", RECORD * 2, BENCHMARKS, ["a.jpg", "b.jpg"], "lab/base", ["a/b"])
+    lines = card.text.splitlines()
+    rules = [i for i, line in enumerate(lines) if re.fullmatch(r"\|(---\|)+", line)]
+    assert len(rules) == 3  # stages, render, depth
+    for rule in rules:
+        columns = lines[rule].count("|")
+        rows = lines[rule - 1 : rule + 3]
+        assert {line.count("|") for line in rows if line} == {columns}
+        assert lines[rule - 2] == "", "a table needs a blank line before it"
+
+
+def test_an_edit_by_hand_is_seen():
+    card = str(make_card(DeepLensConfig(), 10, "lab/lens", RECORD))
+    assert not edited_by_hand(card)
+    assert not edited_by_hand(card.replace("\n", "\r\n")), "line ends are no edit"
+    assert edited_by_hand(card.replace("Meant for photographs", "Meant for paintings"))
+    assert edited_by_hand(card.replace("license: apache-2.0", "license: mit"))
+    assert edited_by_hand(card + "\nMore.")
+    assert edited_by_hand("# My model")
+
+
+def test_a_folder_without_results_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="evaluation must be a folder that `deeplens evaluate --out` wrote"):
+        make_card(DeepLensConfig(), 10, evaluation=tmp_path)
+
+
+def test_dry_run_writes_what_would_be_pushed(model, model_folder, tmp_path, capsys):
+    arguments = ["push", "lab/lens", "--model", str(model_folder), "--evaluation", str(BENCHMARKS), "--photos"]
+    assert cli.main([*arguments, "--dry-run", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'out'}\n"
+    loaded = DeepLens.from_pretrained(tmp_path / "out")
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in loaded.state_dict().items())
+    header = yaml.safe_load((tmp_path / "out" / "README.md").read_text().split("---\n")[1])
+    assert header["base_model"] == HUB_ID, "the checkout's weights under another name"
+    assert (tmp_path / "out" / "evaluation" / "depth.md").read_bytes() == (BENCHMARKS / "depth.md").read_bytes()
+    assert cli.main([*arguments, "--dry-run", str(tmp_path / "out")]) == 2
+    assert "--dry-run must name a new or empty folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("file", FROZEN, ids=lambda file: file.stem)
+def test_configurations_of_every_format_keep_loading(file, tmp_path):
+    fields = json.loads(file.read_text())
+    DeepLens(DeepLensConfig(**fields)).save_pretrained(tmp_path)
+    shutil.copy(file, tmp_path / "config.json")
+    config = asdict(DeepLens.from_pretrained(tmp_path).config)
+    assert {name: config[name] for name in fields} == fields
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"blur_width": "24"}, "blur_width in config.json must be of type int; got '24'"),
+        ({"lens_blur": "box"}, "lens_blur must be one of slabs, convolutional"),
+        ({"lenses": 2}, r"fields that this deeplens_hf does not know: \['lenses'\]"),
+        ({"format_version": 99, "lenses": 2}, "format_version 99 is newer"),
+    ],
+)
+def test_a_configuration_that_cannot_be_read(change, told, tmp_path):
+    config = DeepLensConfig(depth_width=32, blur_width=8)
+    DeepLens(config).save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(asdict(config) | change))
+    with pytest.raises(WeightsError, match=told):
+        DeepLens.from_pretrained(tmp_path)
+
+
+def test_precision(tmp_path):
+    torch.manual_seed(0)
+    model = DeepLens(DeepLensConfig(depth_width=32, depth_size=64, blur_width=8)).eval()
+    model.save_pretrained(tmp_path)
+    image = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        wanted = model.predict_depth(image).disparity
+        half = DeepLens.from_pretrained(tmp_path, dtype="bfloat16")
+        assert next(half.depth.parameters()).dtype == torch.bfloat16
+        maps = half.predict_depth(image)
+        assert maps.disparity.dtype == torch.float32
+        assert (maps.disparity - wanted).abs().mean() < 0.02
+        assert half.render(image, maps.disparity, 0.5, 8.0).dtype == torch.float32
+        double = DeepLens.from_pretrained(tmp_path, dtype=torch.float64)
+        assert (double.predict_depth(image.double()).disparity - wanted).abs().max() < 1e-4
+    with pytest.raises(ValueError, match="dtype must be one of float32, float64, bfloat16, float16; got 'int8'"):
+        DeepLens.from_pretrained(tmp_path, dtype="int8")
+
+
+@pytest.mark.slow
+def test_weights_of_a_compiled_module_have_their_plain_names(tmp_path):
+    model = DeepLens(DeepLensConfig(depth_width=32, blur_width=8))
+    model.upsampling = torch.compile(model.upsampling)
+    model.save_pretrained(tmp_path)
+    DeepLens.from_pretrained(tmp_path)  # strict
