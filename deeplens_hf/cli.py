@@ -172,8 +172,9 @@ def depth(args: argparse.Namespace) -> None:
     pictures.check_target(args.out, pictures.DISPARITY_SUFFIXES)
     if args.preview:
         pictures.check_target(args.preview, pictures.FORMATS)
-    disparity = _open(args, args.photo).disparity
-    pictures.save_disparity(disparity, args.out)
+    photo = _open(args, args.photo)
+    disparity = photo.disparity
+    pictures.save_disparity(disparity, args.out, photo.dioptres)
     print(args.out)
     if args.preview:
         pictures.save_picture(pictures.colour_disparity(disparity), args.preview)

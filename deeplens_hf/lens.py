@@ -88,6 +88,11 @@ class Calibration:
         dioptres = (np.asarray(disparity, np.float64) - self.offset) / self.scale
         return np.where(dioptres > 0, 1 / np.where(dioptres > 0, dioptres, 1), np.inf)
 
+    @property
+    def dioptres(self) -> tuple[float, float]:
+        """The inverse distances, in 1/m, of disparity 0 and 1."""
+        return -self.offset / self.scale, (1 - self.offset) / self.scale
+
     def disparity(self, metres: float) -> float:
         """The disparity of what is so far away; outside [0, 1] where nothing in the photo is."""
         return self.scale / metres + self.offset

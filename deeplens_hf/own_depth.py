@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from .phone_depth import read_embedded
-from .pictures import PhotoError, Source, decoded, grey_levels, one_line
+from .pictures import DIOPTRES, PhotoError, Source, decoded, grey_levels, one_line, open_header
 
 EMBEDDED = "embedded"
 FILES = (".npy", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".heic", ".exr", ".pgm")  # and so no models
@@ -68,7 +68,7 @@ def read_own_depth(
     if depth_is == "depth":
         values = _read_map(source)
         return _normalised(_inverse(values), picture.size, metric=values.dtype.kind == "f")
-    return OwnDepth(read_disparity(source, picture.size))
+    return OwnDepth(read_disparity(source, picture.size), _dioptres(source))
 
 
 def is_model(source: Source) -> bool:
@@ -94,6 +94,19 @@ def read_disparity(source: Source, size: tuple[int, int]) -> np.ndarray:
     if disparity.min() < 0 or disparity.max() > 1:
         return _normalised(disparity, size).disparity
     return _resized(disparity, size)
+
+
+def _dioptres(source: Source) -> tuple[float, float] | None:
+    """What a .png of `pictures.save_disparity` says of its range."""
+    if not isinstance(source, (str, os.PathLike)) or Path(source).suffix.lower() != ".png":
+        return None
+    with open(source, "rb") as file:
+        told = open_header(file, "disparity").info.get(DIOPTRES, "")
+    try:
+        low, high = (float(value) for value in told.split())
+    except ValueError:
+        return None
+    return (low, high) if low < high else None
 
 
 def _read_map(source: Source) -> np.ndarray:

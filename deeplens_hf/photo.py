@@ -74,6 +74,11 @@ class Photo:
         return self.picture.size
 
     @property
+    def dioptres(self) -> tuple[float, float] | None:
+        """The inverse distances, in 1/m, of disparity 0 and 1: as calibrated, else as your own depth told."""
+        return self.calibration.dioptres if self.calibration else self._dioptres
+
+    @property
     def disparity(self) -> np.ndarray:
         """(H, W) float32 in [0, 1], 1 = nearest: your own, or predicted on first use."""
         return self._prediction[0] if self._own_disparity is None else self._own_disparity
@@ -155,9 +160,8 @@ class Photo:
         Args:
             references: one or two of ((x, y), metres): points of the upright photo and how far they are from the
                 camera. None are needed where your own depth came in metres, as that of some models and phones does.
-            focal_length_mm: of the lens, real, not the 35 mm equivalent; if not given, the EXIF's.
-            sensor_width_mm: of the sensor's long side; if not given, by the EXIF. With EXIF either alone puts another
-                lens at the same view: `sensor_width_mm=36` makes a full-frame camera of a phone.
+            focal_length_mm, sensor_width_mm: of the lens, real, and of the sensor's long side; if not given, by the
+                EXIF (`lens.read_camera`); `sensor_width_mm=36` alone makes a full-frame camera of a phone.
             farthest: metres of the farthest thing in the photo, for one reference; indoors it is worth telling.
 
         Returns:

@@ -21,6 +21,7 @@ MAX_PIXELS = 200_000_000
 FORMATS = {
     ".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP",
 }  # fmt: skip
+DIOPTRES = "Dioptres"  # a disparity .png's text: the inverse distances, in 1/m, of values 0 and 65535
 DISPARITY_SUFFIXES = (".png", ".npy")
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 JPEG_EXIF_BYTES = 65_533  # the largest EXIF block that a JPEG can hold
@@ -97,10 +98,11 @@ def save_picture(picture: Image.Image, path: str | os.PathLike, quality: int = 9
         Picture.of(picture, picture.info).save(file, FORMATS[suffix], **extra)
 
 
-def save_disparity(disparity: np.ndarray, path: str | os.PathLike) -> None:
+def save_disparity(disparity: np.ndarray, path: str | os.PathLike, dioptres: tuple[float, float] | None = None) -> None:
     """Write disparity (H, W) in [0, 1] as a 16-bit grey .png, its text saying what it means, or as a float32 .npy.
 
-    The file appears whole or not at all. PhotoError for another suffix or a folder that does not exist.
+    dioptres: the inverse distances, in 1/m, of disparity 0 and 1, if known; the .png tells them. The file appears whole
+    or not at all. PhotoError for another suffix or a folder that does not exist.
     """
     if check_target(path, DISPARITY_SUFFIXES) == ".npy":
         with replacing(path) as file:
@@ -110,6 +112,8 @@ def save_disparity(disparity: np.ndarray, path: str | os.PathLike) -> None:
         text.add_text("Title", "Disparity (relative inverse depth)")
         text.add_text("Description", "value / 65535 is the disparity in [0, 1]: 65535 = nearest, 0 = farthest")
         text.add_text("Software", "deeplens_hf")
+        if dioptres is not None:
+            text.add_text(DIOPTRES, f"{dioptres[0]:.9g} {dioptres[1]:.9g}")
         levels = Image.fromarray((disparity * 65535).round().astype(np.uint16))
         with replacing(path) as file:
             levels.save(file, "PNG", pnginfo=text)

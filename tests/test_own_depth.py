@@ -221,6 +221,20 @@ def test_refocus_with_a_model_and_with_distances(model, model_folder, photo_file
         assert np.abs(difference).max() <= 1
 
 
+def test_export_keeps_the_metres(model, model_folder, photo_file, tmp_path):
+    np.save(tmp_path / "metres.npy", METRES)
+    arguments = ["depth", photo_file, "--depth", tmp_path / "metres.npy", "--depth-is", "depth"]
+    arguments += ["--model", model_folder, "-o", tmp_path / "depth.png", "--preview", tmp_path / "preview.png"]
+    assert cli.main(list(map(str, arguments))) == 0
+    stored = Image.open(tmp_path / "depth.png")
+    assert stored.mode == "I;16"
+    assert [float(value) for value in stored.text["Dioptres"].split()] == pytest.approx([1 / 5, 1])
+    photo = model.open(photo_file, disparity=tmp_path / "depth.png")
+    photo.calibrate(focal_length_mm=50, sensor_width_mm=36)
+    assert photo.calibration.distance(photo.disparity) == pytest.approx(METRES, rel=1e-3)
+    assert photo.dioptres == pytest.approx((1 / 5, 1))
+
+
 def test_no_embedded_depth_on_the_command_line(model_folder, photo_file, tmp_path, capsys):
     arguments = ["refocus", photo_file, "--depth", "embedded", "--model", model_folder, "-o", tmp_path / "out.png"]
     assert cli.main(list(map(str, arguments))) == 2
