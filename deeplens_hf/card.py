@@ -141,7 +141,7 @@ def _eval_results(measured: dict[str, list[dict]]) -> list[EvalResult]:
             results += [
                 EvalResult(
                     task_type="image-to-image" if benchmark == "render" else "depth-estimation",
-                    dataset_type=f"deeplens_hf/{benchmark}",
+                    dataset_type=f"deeplens-{benchmark}-truth",
                     dataset_name=name,
                     dataset_config=name,  # the Hub would otherwise put all of a benchmark's sets under the first name
                     metric_type=kind,

@@ -186,7 +186,7 @@ def _to_onnx(program: ExportedProgram, inputs: dict[str, Tensor], outputs: tuple
     import onnxruntime
 
     names = {"input_names": list(inputs), "output_names": list(outputs)}
-    onnx = torch.onnx.export(program, kwargs=inputs, **names, verbose=False)
+    onnx = torch.onnx.export(program, kwargs=inputs, **names, dynamo=True, verbose=False)
     onnx.save(str(file), external_data=False)
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     return lambda **given: [

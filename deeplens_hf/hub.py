@@ -94,7 +94,7 @@ class HubMixin(PyTorchModelHubMixin):
         model.to(map_location, dtype if dtype.itemsize >= 4 else None)
         if dtype.itemsize < 4:
             model.depth.to(dtype)
-        model.source = source
+        model.source = str(Path(source).resolve()) if os.path.isdir(source) else source
         return model.eval()
 
     def _save_pretrained(self, save_directory: Path) -> None:

@@ -18,6 +18,7 @@ from huggingface_hub.errors import (
     HTTPError,
     LocalEntryNotFoundError,
     LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
     RemoteEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -155,5 +156,5 @@ def plain_errors(repo_id: str, revision: str | None = None, token: str | bool | 
                 f"no right {known} to write to {repo_id}: ask its owner, or make a token that may write"
             ) from error
         raise HubError(f"the Hub answered {status} for {repo_id}: {error.server_message or error}") from error
-    except HTTPError as error:
+    except (HTTPError, OfflineModeIsEnabled) as error:
         raise HubError(f"the connection to the Hub failed on {repo_id}: {error or type(error).__name__}") from error

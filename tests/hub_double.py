@@ -76,7 +76,8 @@ class HubDouble(ThreadingHTTPServer):
         """For a client whose cache and settings are in the folder `home`."""
         settings = {"HF_ENDPOINT": self.url, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": token or ""}
         quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-        return settings | quiet | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | more
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        return settings | quiet | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | more
 
     def __enter__(self) -> "HubDouble":
         threading.Thread(target=self.serve_forever, daemon=True).start()
