@@ -1,11 +1,15 @@
 """Depth of your own: distances as well as disparity, and any model that transformers loads for it."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hub_double import HubDouble, Repo
 from PIL import Image
 
 from deeplens_hf import cli, depth_models
@@ -178,6 +182,23 @@ def test_a_model_is_loaded_once_and_sees_each_photo(model, pixels, small_model, 
     first, second = (model.open(picture, disparity=small_model).disparity for picture in (pixels, pixels[:, ::-1]))
     assert len(loads) == 1
     assert np.abs(first - second).max() > 0.1
+
+
+@pytest.mark.slow
+def test_a_model_from_the_hub_by_its_id(model, model_folder, photo_file, small_model, tmp_path):
+    with HubDouble() as hub:
+        hub.repos["lab/depth-small"] = Repo()
+        files = {path.name: path.read_bytes() for path in small_model.iterdir()}
+        hub.repos["lab/depth-small"].commit("main", files, parent=None)
+        command = [sys.executable, "-m", "deeplens_hf", "depth", photo_file, "--depth", "lab/depth-small"]
+        command += ["--model", model_folder, "-o", tmp_path / "depth.npy"]
+        done = subprocess.run(
+            list(map(str, command)), env=os.environ | hub.environment(tmp_path / "home"), capture_output=True, text=True
+        )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == f"weights: {model_folder} (from the argument)\n"  # no library's chatter beside it
+    expected = model.open(photo_file, disparity=small_model).disparity
+    assert near(np.load(tmp_path / "depth.npy"), expected, 1e-3)
 
 
 def test_what_it_counts_in_can_be_said(model, pixels, small_model):
