@@ -21,9 +21,11 @@ THEME = gr.themes.Base(
 
 CSS = """
 .gradio-container { max-width: 1360px !important; margin: 0 auto !important; }
+.gradio-container, .gradio-container > .main, .gradio-container .wrap:has(> main), main.contain { width: 100%; }
 .gradio-container:not([data-photo]) .studio { display: none !important; }
 #title h1 { margin: 0; font-size: 1.6rem; letter-spacing: -.02em; }
 #title p { margin: 2px 0 0; color: var(--body-text-color-subdued); }
+#examples .grid-wrap, .tab-wrapper { contain: inline-size; }
 #examples .grid-container { grid-auto-flow: column; grid-template-columns: none; overflow-x: auto;
   grid-auto-columns: minmax(104px, 1fr); }
 #aperture { align-items: center; flex-wrap: wrap; gap: 6px 18px; padding: 6px 14px; border-radius: 12px;

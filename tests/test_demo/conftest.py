@@ -155,6 +155,19 @@ class Visitor:
         """Open a tab of the controls."""
         self.page.get_by_role("tab", name=name).click()
 
+    def download(self, button: str, folder: Path) -> Path:
+        """Press a button that gives a file; the file."""
+        with self.page.expect_download() as download:
+            self.page.get_by_role("button", name=button).click()
+        path = folder / download.value.suggested_filename
+        download.value.save_as(path)
+        return path
+
+    def fetch(self, url: str) -> np.ndarray:
+        """The picture at an address of the page, (H, W, 3) in [0, 255]."""
+        body = self.page.request.get(url).body()
+        return np.asarray(Image.open(io.BytesIO(body)).convert("RGB")).astype(float)
+
     def told(self) -> str:
         """What the page says in a box of its own, first that is."""
         toast = self.page.locator(".toast-body").first
