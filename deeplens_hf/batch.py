@@ -39,8 +39,8 @@ class Shard(NamedTuple):
         environment = os.environ
         if text is None and "RANK" in environment and "WORLD_SIZE" in environment:
             text = f"{environment['RANK']}/{environment['WORLD_SIZE']}"
-        elif text is None and "SLURM_PROCID" in environment and "SLURM_NTASKS" in environment:
-            text = f"{environment['SLURM_PROCID']}/{environment['SLURM_NTASKS']}"
+        elif text is None and "SLURM_STEP_NUM_TASKS" in environment:  # srun alone sets it: a batch script is no shard
+            text = f"{environment['SLURM_PROCID']}/{environment['SLURM_STEP_NUM_TASKS']}"
         found = re.fullmatch(r"(\d+)/(\d+)", text or "0/1")
         if not found or not int(found[1]) < int(found[2]):
             raise ValueError(f"shard must be RANK/COUNT with 0 <= RANK < COUNT, such as 0/4; got {text!r}")

@@ -128,6 +128,8 @@ def test_machines_share_the_work(album, tmp_path, monkeypatch):
     assert Shard.parse(None) == (0, 1)
     monkeypatch.setenv("SLURM_PROCID", "2")
     monkeypatch.setenv("SLURM_NTASKS", "5")
+    assert Shard.parse(None) == (0, 1), "a batch script that starts one program means all the work"
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "5")
     assert Shard.parse(None) == (2, 5)
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "3")

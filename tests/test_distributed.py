@@ -2,14 +2,20 @@
 
 import csv
 import os
+import re
+import runpy
+import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from safetensors.torch import load_file
+
+from deeplens_hf.cli import build_parser
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTOS = "--sources photos=1,collage=0,tabletop=0,layered=0"
@@ -63,3 +69,37 @@ def test_two_processes_are_one_with_twice_the_batch(photos, model_folder, tmp_pa
     moved = sum(float((first[name].float() - before[name].float()).abs().sum()) for name in first)
     apart = sum(float((first[name].float() - second[name].float()).abs().sum()) for name in first)
     assert moved > 0 and apart < 0.05 * moved, "half-precision files, Adam's first steps: not equal, but the same way"
+
+
+def test_the_job_says_what_it_needs_and_starts_a_command_that_is_one(monkeypatch):
+    """docs/hf_job.py: its inline dependencies agree with pyproject.toml, and its command line is accepted."""
+    script = (ROOT / "docs" / "hf_job.py").read_text()
+    header = re.match(r"# /// script\n((?:# .*\n)+?)# ///\n", script)[1]
+    needs = tomllib.loads(re.sub(r"^# ", "", header, flags=re.MULTILINE))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert needs["requires-python"] == project["requires-python"]
+    (package,) = needs["dependencies"]
+    name, extra = re.match(r"(\w+)\[(\w+)\] @ git\+https://", package).groups()
+    assert name == project["name"] and extra in project["optional-dependencies"]
+
+    started = []
+    monkeypatch.setattr(sys, "argv", ["hf_job.py", "--data", "owner/photos", "--push-to", "owner/mine", "--steps", "7"])
+    monkeypatch.setattr(
+        subprocess, "run", lambda command: started.append(command) or subprocess.CompletedProcess(command, 3)
+    )
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "docs" / "hf_job.py"))
+    assert ended.value.code == 3, "the job fails where training does"
+    words = started[0][started[0].index("deeplens_hf") + 1 :]
+    args = build_parser(words).parse_args(words)
+    assert (args.stage, args.data, args.push_to, args.steps) == ("depth", "owner/photos", "owner/mine", 7)
+
+
+def test_commands_of_the_page_on_scale_are_accepted():
+    text = (ROOT / "docs" / "scale.md").read_text().replace("\\\n", " ")
+    lines = [line for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    commands = [re.search(r"(?:^|-m )deeplens(?:_hf)? (.*)", line.partition(" #")[0]) for line in lines]
+    commands = [shlex.split(found[1]) for found in commands if found]
+    assert {command[0] for command in commands} == {"refocus", "train"} and len(commands) == 6
+    for command in commands:
+        build_parser(command).parse_args(command)
