@@ -153,7 +153,8 @@ def test_no_disparity_array(model, pixels, disparity):
 
 
 @pytest.mark.parametrize("disparity", ["somebody/depth-model", 5])
-def test_what_disparity_accepts_is_said(model, pixels, disparity):
+def test_what_disparity_accepts_is_said(model, pixels, disparity, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(PhotoError, match="disparity must be"):
         model.open(pixels, disparity=disparity)
 
