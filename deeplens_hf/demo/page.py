@@ -114,24 +114,16 @@ def build_demo(
                             info="a phone's portrait photo brings its own",
                         )  # fmt: skip
                         sense = gr.Radio(["near", "far"], value="near", label="In my depth map, white is")
-                        own = gr.File(
-                            label="My depth map", file_types=["image", ".npy"], height=120, elem_id="own-depth"
-                        )
+                        own = gr.File(label="My depth map", file_types=["image", ".npy"], height=120, elem_id="own")
                     with gr.Row():
-                        kind = gr.Dropdown(
-                            ["nearer", "farther", "copy"], value="nearer", label="Brush at the focus point"
-                        )
+                        kind = gr.Dropdown(["nearer", "farther"], value="nearer", label="Brush at the focus point")
                         radius = gr.Slider(0.01, 0.3, 0.08, step=0.01, label="Brush size", buttons=[])
                         paint = gr.Button("Paint", min_width=80)
                         undo = gr.Button("Undo stroke", min_width=80)
                     with gr.Row():
-                        metres = gr.Number(
-                            label="Distance of the focus point", info="metres; makes f-numbers real", minimum=0
-                        )
-                        focal = gr.Number(label="Focal length", info="mm; empty: the EXIF's", minimum=0)
-                        sensor = gr.Number(
-                            label="Sensor width", info="mm; empty: the EXIF's; 36 is full frame", minimum=0
-                        )
+                        metres = gr.Number(label="Focus point is at", info="metres; makes f-numbers real", minimum=0)
+                        focal = gr.Number(label="Focal length", info="mm; empty: the EXIF's", minimum=0, value=None)
+                        sensor = gr.Number(label="Sensor width", info="mm; empty: the EXIF's", minimum=0)
                         calibrate = gr.Button("Calibrate", min_width=80)
                 with gr.Tab("Save"), gr.Row():
                     encoding = gr.Radio(list(SUFFIXES), value="JPEG", label="Format")

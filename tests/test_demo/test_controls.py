@@ -52,7 +52,7 @@ def test_film_is_made_and_can_be_cancelled(visit, photo):
     visitor = visit()
     visitor.upload(photo)
     visitor.tab("Rack focus")
-    visitor.page.get_by_label("From").fill("60, 100")
+    visitor.page.get_by_role("textbox", name="From").fill("60, 100")
     visitor.page.get_by_label("number input for Seconds").fill("10")
     visitor.page.get_by_role("button", name="Make the film").click()
     visitor.page.get_by_text("Rendering").first.wait_for()

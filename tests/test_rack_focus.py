@@ -1,0 +1,93 @@
+"""Rack focus: what the frames show, and that the files play."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deeplens_hf.photo import open_photo
+from deeplens_hf.pictures import PhotoError
+from deeplens_hf.rack_focus import EASINGS, frame_times, rack_focus, write_mp4, write_webp
+
+FAR, NEAR = (0.2, 0.2), (0.8, 0.8)
+
+
+@pytest.fixture(scope="module")
+def photo(model, pixels, planes):
+    """A far half and a near one; a column too many for H.264."""
+    return open_photo(model, pixels[:, :127], planes[:, :127])
+
+
+@pytest.fixture(scope="module")
+def frames(photo):
+    return list(rack_focus(photo, FAR, NEAR, seconds=0.5, fps=12, aperture=16))
+
+
+def detail(frame: Image.Image, columns: slice) -> float:
+    return float(np.abs(np.diff(np.asarray(frame).astype(float)[:, columns], axis=1)).mean())
+
+
+def test_sharpness_travels_from_far_to_near(frames):
+    left, right = ([detail(frame, columns) for frame in frames] for columns in (slice(8, 48), slice(80, 120)))
+    assert left[0] > 2 * left[-1] and right[-1] > 2 * right[0]
+    assert all(later <= sooner + 0.5 for sooner, later in zip(left, left[1:], strict=False))
+
+
+def test_ends_stand_still_and_count_and_size_are_right(photo, frames):
+    assert len(frames) == 6 and {frame.size for frame in frames} == {(126, 96)}
+    assert np.array_equal(np.asarray(frames[0]), np.asarray(photo.refocus(focus=FAR, aperture=16))[:, :126])
+    times = frame_times(2, 24)
+    assert (times[:7] == 0).all() and (times[-7:] == 1).all() and (np.diff(times) >= 0).all()
+
+
+@pytest.mark.parametrize("ease", EASINGS.values(), ids=EASINGS)
+def test_easing_goes_from_end_to_end_without_turning_back(ease):
+    eased = [ease(t) for t in np.linspace(0, 1, 50)]
+    assert eased[0] == 0 and eased[-1] == 1 and (np.diff(eased) >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"seconds": 0}, "seconds must be from 0.5 to 10"),
+        ({"seconds": float("nan")}, "seconds must be from 0.5 to 10"),
+        ({"easing": "bounce"}, "easing must be one of smooth, linear"),
+        ({"fps": 0}, "fps must be from 1 to 60"),
+        ({"aperture": 99}, "aperture must be a number from 0 to 16"),
+    ],
+)
+def test_wrong_settings_are_told_before_the_first_frame(photo, wrong, sentence):
+    with pytest.raises(PhotoError, match=sentence):
+        rack_focus(photo, FAR, NEAR, **wrong)
+
+
+def test_mp4_plays_and_shows_the_frames(frames, tmp_path):
+    av = pytest.importorskip("av")
+    write_mp4(frames, tmp_path / "film.mp4", fps=12)
+    with av.open(tmp_path / "film.mp4") as film:
+        stream = film.streams.video[0]
+        assert (stream.codec_context.name, stream.pix_fmt, stream.average_rate) == ("h264", "yuv420p", 12)
+        shown = [frame.to_ndarray(format="rgb24") for frame in film.decode(stream)]
+    assert len(shown) == len(frames)
+    for got, frame in zip(shown, frames, strict=True):
+        assert abs(got.astype(float).mean() - np.asarray(frame).mean()) < 3  # colours keep their brightness
+    assert (tmp_path / "film.mp4").read_bytes().index(b"moov") < 200  # plays before it is all there
+
+
+def test_webp_goes_there_and_back(frames, tmp_path):
+    write_webp(frames, tmp_path / "film.webp", fps=12)
+    with Image.open(tmp_path / "film.webp") as film:
+        assert film.info["loop"] == 0
+        shown = []
+        for number in range(film.n_frames):
+            film.seek(number)
+            shown.append(np.asarray(film.convert("RGB")).astype(float))
+    ends = [np.abs(picture - np.asarray(frames[-1])).mean() for picture in shown]
+    assert 0 < int(np.argmin(ends)) < len(shown) - 1  # the far end is in the middle
+
+
+def test_other_suffixes_are_refused(frames, tmp_path):
+    with pytest.raises(PhotoError, match=r"\.mp4"):
+        write_mp4(frames, tmp_path / "film.avi")
+    with pytest.raises(PhotoError, match=r"\.webp"):
+        write_webp(frames, tmp_path / "film.gif")
+    assert not list(tmp_path.iterdir())
