@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from .data_sets import leave_encoded
 from .pictures import FORMATS
 from .workers import Task, choose_crew, run_tasks
 
@@ -190,16 +191,14 @@ def read_data_set(name: str, split: str, out: Path, suffix: str | None) -> tuple
     columns = [column for column, kind in (table.features or {}).items() if isinstance(kind, Image)]
     if not columns:
         raise ValueError(f"photo: the data set {name} has no column of pictures")
-    table = table.select_columns(columns[:1]).cast_column(columns[0], Image(decode=False))
+    table = leave_encoded(table, columns[:1])
     known = table.info.splits.get(split) if table.info.splits else None
 
     def tasks() -> Iterator[Task]:
         for number, row in enumerate(table):
             value = row[columns[0]] or {}
-            path = Path(value.get("path") or "photo.jpg")
-            place = Path(f"{number:08d}").with_suffix(_suffix(path, suffix))
-            source = value["bytes"] if value.get("bytes") is not None else Path(value.get("path") or "")
-            yield Task(f"{name}[{number}]", source, out / place)
+            place = Path(f"{number:08d}").with_suffix(_suffix(Path(value.get("path") or "photo.jpg"), suffix))
+            yield Task(f"{name}[{number}]", value, out / place)
 
     return tasks(), known.num_examples if known else None
 

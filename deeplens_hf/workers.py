@@ -3,7 +3,6 @@
 import os
 import signal
 from collections.abc import Iterable, Iterator
-from io import BytesIO
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -11,14 +10,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .data_sets import open_picture
 from .pictures import one_line, save_picture
 
 
 class Task(NamedTuple):
-    """A photo, its file or its bytes, and where the result goes."""
+    """A photo, its file or its value in a data set, and where the result goes."""
 
     name: str
-    source: Path | bytes
+    source: Path | dict[str, Any]
     out: Path
 
 
@@ -89,8 +89,7 @@ def work(pipe: Connection, model_name: str, device: str, threads: int, settings:
     try:
         while (task := pipe.recv()) is not None:
             try:
-                source = BytesIO(task.source) if isinstance(task.source, bytes) else task.source
-                save_picture(model.open(source).refocus(**settings), task.out)
+                save_picture(model.open(open_picture(task.source)).refocus(**settings), task.out)
                 pipe.send(("done", None))
             except Exception as error:  # whatever it is, the next photo has its turn
                 pipe.send(("failed", one_line(error)))

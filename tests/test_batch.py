@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from PIL import Image
 
 from deeplens_hf import batch, cli
 from deeplens_hf.batch import Shard, find_photos, is_many, read_data_set, refocus_many
+from deeplens_hf.data_sets import open_picture
 from deeplens_hf.workers import Task, choose_crew, run_tasks
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -80,7 +80,7 @@ def test_a_worker_that_dies_takes_one_photo_with_it(album, model_folder, tmp_pat
     tasks = [
         Task("stuck", tmp_path / "pipe.png", tmp_path / "stuck.png"),
         Task("file", album / "a.png", tmp_path / "file.png"),
-        Task("bytes", (album / "b.jpg").read_bytes(), tmp_path / "bytes.jpg"),
+        Task("bytes", {"bytes": (album / "b.jpg").read_bytes()}, tmp_path / "bytes.jpg"),
     ]
 
     def kill_the_reader():
@@ -190,7 +190,7 @@ def test_a_data_set_is_numbered_and_may_be_a_stream(album, tmp_path, monkeypatch
     assert [task.out.stem for task in tasks] == ["00000000", "00000001", "00000002"]
     assert sorted(task.out.suffix for task in tasks) == [".jpg", ".png", ".png"]
     for task in tasks:
-        Image.open(task.source if isinstance(task.source, Path) else BytesIO(task.source)).load()
+        Image.open(open_picture(task.source)).load()
     with pytest.raises(ValueError):
         read_data_set("someone/photos", "no such split", tmp_path / "out", None)
 

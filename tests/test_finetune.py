@@ -3,8 +3,10 @@
 import json
 import re
 import shlex
+from io import BytesIO
 from pathlib import Path
 
+import hub_double
 import numpy as np
 import pytest
 import torch
@@ -155,3 +157,50 @@ def test_a_stream_is_the_same_wherever_one_starts(photos):
     assert {float(sample["has_foreground"]) for sample in samples} == {0.0, 1.0}
     with pytest.raises(ValueError, match="takes no labels"):
         StreamedPhotos(PhotoSet(str(photos), labels="embedded"), length=8, batch_size=2, seed=5)
+
+
+def encoded(picture: Image.Image) -> bytes:
+    file = BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
+
+
+DATA_SETS = [  # what `datasets` asks of the Hub, beside what models need
+    (rf"GET /api/datasets/{hub_double.ID}/tree/([^/]+)(?:/.*)?", hub_double.Handler.tree),
+    (rf"GET /api/datasets/{hub_double.ID}(?:/revision/(.+))?", hub_double.Handler.info),
+    (rf"GET /datasets/{hub_double.ID}/resolve/([^/]+)/(.+)", hub_double.Handler.resolve),
+]
+
+
+@pytest.mark.slow
+def test_a_data_set_on_the_hub(tmp_path, model_folder, pixels, monkeypatch):
+    """Its id in place of a folder: unpacked, streamed and refocused, where a broken picture is one that fails."""
+    monkeypatch.setattr(hub_double, "ROUTES", hub_double.ROUTES + DATA_SETS)
+    files = {"metadata.csv": b"file_name,depth_file_name\n0.png,0.depth.png\n1.png,1.depth.png\n"}
+    for name in ("0.png", "1.png"):
+        files |= {name: encoded(Image.fromarray(pixels)), name.replace(".", ".depth."): encoded(Image.new("L", (8, 6)))}
+    trip = {"a.png": files["0.png"], "b.png": b"no picture", "c.png": files["1.png"]}
+    program = f"""
+import contextlib, io, os
+os.chdir({str(tmp_path)!r})
+from pathlib import Path
+from deeplens_hf import cli
+from deeplens_hf.training.photo_sets import PhotoSet, StreamedPhotos, unpack
+photos = PhotoSet("owner/photos")
+records = unpack(photos, Path("unpacked"), with_depth=True)
+first = unpack(photos, Path("unpacked"), with_depth=True, most=1)
+sample = StreamedPhotos(photos, length=4, batch_size=2, seed=0)[3]
+told = io.StringIO()
+with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
+    command = ["refocus", "owner/trip", "--out", "out", "--model", {str(model_folder)!r}, "--workers", "1"]
+    status = cli.main([*command, "--device", "cpu", "--suffix", ".jpg"])
+answer = [len(records), len(first), float(sample["has_disparity"]), status, told.getvalue()]
+"""
+    with HubDouble() as hub, Client(hub.environment(tmp_path / "home", OWNER)) as client:
+        for name, content in (("owner/photos", files), ("owner/trip", trip)):
+            hub.repos[name] = Repo()
+            hub.repos[name].commit("main", content, None)
+        answer = client.run(program)
+    assert answer[:4] == [2, 1, 1.0, 1], answer
+    assert "2 written, 0 already there, 1 failed" in answer[4] and "owner/trip[1]: source must be" in answer[4]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["00000000.jpg", "00000002.jpg"]

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..data_sets import leave_encoded, open_picture
 from ..own_depth import read_own_depth
 from ..pictures import PhotoError, decoded, grey_levels, read_photo
 from .data import PhotoRecord, labelled_photos
@@ -80,10 +80,7 @@ def open_table(photos: PhotoSet, streaming: bool) -> tuple[Table | IterableDatas
     found = {role: name for role, name in found.items() if name}
     if "image" not in found:
         raise ValueError(f"data: {photos.data} has no column of photos among {', '.join(names)}; name it in columns")
-    for name in found.values():
-        if table.features:
-            table = table.cast_column(name, datasets.Image(decode=False))
-    return table.select_columns(list(found.values())), found
+    return leave_encoded(table, list(found.values())), found
 
 
 def unpack(
@@ -131,14 +128,14 @@ def read_row(row: Row, photos: PhotoSet, device: str = "cpu") -> Picture:
     Raises:
         PhotoError: one of its pictures cannot be read.
     """
-    picture = read_photo(_source(row.image))
+    picture = read_photo(open_picture(row.image))
     picture.thumbnail((LONG_SIDE, LONG_SIDE), Image.Resampling.LANCZOS)
-    depth, sense = (_source(row.depth), photos.depth_is) if row.depth is not None else (photos.labels, None)
+    depth, sense = (open_picture(row.depth), photos.depth_is) if row.depth is not None else (photos.labels, None)
     disparity = foreground = None
     if depth is not None:
-        disparity = read_own_depth(depth, picture, _source(row.image), sense, device).disparity  # (h, w)
+        disparity = read_own_depth(depth, picture, open_picture(row.image), sense, device).disparity  # (h, w)
     if row.mask is not None:
-        with decoded(_source(row.mask), "mask") as mask:
+        with decoded(open_picture(row.mask), "mask") as mask:
             levels = grey_levels(mask)
         foreground = levels / (np.iinfo(levels.dtype).max if levels.dtype.kind in "ui" else 1)  # (h, w)
     return Picture(picture, _grey(disparity), _grey(foreground))
@@ -189,13 +186,6 @@ class StreamedPhotos(Dataset):
 
 def _row(row: dict, columns: dict[str, str]) -> Row:
     return Row(*(row.get(columns[role]) if role in columns else None for role in COLUMNS))
-
-
-def _source(value: Any) -> Any:
-    """What a column holds -> what `pictures` opens: a path, the bytes as a file, or the picture itself."""
-    if isinstance(value, dict):
-        return BytesIO(value["bytes"]) if value.get("bytes") is not None else value["path"]
-    return value
 
 
 def _grey(values: np.ndarray | None) -> Image.Image | None:
