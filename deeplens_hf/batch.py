@@ -80,6 +80,7 @@ def refocus_many(
     suffix: str | None = None,
     overwrite: bool = False,
     split: str = "train",
+    opening: dict[str, Any] | None = None,
 ) -> Report:
     """Refocus photos into the folder `out`, with a progress bar.
 
@@ -95,6 +96,7 @@ def refocus_many(
         suffix: of the results, such as ".png"; if not given, the photo's own where it can be written, else ".jpg".
         overwrite: render again what is there.
         split: of a data set.
+        opening: arguments of `DeepLens.open` for each photo, such as {"disparity": "embedded"}.
 
     Raises:
         ValueError: no photos, a setting out of its range, weights or a device that are not there. What is wrong with
@@ -133,7 +135,7 @@ def refocus_many(
         if first is None:
             return report
         began = time.monotonic()
-        for task, error in run_tasks(chain([first], to_do), choose_crew(device, workers), model, settings):
+        for task, error in run_tasks(chain([first], to_do), choose_crew(device, workers), model, settings, opening):
             if error is None:
                 report.written += 1
             else:

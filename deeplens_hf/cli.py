@@ -152,12 +152,20 @@ def _refocus_many(args: argparse.Namespace, settings: dict) -> int:
     from . import batch
     from .weights import choose_weights, describe_weights
 
-    if args.depth or args.reference:
-        raise ValueError("--depth and --reference go with a single photo")
+    opening = {}
+    if args.depth:
+        from .own_depth import EMBEDDED, is_model
+
+        if args.depth != EMBEDDED and not is_model(args.depth):
+            raise ValueError(f"--depth must be 'embedded' or a depth model for many photos, got {args.depth!r}")
+        opening = {"disparity": args.depth, "depth_is": args.depth_is}
+    if args.reference or args.focal_length or args.sensor_width:
+        raise ValueError("--reference, --focal-length and --sensor-width go with a single photo")
     print(describe_weights(args.model), file=sys.stderr)
     report = batch.refocus_many(
         args.photo, args.out, settings, choose_weights(args.model), device=args.device, workers=args.workers,
         shard=batch.Shard.parse(args.shard), suffix=args.suffix, overwrite=args.overwrite, split=args.split,
+        opening=opening,
     )  # fmt: skip
     print(report)
     for name, error in report.failed:

@@ -23,9 +23,15 @@ class Task(NamedTuple):
 
 
 def run_tasks(
-    tasks: Iterable[Task], crew: list[tuple[str, int]], model: str, settings: dict[str, Any]
+    tasks: Iterable[Task],
+    crew: list[tuple[str, int]],
+    model: str,
+    settings: dict[str, Any],
+    opening: dict[str, Any] | None = None,
 ) -> Iterator[tuple[Task, str | None]]:
     """Each task as it is done, with None, or with what went wrong. One worker process for each (device, threads).
+
+    settings: arguments of `Photo.refocus`; opening: of `DeepLens.open`, beside the photo.
 
     Raises:
         ValueError: a worker cannot start: the model, the device or the settings are wrong.
@@ -35,7 +41,7 @@ def run_tasks(
 
     def start(place: tuple[str, int]) -> None:
         ours, theirs = spawn.Pipe()
-        process = spawn.Process(target=work, args=(theirs, model, *place, settings), daemon=True)
+        process = spawn.Process(target=work, args=(theirs, model, *place, settings, opening), daemon=True)
         process.start()
         theirs.close()  # so that the end of the worker is the end of the pipe
         workers[ours] = process, place, None
@@ -69,7 +75,14 @@ def run_tasks(
             process.join()
 
 
-def work(pipe: Connection, model_name: str, device: str, threads: int, settings: dict[str, Any]) -> None:
+def work(
+    pipe: Connection,
+    model_name: str,
+    device: str,
+    threads: int,
+    settings: dict[str, Any],
+    opening: dict[str, Any] | None = None,
+) -> None:
     """A worker: ("ready" or "unfit", message), then one (kind, message) for each task until None comes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the program, which ends its workers
     import torch
@@ -89,7 +102,8 @@ def work(pipe: Connection, model_name: str, device: str, threads: int, settings:
     try:
         while (task := pipe.recv()) is not None:
             try:
-                save_picture(model.open(open_picture(task.source)).refocus(**settings), task.out)
+                photo = model.open(open_picture(task.source), **opening or {})
+                save_picture(photo.refocus(**settings), task.out)
                 pipe.send(("done", None))
             except Exception as error:  # whatever it is, the next photo has its turn
                 pipe.send(("failed", one_line(error)))
