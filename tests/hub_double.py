@@ -9,8 +9,6 @@ import base64
 import json
 import os
 import re
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -18,7 +16,6 @@ from dataclasses import dataclass, field
 from hashlib import sha1, sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
@@ -86,45 +83,6 @@ class HubDouble(ThreadingHTTPServer):
     def __exit__(self, *error) -> None:
         self.shutdown()
         self.server_close()
-
-
-class Client:
-    """A process that runs what it is given, one piece of code after the other; use as a context."""
-
-    LOOP = """
-import json, sys
-names = {}
-for line in sys.stdin:
-    names["answer"] = None
-    try:
-        exec(json.loads(line), names)
-        answer = names["answer"]
-    except Exception as error:
-        answer = {"error": type(error).__name__, "message": str(error)}
-    print(json.dumps(answer), flush=True)
-"""
-
-    def __init__(self, environment: dict[str, str]):
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", self.LOOP],
-            env=os.environ | environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def run(self, code: str) -> Any:
-        """What the code sets `answer` to, or {"error": type, "message": text} where it raises."""
-        self.process.stdin.write(json.dumps(code) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-    def __enter__(self) -> "Client":
-        return self
-
-    def __exit__(self, *error) -> None:
-        self.process.stdin.close()
-        self.process.wait(timeout=30)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -336,3 +294,7 @@ ROUTES = [
     (rf"GET /api/models/{ID}(?:/revision/(.+))?", Handler.info),
     (rf"GET /{ID}/resolve/(refs/pr/\d+|[^/]+)/(.+)", Handler.resolve),
 ]
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from hub_double import OWNER, Client, HubDouble, Repo
+from hub_client import Client
+from hub_double import OWNER, HubDouble, Repo
 from PIL import Image
 
 from deeplens_hf.training.photo_sets import PhotoSet, StreamedPhotos, unpack

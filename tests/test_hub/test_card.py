@@ -15,7 +15,7 @@ from deeplens_hf import DeepLens, DeepLensConfig, WeightsError, cli
 from deeplens_hf.card import edited_by_hand, make_card
 from deeplens_hf.weights import HUB_ID
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 BENCHMARKS = ROOT / "benchmarks"
 FROZEN = sorted((ROOT / "tests" / "frozen").glob("config-*.json"))
 RECORD = [{"stage": "render", "steps": 9, "batch_size": 2, "lr": 1e-3, "seed": 3, "photos": 20, "minutes": 1.5}]
