@@ -123,9 +123,9 @@ class HubMixin(PyTorchModelHubMixin):
         license: str | None = None,
     ) -> None:
         """Write into the empty folder all that `push_to_hub` would push, the card included; arguments as there."""
-        source = Path(self.source or "")
         if record is None:
-            record = json.loads((source / RECORD).read_text()) if (source / RECORD).is_file() else []
+            beside = Path(self.source, RECORD) if self.source else None  # a new model has none
+            record = json.loads(beside.read_text()) if beside and beside.is_file() else []
         base_model = base_model or self._base_model(record, repo_id)
         known = {
             "repo_id": repo_id,

@@ -106,6 +106,16 @@ def test_dry_run_writes_what_would_be_pushed(model, model_folder, tmp_path, caps
     assert "--dry-run must name a new or empty folder" in capsys.readouterr().err
 
 
+def test_a_new_model_takes_over_nobodys_record(tmp_path, monkeypatch):
+    (tmp_path / "training.json").write_text(json.dumps(RECORD))
+    monkeypatch.chdir(tmp_path)
+    DeepLens(DeepLensConfig(depth_width=32, blur_width=8)).save_release(tmp_path / "out", "lab/lens")
+    assert "| render | 9 |" not in (tmp_path / "out" / "README.md").read_text()
+    DeepLens.from_pretrained(tmp_path / "out").save_pretrained(tmp_path)
+    DeepLens.from_pretrained(".").save_release(tmp_path / "again", "lab/lens")
+    assert "| render | 9 |" in (tmp_path / "again" / "README.md").read_text(), "beside the weights"
+
+
 @pytest.mark.parametrize("file", FROZEN, ids=lambda file: file.stem)
 def test_configurations_of_every_format_keep_loading(file, tmp_path):
     fields = json.loads(file.read_text())
