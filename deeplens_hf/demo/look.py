@@ -8,6 +8,8 @@ MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "DejaVu Sans Mono", "monospac
 THEME = gr.themes.Base(
     primary_hue="amber", neutral_hue="zinc", radius_size="lg", spacing_size="md", font=SANS, font_mono=MONO
 ).set(
+    body_text_color_subdued="*neutral_600",  # readable: a contrast of 7 to 1
+    body_text_color_subdued_dark="*neutral_400",
     body_background_fill="*neutral_50",
     body_background_fill_dark="*neutral_950",
     button_primary_background_fill="*primary_400",
@@ -20,12 +22,13 @@ THEME = gr.themes.Base(
 )
 
 CSS = """
-.gradio-container { max-width: 1360px !important; margin: 0 auto !important; }
+.gradio-container { max-width: 1360px !important; margin: 0 auto !important; overflow: clip !important; }
 .gradio-container, .gradio-container > .main, .gradio-container .wrap:has(> main), main.contain { width: 100%; }
 .gradio-container:not([data-photo]) .studio { display: none !important; }
 #title h1 { margin: 0; font-size: 1.6rem; letter-spacing: -.02em; }
 #title p { margin: 2px 0 0; color: var(--body-text-color-subdued); }
 #examples .grid-wrap, .tab-wrapper { contain: inline-size; }
+#examples, #examples .grid-wrap { height: auto !important; min-height: 0 !important; }
 #examples .grid-container { grid-auto-flow: column; grid-template-columns: none; overflow-x: auto;
   grid-auto-columns: minmax(104px, 1fr); }
 #aperture { align-items: center; flex-wrap: wrap; gap: 6px 18px; padding: 6px 14px; border-radius: 12px;
@@ -38,9 +41,16 @@ CSS = """
 .dim { color: var(--body-text-color-subdued); font-size: .85rem; }
 input[type=range]::-webkit-slider-thumb { background: var(--slider-color) !important; box-shadow: 0 0 0 2px #fff; }
 footer { opacity: .6; }
+#aperture { position: sticky; bottom: 0; z-index: 5; }
+#stop, #stop * { overflow: visible !important; }
 @media (max-width: 640px) {
-  .gradio-container > .main, .gradio-container main { padding: 8px !important; }
-  #upload { min-height: 0 !important; }
+  .gradio-container > .main { padding: 10px !important; }
+  #viewfinder .html-container { padding: 0; }
+  #aperture { gap: 2px 12px; padding: 4px 12px 8px; }
+  #aperture > #stop { flex-basis: 150px; }
+  #aperture > button { flex-basis: 100%; padding: 6px; }
+  #readout { min-width: 100px; }
+  #readout b { font-size: 1.3rem !important; }
 }
 """
 

@@ -54,13 +54,13 @@ def build_demo(
         gr.Markdown(TITLE, elem_id="title")
         with gr.Row(equal_height=False):
             upload = gr.Image(
-                label="Photo", sources=["upload", "clipboard", "webcam"], height=138, buttons=[], elem_id="upload",
+                label="Photo", sources=["upload", "clipboard", "webcam"], height=150, buttons=[], elem_id="upload",
                 min_width=280, scale=2,
             )  # fmt: skip
             if examples:
                 captions = [(str(path), path.stem.replace("_", " ").capitalize()) for path in examples]
                 gallery = gr.Gallery(
-                    captions, label="Examples", show_label=False, columns=len(captions), height=138,
+                    captions, label="Examples", show_label=False, columns=len(captions), height=150,
                     allow_preview=False, object_fit="cover", buttons=[], interactive=False, elem_id="examples",
                     min_width=280, scale=5,
                 )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from ..model import DeepLens
+from ..phone_depth import read_embedded
 from ..pictures import PhotoError, save_disparity
 from ..rack_focus import SIDE, frame_times, write_mp4, write_webp
 from ..results import SUFFIXES, save_result
@@ -20,6 +21,7 @@ from .viewfinder import calm_props, scene_props, shot_props
 
 GONE = "There is no photo here: one left alone for half an hour is forgotten. Please open it again."
 PREDICTED, PHONE, OWN = "predicted", "the phone", "my depth map"
+DEPTHS = {PREDICTED: None, PHONE: "embedded"}  # as `photo.open_photo` takes them
 FPS = 24
 SKIP = {"__type__": "update"}
 
@@ -51,9 +53,11 @@ class Studio:
         try:
             check_upload(path)
             try:
-                photo, source = self.darkroom.open(path, "embedded"), PHONE
+                read_embedded(path)
+                source = PHONE
             except PhotoError:
-                photo, source = self.darkroom.open(path), PREDICTED
+                source = PREDICTED
+            photo = self.darkroom.open(path, DEPTHS[source])
         except ValueError as error:
             warn(sentence(error, path, name))
             return SKIP, SKIP, SKIP
@@ -63,8 +67,7 @@ class Studio:
 
     def swap_depth(self, scene: Scene | None, source: str) -> tuple:
         """Predicted, the phone's, or that of another depth model."""
-        disparity = {PREDICTED: None, PHONE: "embedded"}.get(source, source)
-        return self._reopen(scene, source, disparity)
+        return self._reopen(scene, source, DEPTHS.get(source, source))
 
     def own_depth(self, scene: Scene | None, path: str, white: str) -> tuple:
         """The visitor's own depth map; `white` is near or far. The box is emptied for the next one."""

@@ -103,7 +103,7 @@ async function openScene() {
   depth.img.src = scene.depth;
   if (!same) {
     photo.img.src = scene.photo;
-    if (finder.getBoundingClientRect().top > window.innerHeight / 2) finder.scrollIntoView({ behavior: "smooth" });
+    if (photo.stage.getBoundingClientRect().bottom > 0.8 * window.innerHeight) finder.scrollIntoView({ behavior: "smooth" });
   }
   want(same ? { ...props.value, id: scene.id } : {});
   const read = await readLevels(scene.disparity);
