@@ -73,7 +73,8 @@ def test_the_tutorial(tmp_path, model_folder, pixels):
             client.run(f"import os; os.chdir({str(tmp_path)!r}); from deeplens_hf import cli")
             for command in commands():
                 if command[0] == "train":
-                    command += TINY.split() + (ONLY_PHOTOS.split() if command[1] == "depth" else [])
+                    more = ONLY_PHOTOS if command[1] == "depth" else "--push-to you/at-once --private"
+                    command += [*TINY.split(), *more.split()]
                 if command[0] == "refocus":
                     command += ["--workers", "1", "--device", "cpu"]
                 told = "import contextlib, io\nwith contextlib.redirect_stdout(io.StringIO()):\n"
@@ -91,6 +92,9 @@ def test_the_tutorial(tmp_path, model_folder, pixels):
         assert [entry["stage"] for entry in record[-2:]] == ["depth", "render"]
         card = yaml.safe_load(files["README.md"].decode().split("---")[1])
         assert card["base_model"] in (BASE, [BASE])
+        at_once = hub.repos["you/at-once"]
+        assert at_once.private and at_once.files()["training.json"] == files["training.json"]
+        assert at_once.files()["model.safetensors"] == files["model.safetensors"]
         depth, render = record[-2:]
         assert depth["from"] == render["from"] == BASE
         assert depth["freeze"] == ["depth.encoder"] and depth["photos"] == 2
