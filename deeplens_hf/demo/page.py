@@ -23,6 +23,10 @@ READOUT = (
     """<div style="line-height:1.15"><b style="font-size:1.7rem">f/${[%s][value || 0]}</b><br>"""
     """<span class="dim">blur radius ${(22.4 / [%s][value || 0]).toFixed(1)}</span></div>"""
 ) % ((",".join(f"{stop:g}" for stop in STOPS),) * 2)
+# what a screen reader says of the slider: the stop, not its number
+SPOKEN = """const say = () => document.querySelector("#stop input[type=range]")
+    ?.setAttribute("aria-valuetext", element.innerText.trim().replace(/\\s*\\n\\s*/, ", "));
+watch("value", () => setTimeout(say)); setTimeout(say, 500);"""
 # both fields empty is the main subject, one empty a point being typed
 POINT_TYPED = """(wish, x, y) => !wish || (x === null) !== (y === null) ? wish
     : {...wish, range: null, point: x === null ? null : [x, y]}"""
@@ -67,7 +71,7 @@ def build_demo(
         with gr.Column(elem_classes="studio"):
             view = viewfinder()
             with gr.Row(elem_id="aperture"):
-                readout = gr.HTML(value=15, html_template=READOUT, js_on_load=None, elem_id="readout")
+                readout = gr.HTML(value=15, html_template=READOUT, js_on_load=SPOKEN, elem_id="readout")
                 stop = gr.Slider(
                     0, len(STOPS) - 1, 15, step=1, label="Aperture", show_label=False, container=False, buttons=[],
                     elem_id="stop", scale=5, min_width=200,

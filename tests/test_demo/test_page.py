@@ -101,6 +101,7 @@ def test_everything_by_keyboard(visit, photo):
     ring.press("Home")  # f/16
     third = visitor.changed(second)
     assert "f/16" in visitor.page.locator("#readout").inner_text()
+    assert ring.get_attribute("aria-valuetext").startswith("f/16, ")
     ring.press("End")
     visitor.changed(third)
     assert "f/1.4" in visitor.page.locator("#readout").inner_text()
