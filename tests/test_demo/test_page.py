@@ -23,6 +23,18 @@ def test_first_result_needs_no_click(visit, photo):
     assert visitor.pixels("photo").shape == visitor.pixels("depth").shape == (360, 240, 3)  # upright
 
 
+def test_heic_opens_as_others_do(visit, photo, tmp_path):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    heic = tmp_path / "photo.heic"
+    with Image.open(photo) as picture:
+        pillow_heif.from_pillow(picture.convert("RGB")).save(
+            heic
+        )  # lies on its side: the orientation is not taken over
+    visitor = visit()
+    visitor.upload(heic)
+    assert visitor.pixels("photo").shape == (240, 360, 3)
+
+
 @pytest.mark.parametrize(
     "window", [WIDE, {"width": 900, "height": 700, "device_scale_factor": 2}], ids=["wide", "narrow at ratio 2"]
 )
