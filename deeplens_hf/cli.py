@@ -12,7 +12,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from . import __version__, sharing
+from . import __version__, arguments, sharing
 
 if TYPE_CHECKING:
     from .model import DeepLens
@@ -61,16 +61,26 @@ def build_parser(argv: list[str]) -> Parser:
     command = commands.add_parser("refocus", help="blur a photo as a lens would", description=refocus.__doc__)
     command.add_argument("photo", metavar="PHOTO", nargs="+", help="or many: files, folders, patterns, a data set's id")
     command.add_argument(
-        "--focus", metavar="X,Y", type=_point,
+        "--focus", metavar="X,Y", type=arguments.point,
         help="what shall be sharp, in pixels of the upright photo (default: the main subject)",
     )  # fmt: skip
     command.add_argument(
-        "--aperture", metavar="A", type=_aperture, default=8.0, help="0, all sharp, to 16, or f/N (default: 8)"
+        "--aperture", metavar="A", type=arguments.aperture, default=8.0, help="0, all sharp, to 16, or f/N (default: 8)"
+    )
+    command.add_argument(
+        "--range", metavar="FAR,NEAR", type=arguments.interval, help="disparities, 0 to 1, between which all is sharp"
     )
     _add_own_depth(command)
+    shape = command.add_argument_group("the aperture's shape")
+    shape.add_argument("--blades", type=int, default=0, help="5 to 9 (default: 0, round)")
+    shape.add_argument("--rotation", metavar="DEGREES", type=float, default=0.0, help="of the blades, clockwise")
+    shape.add_argument("--roundness", type=float, default=0.0, help="of the blades: 0, straight, to 1, a disc")
+    shape.add_argument("--ring", type=float, default=0.0, help="a mirror lens: its inner radius, 0 to 0.9 of the outer")
+    shape.add_argument("--cat-eye", type=float, default=0.0, help="0 to 1: how narrow discs get towards the corners")
+    shape.add_argument("--highlights", type=float, default=1.0, help="light given back to lamps: 0 to 2 (default: 1)")
     lens = command.add_argument_group("a real lens", "with a known distance in the photo, f/N means what it says")
     lens.add_argument(
-        "--reference", metavar="X,Y,METRES", type=_reference, action="append", default=[],
+        "--reference", metavar="X,Y,METRES", type=arguments.reference, action="append", default=[],
         help="how far away it is what lies at X,Y; give one or two",
     )  # fmt: skip
     lens.add_argument("--farthest", metavar="METRES", type=float, default=math.inf, help="of one reference's photo")
@@ -123,7 +133,7 @@ def build_parser(argv: list[str]) -> Parser:
     command.add_argument("out", metavar="DIR", type=Path, help="depth, render and upsampling go there, and export.json")
     command.add_argument("--format", choices=("onnx", "torch"), default="onnx", help="default: onnx")
     command.add_argument(
-        "--size", metavar="WxH", type=_size, default=(512, 384),
+        "--size", metavar="WxH", type=arguments.size, default=(512, 384),
         help="pixels that the render graph works at, multiples of 16 (default: 512x384)",
     )  # fmt: skip
     command.add_argument("--max-aperture", metavar="A", type=float, default=16.0, help="widest it is for (default: 16)")
@@ -134,8 +144,11 @@ def build_parser(argv: list[str]) -> Parser:
 def refocus(args: argparse.Namespace) -> int:
     """Blur a photo as a lens would, or many; prints the file written, or how many."""
     from . import batch, pictures
+    from .optics import ApertureShape
 
-    settings = {"point": args.focus, "aperture": args.aperture}
+    shape = ApertureShape(args.blades, args.rotation, args.roundness, args.ring, args.cat_eye)
+    settings = {"point": args.focus, "aperture": args.aperture, "focus": args.range}
+    settings |= {"shape": shape, "highlights": args.highlights}
     if batch.is_many(args.photo, args.out):
         return _refocus_many(args, settings)
     # what can be checked is checked before the model takes its time
@@ -205,40 +218,9 @@ def train(args: argparse.Namespace) -> None:
 
 def evaluate(args: argparse.Namespace) -> None:
     """Measure the model against truth, beside what a program without a network reaches; prints the tables."""
-    from .evaluation import baselines, depth, edges, render
-    from .optics import signed_defocus
+    from .evaluation import commands
 
-    model = _load(args)
-
-    def renderer(model: "DeepLens"):
-        def rendered(image, disparity, focus, aperture):  # (1, 3, H, W), (1, 1, H, W), numbers
-            defocus = signed_defocus(disparity, disparity.new_tensor([focus]), disparity.new_tensor([aperture]))
-            return model.render_defocus(image.to(model.device), defocus.to(model.device)).cpu()
-
-        return rendered
-
-    def predicted(image):  # (1, 3, H, W)
-        return [each.cpu() for each in model.predict_depth(image.to(model.device))]
-
-    if args.what == "render":
-        renderers = {"deeplens": renderer(model)}
-        for other in args.beside:
-            renderers[other] = renderer(type(model).from_pretrained(other).to(model.device))
-        renderers |= {
-            "unlearned slabs": baselines.unlearned_slabs,
-            "scatter": baselines.scatter,
-            "no blur": baselines.no_blur,
-        }
-        benchmark, rows = render, render.evaluate_render(renderers, args.data)
-    elif args.what == "edges":
-        benchmark = edges
-        rows = edges.evaluate_edges(renderer(model), lambda image: predicted(image)[0], args.data)
-    else:
-        predictors = {"deeplens": predicted, "vertical gradient": depth.vertical_gradient}
-        benchmark, rows = depth, depth.evaluate_depth(predictors, args.data)
-    if args.out:
-        benchmark.write_report(rows, args.out)
-    print(benchmark.to_markdown(rows))
+    print(commands.run(args.what, _load(args), args.data, args.out, args.beside))
 
 
 def push(args: argparse.Namespace) -> None:
@@ -304,37 +286,3 @@ def _load(args: argparse.Namespace) -> "DeepLens":
     logging.set_verbosity_error()  # what matters of its warnings comes back as an error, in one line
     print(describe_weights(args.model), file=sys.stderr)
     return DeepLens.from_pretrained(choose_weights(args.model)).to(device).eval()
-
-
-def _aperture(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        from .lens import read_f_number
-
-        if read_f_number(text) is None:
-            raise argparse.ArgumentTypeError(f"must be a number or such as f/1.8; got {text!r}") from None
-        return text
-
-
-def _reference(text: str) -> tuple[tuple[float, float], float]:
-    try:
-        x, y, metres = (float(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be X,Y,METRES, such as 640,480,1.2; got {text!r}") from None
-    return (x, y), metres
-
-
-def _size(text: str) -> tuple[int, int]:
-    if not re.fullmatch(r"\d+x\d+", text):
-        raise argparse.ArgumentTypeError(f"must be WIDTHxHEIGHT in pixels, such as 512x384; got {text!r}")
-    width, height = map(int, text.split("x"))
-    return width, height
-
-
-def _point(text: str) -> tuple[float, float]:
-    try:
-        x, y = (float(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be X,Y in pixels, such as 640,480; got {text!r}") from None
-    return x, y

@@ -1,0 +1,50 @@
+"""`deeplens evaluate render | depth | edges`: the model beside what programs without a network reach."""
+
+from pathlib import Path
+
+from torch import Tensor
+
+from ..model import DeepLens
+from ..optics import signed_defocus
+from . import baselines, depth, edges, render
+from .render import Renderer
+
+
+def run(what: str, model: DeepLens, data: Path, out: Path | None = None, beside: list[str] | None = None) -> str:
+    """Measure; returns the tables in Markdown, and writes them to the folder `out` as well.
+
+    beside: other weights to show in the table of renderers. Raises ValueError where `data` lacks the truth.
+    """
+
+    def predicted(image: Tensor) -> list[Tensor]:  # (1, 3, H, W) -> disparity, foreground
+        return [each.cpu() for each in model.predict_depth(image.to(model.device))]
+
+    if what == "render":
+        renderers = {"deeplens": renderer(model)}
+        for other in beside or ():
+            renderers[Path(other).name] = renderer(DeepLens.from_pretrained(other).to(model.device))
+        renderers |= {
+            "unlearned slabs": baselines.unlearned_slabs,
+            "scatter": baselines.scatter,
+            "no blur": baselines.no_blur,
+        }
+        benchmark, rows = render, render.evaluate_render(renderers, data)
+    elif what == "edges":
+        benchmark = edges
+        rows = edges.evaluate_edges(renderer(model), lambda image: predicted(image)[0], data)
+    else:
+        predictors = {"deeplens": predicted, "vertical gradient": depth.vertical_gradient}
+        benchmark, rows = depth, depth.evaluate_depth(predictors, data)
+    if out:
+        benchmark.write_report(rows, out)
+    return benchmark.to_markdown(rows)
+
+
+def renderer(model: DeepLens) -> Renderer:
+    """The model as the benchmarks call renderers, without limit on the aperture."""
+
+    def rendered(image: Tensor, disparity: Tensor, focus: float, aperture: float) -> Tensor:
+        defocus = signed_defocus(disparity, disparity.new_tensor([focus]), disparity.new_tensor([aperture]))
+        return model.render_defocus(image.to(model.device), defocus.to(model.device)).cpu()
+
+    return rendered
