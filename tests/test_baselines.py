@@ -10,6 +10,7 @@ from PIL import Image
 
 from deeplens_hf.evaluation import depth, render
 from deeplens_hf.evaluation.baselines import no_blur, scatter, unlearned_slabs
+from deeplens_hf.evaluation.flaws import FLAWS
 from deeplens_hf.evaluation.truth import labelled_photos, traced_shots
 from deeplens_hf.optics import disc, linear_to_srgb, srgb_to_linear
 
@@ -137,13 +138,30 @@ def test_traced_truth_arrives_in_the_units_of_the_model(data):
 
 def test_render_benchmark_writes_a_row_a_shot_and_renderer(data, tmp_path):
     rows = render.evaluate_render({"no blur": no_blur, "slabs": unlearned_slabs}, data, progress=False)
-    assert len(rows) == 2 * (3 + 1)
+    assert len(rows) == 2 * (3 + 1) + 2 * 3, "layered shots also with a flaw each"
+    losses = render.flaw_losses(rows)
+    assert set(losses["slabs"]) == {"soft", "grown", "shrunk", "mean"}
     assert all(row["psnr"] is None for row in rows if row["renderer"] == "no blur")  # the toy's truth is its photo
     assert all(row["psnr"] < 40 and row["psnr_edges"] is None for row in rows if row["renderer"] == "slabs")
     render.write_report(rows, tmp_path / "out")
     assert json.loads((tmp_path / "out/render.json").read_text())["rows"] == rows
     assert "| slabs |" in (tmp_path / "out/render.md").read_text()
     assert not list((tmp_path / "out").glob("*.part"))
+
+
+def test_flaws_are_what_they_say():
+    disparity = torch.zeros(1, 1, 24, 32)
+    disparity[..., 12:] = 1.0
+    edges = {name: int((flaw(disparity)[0, 0, 12] > 0.5).int().argmax()) for name, flaw in FLAWS.items()}
+    assert edges == {"soft": 12, "grown": 10, "shrunk": 14, "shifted": 14, "stepped": 12}
+    ramp = torch.linspace(0, 1, 200).view(1, 1, 1, 200).expand(1, 1, 8, 200)
+    assert len(FLAWS["stepped"](ramp).unique()) == 24
+
+
+def test_a_flaw_costs_what_it_takes_from_the_picture():
+    row = {"renderer": "r", "kind": "layered", "scene": "s", "focus": "near", "aperture": 1.0}
+    rows = [row | {"disparity": "true", "psnr": 30.0}, row | {"disparity": "soft", "psnr": 28.5}]
+    assert render.flaw_losses(rows) == {"r": {"soft": 1.5, "mean": 1.5}}
 
 
 def test_depth_benchmark_scores_truth_perfect_and_its_reverse_as_nothing(data, tmp_path):

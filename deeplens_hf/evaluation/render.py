@@ -1,37 +1,46 @@
 """The rendering benchmark: true disparity in, the picture compared with what a real lens gives."""
 
+import math
 import time
 from collections.abc import Callable
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ..optics import pixels_per_disparity
 from . import report
+from .flaws import FLAWS
 from .metrics import edge_band, psnr, ssim
-from .truth import layered_shots, traced_shots
+from .truth import Shot, layered_shots, traced_shots
 
 Renderer = Callable[[Tensor, Tensor, float, float], Tensor]  # image, disparity, focus, aperture -> image
-FIGURES = ("psnr", "psnr_edges", "ssim", "seconds")
+FIGURES = ("psnr", "psnr_edges", "psnr_inside", "ssim", "seconds")
+TRUE = "true"
 
 
 def evaluate_render(renderers: dict[str, Renderer], data: Path, progress: bool = True) -> list[dict]:
     """Render every shot of truth with every renderer; one row each.
 
-    A row: renderer, kind ("layered", "traced day", "lights"), scene, focus ("near", "middle", ...), aperture; psnr and
-    psnr_edges in dB (None where the scene has no disparity edge, or no error), ssim, seconds of wall clock.
+    A row: renderer, kind ("layered", "traced day", "lights"), scene, focus ("near", "middle", ...), aperture,
+    disparity ("true", or the name of a flaw); psnr, psnr_edges and psnr_inside in dB (None where the scene has no
+    disparity edge, or no error), ssim, seconds of wall clock.
     ValueError if `data` does not hold the truth.
     """
     rows = []
     shots = list(chain(layered_shots(data), traced_shots(data)))
-    for shot in tqdm(shots, desc="shots", disable=not progress):
+    for index, shot in enumerate(tqdm(shots, desc="shots", disable=not progress)):
         band = edge_band(shot.disparity)
-        for name, renderer in renderers.items():
+        maps = {TRUE: shot.disparity}
+        if shot.kind == "layered":  # each shot with one flaw, each flaw with every focus sooner or later
+            flaw = list(FLAWS)[index % len(FLAWS)]
+            maps[flaw] = FLAWS[flaw](shot.disparity)
+        for (flaw, disparity), (name, renderer) in product(maps.items(), renderers.items()):
             start = time.perf_counter()
             with torch.inference_mode():
-                picture = renderer(shot.image, shot.disparity, shot.focus, shot.aperture)
+                picture = renderer(shot.image, disparity, shot.focus, shot.aperture)
             seconds = time.perf_counter() - start
             rows.append(
                 {
@@ -40,8 +49,10 @@ def evaluate_render(renderers: dict[str, Renderer], data: Path, progress: bool =
                     "scene": shot.name,
                     "focus": shot.focus_name,
                     "aperture": round(shot.aperture, 3),
+                    "disparity": flaw,
                     "psnr": report.figure(psnr(picture, shot.target)),
                     "psnr_edges": report.figure(psnr(picture, shot.target, band)),
+                    "psnr_inside": report.figure(psnr(picture, shot.target, inside(shot))),
                     "ssim": ssim(picture, shot.target),
                     "seconds": seconds,
                 }
@@ -49,9 +60,40 @@ def evaluate_render(renderers: dict[str, Renderer], data: Path, progress: bool =
     return rows
 
 
+def inside(shot: Shot) -> Tensor:
+    """(1, 1, H, W) boolean: so far from the frame that no light from outside it reaches the picture there."""
+    height, width = shot.disparity.shape[-2:]
+    span = (shot.disparity - shot.focus).abs().max().item()
+    margin = math.ceil(min(pixels_per_disparity(shot.aperture, (height, width)) * span, min(height, width) / 3))
+    mask = torch.zeros(1, 1, height, width, dtype=torch.bool)
+    mask[..., margin : height - margin, margin : width - margin] = True
+    return mask
+
+
+def flaw_losses(rows: list[dict]) -> dict[str, dict[str, float]]:
+    """What flawed disparity costs, in dB of PSNR: renderer -> flaw, and "mean" over all shots -> loss."""
+    true = {
+        (row["renderer"], row["kind"], row["scene"], row["focus"], row["aperture"]): row["psnr"]
+        for row in rows
+        if row["disparity"] == TRUE
+    }
+    losses = []
+    for row in rows:
+        before = true[row["renderer"], row["kind"], row["scene"], row["focus"], row["aperture"]]
+        if row["disparity"] != TRUE and None not in (before, row["psnr"]):
+            losses.append({"renderer": row["renderer"], "flaw": row["disparity"], "loss": before - row["psnr"]})
+    table: dict[str, dict[str, float]] = {}
+    for renderer, members in report.group(losses, lambda row: row["renderer"]).items():
+        flaws = report.group(members, lambda row: row["flaw"])
+        table[renderer] = {flaw: report.mean(some, "loss") for flaw, some in flaws.items()}
+        table[renderer]["mean"] = report.mean(members, "loss")
+    return table
+
+
 def summarise(rows: list[dict]) -> list[dict]:
     """Means over scenes and apertures: one row a renderer, kind and focus, with the number of shots behind it."""
-    groups = report.group(rows, lambda row: (row["renderer"], row["kind"], row["focus"]))
+    true = (row for row in rows if row["disparity"] == TRUE)
+    groups = report.group(true, lambda row: (row["renderer"], row["kind"], row["focus"]))
     return [
         {"renderer": renderer, "kind": kind, "focus": focus, "shots": len(members)}
         | {figure: report.mean(members, figure) for figure in FIGURES}
@@ -60,7 +102,7 @@ def summarise(rows: list[dict]) -> list[dict]:
 
 
 def to_markdown(rows: list[dict]) -> str:
-    """The means, a line a renderer and a column a kind and focus; then every shot, a column a renderer."""
+    """The means, a line a renderer and a column a kind and focus; what flaws cost; every shot, a column a renderer."""
     summary = summarise(rows)
     columns = list(report.group(summary, lambda row: (row["kind"], row["focus"])))
     lines = []
@@ -69,8 +111,21 @@ def to_markdown(rows: list[dict]) -> str:
         lines.append([renderer, *(cells.get(column, "–") for column in columns), report.cell(_seconds(members), 2)])
     means = report.table(["renderer", *(f"{kind}, {focus}" for kind, focus in columns), "seconds"], lines)
 
+    frames = [
+        [renderer, *(report.cell(cell["psnr_inside"], 2) for cell in members)]
+        for renderer, members in report.group(summary, lambda row: row["renderer"]).items()
+    ]
+    without_frame = report.table(["renderer", *(f"{kind}, {focus}" for kind, focus in columns)], frames)
+    losses = flaw_losses(rows)
+    kinds = list(next(iter(losses.values()), {}))
+    flawed = report.table(
+        ["renderer", *kinds],
+        ([renderer, *(report.cell(loss[kind], 2) for kind in kinds)] for renderer, loss in losses.items()),
+    )
+
     renderers = list(report.group(rows, lambda row: row["renderer"]))
-    shots = report.group(rows, lambda row: (row["kind"], row["scene"], row["focus"], row["aperture"]))
+    true = (row for row in rows if row["disparity"] == TRUE)
+    shots = report.group(true, lambda row: (row["kind"], row["scene"], row["focus"], row["aperture"]))
     every = report.table(
         ["kind, scene", "focus", "aperture", *renderers],
         (
@@ -81,13 +136,22 @@ def to_markdown(rows: list[dict]) -> str:
     return (
         "# Rendering, true disparity given\n\n"
         "PSNR in dB / SSIM / PSNR within 12 pixels of a disparity jump over 0.1; higher is better.\n"
-        f"Mean over scenes and apertures, `seconds` a picture on this machine.\n\n{means}\n\n## Every shot\n\n{every}\n"
+        f"Mean over scenes and apertures, `seconds` a picture on this machine.\n\n{means}\n\n"
+        "## Inside the frame\n\n"
+        "PSNR in dB without the band at the frame where light from outside the photo, unknown to any renderer, "
+        f"reaches in.\n\n{without_frame}\n\n"
+        "## Flawed disparity\n\n"
+        "PSNR lost in dB on the layered shots, one flaw each: a map at a quarter of the size (soft), edges 2 pixels "
+        "too wide (grown), too narrow (shrunk), too far right (shifted), 24 levels (stepped).\n\n"
+        f"{flawed}\n\n## Every shot\n\n{every}\n"
     )
 
 
 def write_report(rows: list[dict], out: Path) -> None:
     """Write the folder `out`: render.json (every row and the means) and render.md."""
-    report.write({"summary": summarise(rows), "rows": rows}, to_markdown(rows), out, "render")
+    report.write(
+        {"summary": summarise(rows), "flaws": flaw_losses(rows), "rows": rows}, to_markdown(rows), out, "render"
+    )
 
 
 def _figures(row: dict) -> str:
