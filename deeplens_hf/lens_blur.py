@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .highlights import HighlightRecovery
 from .optics import DISC, ApertureShape, aperture_image
 from .surfaces import SurfaceExtraction
 
@@ -172,6 +173,7 @@ class SlabLensBlur(nn.Module):
     def __init__(self, width: int = 24):
         super().__init__()
         self.surfaces = SurfaceExtraction(width)
+        self.highlights = HighlightRecovery()
         self.kernels = KernelPrediction(width)
 
     def forward(
@@ -187,7 +189,8 @@ class SlabLensBlur(nn.Module):
 
         knots: fixed ones, from near to far, none of which is left out: for a graph that cannot look at its data.
         """
-        seen, features = self.surfaces(light, defocus, subject, highlights)
+        radiance = light + highlights * (self.highlights(light) - light) if highlights else None
+        seen, features = self.surfaces(light, defocus, subject, radiance)
         fixed = knots is not None
         if not fixed:
             knots = slab_knots(seen.near_defocus, seen.far_defocus)

@@ -103,22 +103,11 @@ def local_contrast(shown: Tensor, cell: int = 8, reach: int = 4) -> Tensor:
     return F.interpolate(highest - lowest, shown.shape[-2:], mode="bilinear")
 
 
-def darkness(light: Tensor) -> Tensor:
-    """1 for a picture taken at night, 0 by day, (B, 1, 1, 1), from the mean of what is not a lamp.
-
-    By day what clips is mostly white things, hardly brighter than they look; only in the dark it is lamps.
-    """
-    mean = light.mean(1, keepdim=True)  # (B, 1, H, W)
-    unlit = (light.amax(1, keepdim=True) < 0.8).float()
-    ambient = (mean * unlit).sum((1, 2, 3), keepdim=True) / unlit.sum((1, 2, 3), keepdim=True).clamp(min=1)
-    return ((0.14 - ambient) / 0.04).clamp(0, 1)
-
-
 class SurfaceExtraction(nn.Module):
     """The feature-extraction network of the lens blur: what `extend_far` and `edge_coverage` cannot know, learned.
 
-    A small U-Net on 2 x 2 blocks corrects the far surface's colour and depth, the soft coverage of edges, how much
-    of the hidden part there really is, and how bright clipped light was. Before training it corrects nothing.
+    A small U-Net on 2 x 2 blocks corrects the far surface's colour and depth, the soft coverage of edges, and how
+    much of the hidden part there really is. Before training it corrects nothing.
     """
 
     def __init__(self, width: int = 24):
@@ -130,14 +119,15 @@ class SurfaceExtraction(nn.Module):
         self.to_coarse, self.coarse = conv(wide, widest, stride=2), conv(widest, widest)
         self.from_coarse, self.middle_up = nn.Conv2d(widest, wide, 1), conv(wide, wide)
         self.from_middle, self.fine_up = nn.Conv2d(wide, width, 1), conv(width, width)
-        self.write = nn.Conv2d(width, 4 * 7, 3, padding=1)
+        self.write = nn.Conv2d(width, 4 * 6, 3, padding=1)
         nn.init.normal_(self.write.weight, std=1e-3)  # nearly nothing: gradients reach the layers below from the start
         nn.init.zeros_(self.write.bias)
 
     def forward(
-        self, light: Tensor, defocus: Tensor, subject: Tensor, highlights: float = 1.0
+        self, light: Tensor, defocus: Tensor, subject: Tensor, radiance: Tensor | None = None
     ) -> tuple[Surfaces, Tensor]:
-        """light (B, 3, H, W) linear, defocus (B, 1, H, W) pixels, subject (B, 1, H, W): 2 foreground - 1, 0 = unknown.
+        """light, radiance (B, 3, H, W) linear, as photographed and as it was where that is clipped (None: the
+        same); defocus (B, 1, H, W) pixels, subject (B, 1, H, W): 2 foreground - 1, 0 = unknown.
 
         Returns Surfaces at (H, W), and features (B, width, H/2, W/2).
         """
@@ -151,8 +141,8 @@ class SurfaceExtraction(nn.Module):
         maps = torch.cat([shown, far_shown, depths, coverage, clipped, subject], 1)  # (B, 12, H, W)
 
         x, features = self.correct(maps)
-        colour, depth, edge, hidden, glow = F.pixel_shuffle(x, 2)[..., :height, :width].split(
-            [3, 1, 1, 1, 1], 1
+        colour, depth, edge, hidden = F.pixel_shuffle(x, 2)[..., :height, :width].split(
+            [3, 1, 1, 1], 1
         )  # (B, 3 or 1, H, W)
         gap = near_defocus - far_defocus
         apart = gap.clamp(0, 1)
@@ -163,17 +153,16 @@ class SurfaceExtraction(nn.Module):
         far_light = (far_shown + contrast * torch.tanh(colour)).clamp(min=0).square()
         coverage = (coverage + apart * edge).clamp(0, 1)
         hidden = apart * torch.sigmoid(hidden + 3)
-        out_of_focus = (defocus.abs() - 0.5).clamp(0, 1)
-        lamps = clipped * out_of_focus * darkness(light) * contrast.amax(1, keepdim=True)
-        glow = highlights * lamps * torch.expm1(F.softplus(glow - 3))
-        light = light * (1 + glow)  # a clipped lamp has lost its energy; it must come back before the blur spreads it
-
         near = torch.where(coverage > 0, (light - (1 - coverage) * far_light).clamp(min=0), 0.0)
         near = torch.minimum(near, light)
+        near_lost, far_lost = 0.0, 0.0  # light that the photo clipped; what is in focus stays as it is shown
+        if radiance is not None:
+            near_lost = coverage * (near_defocus.abs() - 0.5).clamp(0, 1) * (radiance - light)
+            far_lost = (1 - coverage) * (far_defocus.abs() - 0.5).clamp(0, 1) * (radiance - light)
         seen = Surfaces(
-            near=near,
+            near=near + near_lost,
             near_coverage=coverage,
-            far=light - near + coverage * hidden * far_light,
+            far=light - near + far_lost + coverage * hidden * far_light,
             far_coverage=1 - coverage + coverage * hidden,
             near_defocus=near_defocus,
             far_defocus=far_defocus,
@@ -181,7 +170,7 @@ class SurfaceExtraction(nn.Module):
         return seen, features
 
     def correct(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """The U-Net: maps (B, 12, H, W) -> corrections (B, 28, H/2, W/2), features (B, width, H/2, W/2)."""
+        """The U-Net: maps (B, 12, H, W) -> corrections (B, 24, H/2, W/2), features (B, width, H/2, W/2)."""
         height, width = maps.shape[-2:]
         maps = F.pad(maps, (0, -width % 8, 0, -height % 8), mode="replicate")
         fine = self.fine(F.relu(self.read(F.pixel_unshuffle(maps, 2))))  # (B, width, H/2, W/2)

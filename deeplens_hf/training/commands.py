@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from ..hub import HUB_NAME, RECORD
 from ..model import DeepLens, DeepLensConfig
 from .data import DepthPhotos, PhotoRecord, has_manifest, labelled_photos
+from .hdr import NightScenes
 from .loop import Run, fit, launch
 from .mixture import DepthMixture, Sources
 from .pretrained import load_imagenet
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 DEFAULTS = {  # steps, batch size, peak learning rate: what made the shipped weights
     "depth": (1500, 12, 4e-4),
+    "highlights": (600, 8, 2e-3),
     "render": (1600, 4, 1e-3),
     "all": (200, 4, 5e-5),
 }
@@ -39,7 +41,7 @@ MIX = "what the depth stage learns from: parts of photos, collage, tabletop, lay
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `deeplens train`."""
     parser.add_argument(
-        "stage", choices=list(DEFAULTS), help="which modules: depth; lens blur and upsampling; all three"
+        "stage", choices=list(DEFAULTS), help="modules: depth; lamps at night; lens blur and upsampling; all"
     )
     parser.add_argument(
         "--data", help="folder of pictures, or a data set's id on the Hub; the render stage also does without"
@@ -122,7 +124,7 @@ def run(args: argparse.Namespace) -> Path:
     )  # fmt: skip
     samples = batch_size * args.accumulate * accelerator.num_processes  # a step
     records = [] if args.streaming and args.stage == "depth" else find_photos(args, accelerator)
-    if args.stage != "depth":
+    if args.stage in ("render", "all"):
         scenes = RenderedScenes(
             records, args.cache or args.out / "scenes", args.scenes, steps * samples, args.seed, args.size,
             str(accelerator.device),
@@ -130,6 +132,10 @@ def run(args: argparse.Namespace) -> Path:
         entry["scenes"] = args.scenes
     if args.stage == "render":
         dataset: Dataset = scenes
+    elif args.stage == "highlights":
+        cache = args.cache or args.out / "scenes"
+        dataset = NightScenes(records, cache, args.scenes, steps * samples, args.seed, args.size)
+        entry["scenes"] = args.scenes
     else:
         if args.stage == "depth":
             sources = Sources.parse(args.sources)
@@ -179,7 +185,7 @@ def find_photos(args: argparse.Namespace, accelerator: Accelerator) -> list[Phot
     most = MATERIAL if args.streaming else None
     with accelerator.main_process_first():
         return unpack(
-            photo_set(args), args.out / "photos", args.stage != "render", most, device=str(accelerator.device)
+            photo_set(args), args.out / "photos", args.stage in ("depth", "all"), most, device=str(accelerator.device)
         )
 
 
@@ -216,7 +222,7 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError(f"push_to must be owner/name; got {args.push_to!r}")
     if args.streaming and (args.data is None or has_manifest(Path(args.data))):
         raise ValueError("streaming needs --data with a data set or an image folder, without a manifest.jsonl")
-    if args.data is None and args.stage != "render":
+    if args.data is None and args.stage in ("depth", "all"):
         raise ValueError(f"train {args.stage} needs --data: a folder with labelled photos")
 
 

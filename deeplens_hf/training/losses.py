@@ -4,6 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..lens_blur import convolve
+from ..optics import disc, linear_to_srgb
+
 
 def standardise(disparity: Tensor) -> Tensor:
     """Remove each map's scale and shift: median 0, mean absolute deviation 1 (Ranftl et al., MiDaS, TPAMI 2020, Eq. 5).
@@ -84,4 +87,20 @@ def render_loss(rendered: Tensor, target: Tensor, edge_weight: float = 1.0) -> d
         "square": difference.square().mean((1, 2, 3)).add(1e-6).sqrt().mean(),  # what PSNR ranks by
     }
     parts["loss"] = parts["colour"] + edge_weight * parts["gradient"] + parts["square"]
+    return parts
+
+
+def highlights_loss(predicted: Tensor, light: Tensor, radius: float) -> dict[str, Tensor]:
+    """Radiance of clipped light, (B, 3, H, W) linear each: its logarithm, and what a lens of this blur shows of it.
+
+    radius: of the blur disc, pixels.
+    """
+    clipped = (light > 1).float()
+    logarithm = (predicted.clamp(min=1e-3).log() - light.clamp(min=1e-3).log()).abs() * clipped
+    seen, wanted = (linear_to_srgb(convolve(each, disc(radius)).clamp(min=0)) for each in (predicted, light))
+    parts = {
+        "logarithm": logarithm.sum() / clipped.sum().clamp(min=1),
+        "blurred": (seen - wanted).square().mean((1, 2, 3)).add(1e-6).sqrt().mean(),
+    }
+    parts["loss"] = 0.1 * parts["logarithm"] + parts["blurred"]
     return parts

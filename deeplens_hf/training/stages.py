@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ..model import DeepLens
-from .losses import depth_loss, render_loss
+from ..optics import linear_to_srgb, srgb_to_linear
+from .losses import depth_loss, highlights_loss, render_loss
 
 Batch = dict[str, Tensor]
 
@@ -26,11 +27,14 @@ class StageParts(NamedTuple):
 
 
 def stage_parts(stage: str, model: DeepLens, outline_weight: float = 0.5) -> StageParts:
-    """`stage` is "depth", "render" or "all"; outline_weight: of the depth stage's loss."""
+    """`stage` is "depth", "highlights", "render" or "all"; outline_weight: of the depth stage's loss."""
     renderer = {"lens_blur": model.lens_blur, "upsampling": model.upsampling}
     if stage == "depth":
         loss = partial(depth_stage, model, outline_weight=outline_weight)
         return StageParts({"depth": model.depth}, loss, partial(depth_picture, model))
+    if stage == "highlights":
+        highlights = {"highlights": model.lens_blur.highlights}
+        return StageParts(highlights, partial(highlights_stage, model), partial(highlights_picture, model))
     if stage == "render":
         return StageParts(renderer, partial(render_stage, model), partial(render_picture, model))
     return StageParts({"depth": model.depth, **renderer}, partial(end_to_end, model), partial(render_picture, model))
@@ -50,6 +54,19 @@ def depth_stage(model: DeepLens, batch: Batch, step: int, outline_weight: float 
         masks=batch["has_foreground_mean"],
         maps=batch["has_disparity_mean"],
     )
+
+
+def highlights_stage(model: DeepLens, batch: Batch, step: int) -> dict[str, Tensor]:
+    """Scenes at night: the light that the photo lost, blurred more or less."""
+    with torch.autocast(batch["image"].device.type, enabled=False):
+        radiance = model.lens_blur.highlights(srgb_to_linear(batch["image"]))
+        return highlights_loss(radiance, batch["light"], (3.0, 7.0, 15.0)[step % 3])
+
+
+def highlights_picture(model: DeepLens, batch: Batch) -> Tensor:
+    """(3, H, W), a tenth of the light: as photographed | as it was | as recovered."""
+    shown = srgb_to_linear(batch["image"])
+    return torch.cat([linear_to_srgb(x / 10) for x in (shown, batch["light"], model.lens_blur.highlights(shown))], 3)[0]
 
 
 def halvings(step: int) -> int:

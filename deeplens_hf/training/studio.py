@@ -213,8 +213,8 @@ class Studio:
         for value in np.sort(self.rng.uniform(0, 1, self.rng.integers(0, 5))):
             kinds[self.rng.integers(len(kinds))](value)
 
-    def compose(self) -> list[Sheet]:
-        """A whole scene, back to front, in arbitrary disparity units."""
+    def compose(self, night: bool | None = None) -> list[Sheet]:
+        """A whole scene, back to front, in arbitrary disparity units; by night as asked, else every third or so."""
         rng = self.rng
         kinds = (self.cutouts, self.ground, self.garden, self.paper, self.medley)
         kinds[rng.choice(len(kinds), p=[0.26, 0.32, 0.14, 0.1, 0.18])]()
@@ -223,7 +223,9 @@ class Studio:
             self.thin(nearest + rng.uniform(0, 0.5))
         if rng.random() < 0.06:
             self.veil(nearest + rng.uniform(0, 0.3))
-        if rng.random() < 0.3:
+        if night is None:
+            night = rng.random() < 0.3
+        if night:
             self.night()
         else:
             self.day()
@@ -250,13 +252,37 @@ class Studio:
             back = self.sheets[0]
             panes = mattes.windows(rng, self.size)[..., None]
             back.radiance = back.radiance + panes * (textures.lamp_colour(rng) * rng.uniform(0.7, 4)).astype(np.float32)
+        for _ in range(rng.integers(0, 4)):
+            self.sign()
         for _ in range(rng.integers(3, 26)):
             sheet = self.sheets[int(rng.integers(len(self.sheets)) * rng.choice([0, 1], p=[0.4, 0.6]))]
             rows, columns = np.nonzero(sheet.alpha > 0.5)
             if len(rows) == 0:
                 continue
             pick = rng.integers(len(rows))
-            lamp = mattes.disc_matte(self.size, (columns[pick], rows[pick]), rng.uniform(self.smallest_lamp, 4))
+            lamp = mattes.disc_matte(self.size, (columns[pick], rows[pick]), self.lamp_radius())
             light = textures.lamp_colour(rng) * math.exp(rng.uniform(math.log(1.5), math.log(60)))
             sheet.alpha = np.maximum(sheet.alpha, lamp)
             sheet.radiance = (sheet.radiance + lamp[..., None] * (light - sheet.radiance)).astype(np.float32)
+
+    def lamp_radius(self) -> float:
+        """Pixels; most are small and far, some are street lamps close by."""
+        if self.rng.random() < 0.2:
+            return float(self.rng.uniform(4, max(5, self.size / 16)))
+        return float(self.rng.uniform(self.smallest_lamp, 4))
+
+    def sign(self) -> None:
+        """A lit panel, a window or a screen on one of the sheets: larger than a lamp, and a few times white at most."""
+        rng = self.rng
+        sheet = self.sheets[int(rng.integers(len(self.sheets)))]
+        at, reach = self.spot(), self.size * math.exp(rng.uniform(math.log(0.03), math.log(0.25)))
+        wide, high = reach, reach * rng.uniform(0.3, 1)
+        turn = rng.normal() * 0.15
+        corners = np.array([(-wide, -high), (wide, -high), (wide, high), (-wide, high)]) / 2
+        turned = corners @ np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
+        panel = mattes.soften(mattes.polygon_matte(self.size, [turned + np.array(at)]), rng.choice([0, 0.6]))
+        light = textures.lamp_colour(rng) * math.exp(rng.uniform(math.log(0.8), math.log(6)))
+        if rng.random() < 0.4:  # not evenly lit
+            light = light * (0.6 + 0.8 * textures.noise(rng, self.size, reach)[..., None])
+        panel = (panel * (sheet.alpha > 0.5))[..., None]
+        sheet.radiance = (sheet.radiance + panel * (light - sheet.radiance)).astype(np.float32)
