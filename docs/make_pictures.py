@@ -1,11 +1,15 @@
-"""The pictures of README.md, made by the weights at hand: `python docs/make_pictures.py [MODEL]`."""
+"""The pictures of README.md and rendering.md, made by the weights at hand: `python docs/make_pictures.py [MODEL]`."""
 
 import sys
 from pathlib import Path
 
+import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
-from deeplens_hf import DeepLens
+from deeplens_hf import ApertureShape, DeepLens
+from deeplens_hf.optics import linear_to_srgb, signed_defocus, srgb_to_linear
 from deeplens_hf.pictures import colour_disparity
 from deeplens_hf.weights import choose_weights, describe_weights
 
@@ -29,6 +33,34 @@ def row(model: DeepLens, name: str) -> list[Image.Image]:
     return [picture.resize((width, HEIGHT), Image.Resampling.LANCZOS) for picture in pictures]
 
 
+@torch.inference_mode()
+def stages(model: DeepLens, name: str) -> list[list[Image.Image]]:
+    """Inside the lens blur, focus on the background: what `rendering.md` describes, HEIGHT pixels high each."""
+    photo = model.open(EXAMPLES / f"{name}.jpg")
+    image = torch.from_numpy(np.array(photo.picture)).permute(2, 0, 1)[None].float() / 255  # (1, 3, H, W)
+    disparity = torch.from_numpy(photo.disparity)[None, None]  # (1, 1, H, W)
+    focus = photo.focus_at(ELSEWHERE[name])
+    defocus = signed_defocus(disparity, torch.tensor([focus]), torch.tensor([float(APERTURE)]))
+    seen, _ = model.lens_blur.surfaces(srgb_to_linear(image), defocus, torch.zeros_like(defocus))
+
+    def shown(light: Tensor) -> Image.Image:
+        pixels = (linear_to_srgb(light)[0].expand(3, -1, -1).permute(1, 2, 0) * 255).round().byte().numpy()
+        return Image.fromarray(pixels)
+
+    top = [
+        photo.picture,
+        colour_disparity(photo.disparity),
+        shown(srgb_to_linear(seen.near_coverage)),
+        shown(seen.near),
+        shown(seen.far / seen.far_coverage.clamp(min=1e-3)),
+    ]
+    shapes = [{}, {"shape": ApertureShape(blades=6)}, {"shape": ApertureShape(ring=0.6)}, {"aperture": 16}]
+    bottom = [photo.refocus(focus=focus, **({"aperture": APERTURE} | how)) for how in shapes]
+    bottom.append(photo.refocus(aperture=APERTURE))
+    width = round(HEIGHT * photo.size[0] / photo.size[1])
+    return [[picture.resize((width, HEIGHT), Image.Resampling.LANCZOS) for picture in line] for line in (top, bottom)]
+
+
 def tile(rows: list[list[Image.Image]]) -> Image.Image:
     """Rows of pictures on white, each row centred, GAP pixels apart."""
     widths = [sum(picture.width + GAP for picture in pictures) - GAP for pictures in rows]
@@ -46,4 +78,5 @@ if __name__ == "__main__":
     print(describe_weights(wanted))
     model = DeepLens.from_pretrained(choose_weights(wanted))
     tile([row(model, name) for name in ELSEWHERE]).save(DOCS / "refocus.jpg", quality=88)
-    print(DOCS / "refocus.jpg")
+    tile(stages(model, "astronaut")).save(DOCS / "rendering.jpg", quality=88)
+    print(DOCS / "refocus.jpg", DOCS / "rendering.jpg")
