@@ -22,7 +22,7 @@ def run(what: str, model: DeepLens, data: Path, out: Path | None = None, beside:
     if what == "render":
         renderers = {"deeplens": renderer(model)}
         for other in beside or ():
-            renderers[Path(other).name] = renderer(DeepLens.from_pretrained(other).to(model.device))
+            renderers[other] = renderer(DeepLens.from_pretrained(other).to(model.device))
         renderers |= {
             "unlearned slabs": baselines.unlearned_slabs,
             "scatter": baselines.scatter,
