@@ -241,6 +241,23 @@ def test_every_stage_trains_resumes_and_keeps_its_record(data, tmp_path):
 
 
 @pytest.mark.slow
+def test_highlights_train_alone_and_need_slabs(tmp_path):
+    arguments = ("highlights", "--out", tmp_path, "--steps", 2, "--batch-size", 2, "--scenes", 3, "--size", 64)
+    before = DeepLens.from_pretrained(train("render", "--out", tmp_path / "start", "--steps", 1, "--batch-size", 1,
+                                            "--scenes", 1, "--size", 64))  # fmt: skip
+    after = DeepLens.from_pretrained(train(*arguments, "--from", tmp_path / "start" / "weights", "--ema", 0))
+    moved = {
+        name.split(".")[1]
+        for (name, old), new in zip(before.named_parameters(), after.parameters(), strict=True)
+        if not torch.equal(old, new)
+    }
+    assert moved == {"highlights"}
+    record = json.loads((tmp_path / "weights" / "training.json").read_text())
+    assert [entry["stage"] for entry in record] == ["render", "highlights"]
+    with pytest.raises(ValueError, match="lens_blur slabs"):
+        train(*arguments, "--lens-blur", "convolutional")
+
+
 def test_the_2018_variant_trains_without_any_data(tmp_path):
     weights = train(
         "render", "--out", tmp_path, "--lens-blur", "convolutional", "--steps", 2, "--batch-size", 1,

@@ -105,6 +105,8 @@ def run(args: argparse.Namespace) -> Path:
         entry["from"] = origin(args.start, record)
     else:
         model = DeepLens(DeepLensConfig(encoder=args.encoder, lens_blur=args.lens_blur))
+    if args.stage == "highlights" and model.config.lens_blur != "slabs":
+        raise ValueError(f"train highlights needs a model with lens_blur slabs; got {model.config.lens_blur}")
     if args.depth_from:
         model.depth.load_state_dict(DeepLens.from_pretrained(args.depth_from).depth.state_dict())
         record = read_record(args.depth_from) + record

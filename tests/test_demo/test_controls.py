@@ -133,8 +133,10 @@ def test_phone_sees_all_of_it_and_taps(visit, photo):
 
 def test_example_is_a_click_away_and_everything_has_a_name(visit):
     visitor = visit()
-    assert visitor.page.locator("#examples button").count() == 6
-    visitor.page.locator("#examples button").nth(1).click()
+    examples = visitor.page.locator("#examples button")
+    examples.nth(5).wait_for()  # they come after the rest of the page
+    assert examples.count() == 6
+    examples.nth(1).click()
     visitor.another_scene(None)
     nameless = visitor.page.evaluate(
         """() => [...document.querySelectorAll('button, input, select, img')].filter(e => e.offsetParent &&
