@@ -22,7 +22,7 @@ from .depth import normalise_disparity, working_size
 from .lens_blur import SlabLensBlur, slab_knots
 from .model import LEAST_SIDE, DeepLens
 from .optics import MAX_APERTURE, linear_to_srgb, pixels_per_disparity, signed_defocus, srgb_to_linear
-from .upsampling import halve
+from .upsampling import halve, halve_map
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
 TOLERANCE = 1e-3  # the most that a graph's answer may differ from the model's, of values in [0, 1]
@@ -110,8 +110,7 @@ def make_scene(size: tuple[int, int], depth_size: int) -> Scene:
     disparity = near * 0.9 + (1 - near) * (0.3 + 0.2 * y)
     small = linear_to_srgb(halve(srgb_to_linear(image)))
     depth_image = F.interpolate(image, working_size(size, depth_size), mode="bilinear", antialias=True).clamp(0, 1)
-    # one pixel of each four, as the model halves disparities: their average would lie between two surfaces
-    return Scene(image, disparity, near, small, disparity[..., 1::2, 1::2].clone(), F.avg_pool2d(near, 2), depth_image)
+    return Scene(image, disparity, near, small, halve_map(disparity).clone(), F.avg_pool2d(near, 2), depth_image)
 
 
 @torch.no_grad()

@@ -68,20 +68,20 @@ def blur(x: Tensor, defocus: float, shape: ApertureShape = DISC) -> Tensor:
     """
     radius = abs(defocus)
     step = 1 if radius < HALF_FROM else 2 if radius < QUARTER_FROM else 4
-    if step > 1 and min(x.shape[-2:]) >= 8 * step:
-        # variance of the box going down and the tent coming up; a disc's is radius^2 / 4
-        variance = (step**2 - 1) / 12 + step**2 / 6
-        defocus = math.copysign((radius**2 - 4 * variance) ** 0.5 / step, defocus)
-    else:
-        step = 1
+    if step == 1 or min(x.shape[-2:]) < 8 * step:
+        return _convolve_shape(x, defocus, shape)
     height, width = x.shape[-2:]
-    if step > 1:
-        x = F.avg_pool2d(F.pad(x, (0, -width % step, 0, -height % step), mode="replicate"), step)
-    if shape.cat_eye and radius > 1:
-        x = _convolve_cat_eye(x, defocus, shape)
-    else:
-        x = convolve(x, aperture_image(defocus, shape))
-    return F.interpolate(x, scale_factor=step, mode="bilinear")[..., :height, :width] if step > 1 else x
+    small = F.avg_pool2d(F.pad(x, (0, -width % step, 0, -height % step), mode="replicate"), step)
+    # variance of the box going down and the tent coming up; a disc's is radius^2 / 4
+    variance = (step**2 - 1) / 12 + step**2 / 6
+    small = _convolve_shape(small, math.copysign((radius**2 - 4 * variance) ** 0.5 / step, defocus), shape)
+    return F.interpolate(small, scale_factor=step, mode="bilinear")[..., :height, :width]
+
+
+def _convolve_shape(x: Tensor, defocus: float, shape: ApertureShape) -> Tensor:
+    if shape.cat_eye and abs(defocus) > 1:
+        return _convolve_cat_eye(x, defocus, shape)
+    return convolve(x, aperture_image(defocus, shape))
 
 
 def _convolve_cat_eye(x: Tensor, defocus: float, shape: ApertureShape) -> Tensor:
@@ -189,7 +189,8 @@ class SlabLensBlur(nn.Module):
 
         knots: fixed ones, from near to far, none of which is left out: for a graph that cannot look at its data.
         """
-        radiance = light + highlights * (self.highlights(light) - light) if highlights else None
+        recovered = self.highlights(light) if highlights else light  # by day, the light itself
+        radiance = None if recovered is light else light + highlights * (recovered - light)
         seen, features = self.surfaces(light, defocus, subject, radiance)
         fixed = knots is not None
         if not fixed:

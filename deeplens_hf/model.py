@@ -15,7 +15,7 @@ from .hub import HubMixin
 from .lens_blur import LENS_BLURS
 from .optics import DISC, MAX_APERTURE, ApertureShape, linear_to_srgb, signed_defocus, srgb_to_linear
 from .repository import FORMAT_VERSION
-from .upsampling import GuidedUpsampling, halve
+from .upsampling import GuidedUpsampling, halve, halve_map
 
 if TYPE_CHECKING:
     from .photo import Photo
@@ -171,11 +171,8 @@ class DeepLens(
             halvings = max(0, math.ceil(math.log2(max(image.shape[-2:]) / self.config.blur_size)))
         photos, maps = [srgb_to_linear(image)], [defocus]  # (B, 3, H, W), (B, 1, H, W) a level, the full size first
         for _ in range(halvings):
-            height, width = maps[-1].shape[-2:]
             photos.append(halve(photos[-1]))
-            # one pixel of each four, not their average: no depths between two surfaces
-            padded = F.pad(maps[-1], (0, width % 2, 0, height % 2), mode="replicate")
-            maps.append(padded[..., 1::2, 1::2] / 2)
+            maps.append(halve_map(maps[-1]) / 2)
         subject = torch.zeros_like(maps[-1])
         if foreground is not None:
             subject = F.interpolate(foreground, maps[-1].shape[-2:], mode="area") * 2 - 1

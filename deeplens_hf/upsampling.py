@@ -23,6 +23,11 @@ def halve(x: Tensor) -> Tensor:
     return F.avg_pool2d(F.pad(x, (0, x.shape[-1] % 2, 0, x.shape[-2] % 2), mode="replicate"), 2)
 
 
+def halve_map(x: Tensor) -> Tensor:
+    """One pixel of each 2 x 2, not their average, which would lie between two surfaces; sizes as of `halve`."""
+    return F.pad(x, (0, x.shape[-1] % 2, 0, x.shape[-2] % 2), mode="replicate")[..., 1::2, 1::2]
+
+
 def combine(photo: Tensor, enlarged: Tensor, photo_share: Tensor) -> Tensor:
     """Eq. 3: A (B, 3, H, W), up(L) (B, 3, H, W), M_A (B, 1, H, W) -> H (B, 3, H, W); M_L = 1 - M_A."""
     return torch.lerp(enlarged, photo, photo_share)
