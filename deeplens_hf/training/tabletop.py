@@ -36,7 +36,7 @@ class Table:
         photo_of = {photo.stem: photo for photo in photos}
         self.subjects = [(photo_of[m.name.split(".")[0]], m) for m in masks if m.name.split(".")[0] in photo_of]
         self.solids: list[Solid] = []
-        palette = [self.texture(0.6) for _ in range(4)]  # things of one scene share some of their looks
+        palette = [self.texture(0.3) for _ in range(4)]  # things of one scene share some of their looks
         self.palette = palette
 
     # What things are painted with
@@ -49,7 +49,7 @@ class Table:
 
     def skin(self, density: float | None = None) -> Skin:
         rng = self.rng
-        texture = self.palette[rng.integers(4)] if rng.random() < 0.5 else self.texture(0.4)
+        texture = self.palette[rng.integers(4)] if rng.random() < 0.5 else self.texture(0.25)
         if rng.random() < 0.35:  # plain paint, with just a hint of texture
             texture = textures.colour(rng) * (0.85 + 0.3 * texture / max(float(texture.mean()), 0.05)).clip(0.5, 1.5)
         return Skin.of(texture.clip(0, 1.2), rng.uniform(0.3, 1.2) if density is None else density)
@@ -140,16 +140,22 @@ class Table:
 
     # Scenes
 
-    def spread(self, count: int, reach: tuple[float, float], floor: float = 0.0) -> None:
-        """Things on the floor, between reach[0] and reach[1] metres away; as large as fits the distance."""
+    def spread(self, count: int, reach: tuple[float, float], sizes: tuple[float, float], floor: float = 0.0) -> None:
+        """Things of these sizes on the floor, between reach[0] and reach[1] metres away; some stand on a box."""
+        rng = self.rng
         for _ in range(count):
-            z = self.rng.uniform(*reach)
-            self.thing(self.rng.uniform(-0.6, 0.6) * z, z, self.rng.uniform(0.15, 0.55), floor)
+            z = rng.uniform(*reach)
+            x, base = rng.uniform(-0.6, 0.6) * z, floor
+            if rng.random() < 0.2:
+                size = rng.uniform(*sizes, 3) * 0.4
+                self.add("box", (x, floor + size[1], z), size, turned(rng.normal() * 0.3), self.skin())
+                base += 2 * size[1]
+            self.thing(x, z, rng.uniform(*sizes), base)
 
     def compose(self) -> Camera:
         """Fill `solids` and place the camera."""
         rng = self.rng
-        kind = rng.choice(["table", "above", "heap", "boards"], p=[0.42, 0.16, 0.24, 0.18])
+        kind = rng.choice(["table", "steps", "above", "heap", "boards"], p=[0.4, 0.22, 0.1, 0.14, 0.14])
         focal, roll = rng.uniform(0.9, 2.2), rng.normal() * 0.05
         if kind == "above":  # a table seen from above: nothing is nearer for being lower
             height = rng.uniform(1.0, 2.0)
@@ -160,18 +166,31 @@ class Table:
                 at = rng.uniform(-0.5, 0.5, 2) * height / focal
                 self.thing(at[0], centre + at[1], rng.uniform(0.1, 0.45))
             return Camera(np.array([0, height, 0], np.float32), turned(0, pitch, rng.uniform(-3, 3)), focal)
-        far = rng.uniform(1.8, 4.5)
+        near = rng.uniform(0.7, 1.6)
+        far = near + rng.uniform(0.5, 2.5)
         self.wall(far, rng.normal() * 0.35)
         if rng.random() < 0.3:  # a second wall makes a corner
             side = rng.choice([-1, 1])
             self.add("plane", (side * rng.uniform(0.6, 1.6), 0, 0), (1, 1, 1), turned(math.pi / 2), self.skin(0.5))
-        if kind == "table":
-            height = rng.uniform(0.15, 1.2)
+        if kind == "table":  # things that overlap, seen from little above
+            height = near * rng.uniform(0.05, 0.7)
             slant = turned(0, math.pi / 2 + rng.normal() * 0.04, rng.normal() * 0.05)
             self.add("plane", (0, 0, 0), (1, 1, 1), slant, self.skin(rng_density(rng)))
-            self.spread(int(rng.integers(6, 22)), (0.7, far))
-            pitch = -math.atan2(height, rng.uniform(0.9, far)) + rng.normal() * 0.08
+            self.spread(int(rng.integers(5, 20)), (near, far), (0.2 * near, 0.8 * near))
+            pitch = math.atan2(0.2 * near - height, rng.uniform(near, far)) + rng.normal() * 0.08
             return Camera(np.array([0, height, 0], np.float32), turned(rng.normal() * 0.08, pitch, roll), focal)
+        if kind == "steps":  # rows of like things, each behind and above the last, as on a shelf, a stand, in a crowd
+            rows, size = int(rng.integers(2, 6)), near * rng.uniform(0.2, 0.5)
+            rise = size * rng.uniform(0.2, 0.9)
+            for row in range(rows):
+                z, floor = near + (far - near) * row / rows, row * rise
+                depth = (far - near) / rows / 2
+                self.add("box", (0, floor - 2, z + depth), (9, 2, depth), turned(), self.skin())
+                self.spread(int(rng.integers(2, 8)), (z, z + depth), (0.7 * size, 1.3 * size), floor)
+            middle = rows * rise / 2
+            position = np.array([0, middle + near * rng.uniform(-0.1, 0.4), 0], np.float32)
+            pitch = math.atan2(middle - position[1], (near + far) / 2) + rng.normal() * 0.05
+            return Camera(position, turned(rng.normal() * 0.08, pitch, roll), focal)
         if kind == "heap":  # things on steps and piles of their own, near the camera at any height
             for _ in range(int(rng.integers(10, 32))):
                 z = rng.uniform(0.9, far)
