@@ -31,13 +31,30 @@ def rack_focus(
     Args:
         photo: as large as the film shall be (`Photo.reduced`); sides that are odd lose a row or column of pixels.
         start, end: what is sharp, disparities in [0, 1]: `Photo.focus_range` tells those of a point.
-        seconds: 0.5 to 10.
-        easing: how the plane travels, one of EASINGS.
-        fps: frames a second, 1 to 60.
+        seconds, easing, fps: as of `focus_path`.
         lens: aperture, shape and highlights, as of `Photo.refocus`.
 
     Raises:
         PhotoError: an argument is out of its range; before the first frame.
+    """
+    path = focus_path(start, end, seconds, easing, fps)
+    first = photo.refocus(focus=path[0], **lens)  # says at once what is wrong with the rest
+    return _frames(photo, path, first, lens)
+
+
+def focus_path(
+    start: Focus, end: Focus, seconds: float = 2.0, easing: str = "smooth", fps: int = 24
+) -> list[tuple[float, float]]:
+    """What is sharp in each frame, far and near.
+
+    Args:
+        start, end: disparities in [0, 1].
+        seconds: 0.5 to 10.
+        easing: how the plane travels, one of EASINGS.
+        fps: frames a second, 1 to 60.
+
+    Raises:
+        PhotoError: an argument is out of its range.
     """
     if not 0.5 <= seconds <= LONGEST:
         raise PhotoError(f"seconds must be from 0.5 to {LONGEST:g}, got {seconds!r}")
@@ -45,9 +62,8 @@ def rack_focus(
         raise PhotoError(f"easing must be one of {', '.join(EASINGS)}, got {easing!r}")
     if not 1 <= fps <= 60:
         raise PhotoError(f"fps must be from 1 to 60, got {fps!r}")
-    first = photo.refocus(focus=tuple(start), **lens)  # says at once what is wrong with the rest
-    last = photo.refocus(focus=tuple(end), **lens)
-    return _frames(photo, np.array(start), np.array(end), frame_times(seconds, fps), EASINGS[easing], first, last, lens)
+    travelled = EASINGS[easing](frame_times(seconds, fps))[:, None]  # (frames, 1)
+    return [(float(far), float(near)) for far, near in (1 - travelled) * np.array(start) + travelled * np.array(end)]
 
 
 def frame_times(seconds: float, fps: int) -> np.ndarray:
@@ -55,14 +71,16 @@ def frame_times(seconds: float, fps: int) -> np.ndarray:
     return np.interp(np.linspace(0, 1, round(seconds * fps)), [HOLD, 1 - HOLD], [0, 1])
 
 
-def _frames(photo, start, end, times, ease, first, last, lens) -> Iterator[Image.Image]:
-    width, height = (side - side % 2 for side in photo.size)  # as H.264 has it
-    for time in times:
-        if 0 < time < 1:
-            picture = photo.refocus(focus=tuple(start + (end - start) * ease(time)), **lens)
-        else:
-            picture = first if time == 0 else last
-        yield picture.crop((0, 0, width, height))
+def _frames(photo: Photo, path: list[Focus], picture: Image.Image, lens: dict) -> Iterator[Image.Image]:
+    for before, focus in zip([path[0], *path], path, strict=False):
+        picture = picture if focus == before else photo.refocus(focus=focus, **lens)
+        yield even(picture)
+
+
+def even(picture: Image.Image) -> Image.Image:
+    """The picture without its last column or row where these are odd in number, as H.264 has it."""
+    width, height = (side - side % 2 for side in picture.size)
+    return picture.crop((0, 0, width, height))
 
 
 def write_mp4(frames: Iterable[Image.Image], path: str | os.PathLike, fps: int = 24) -> None:

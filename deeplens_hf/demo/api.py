@@ -5,22 +5,14 @@ from pathlib import Path
 import gradio as gr
 
 from ..pictures import save_disparity, save_picture
-from ..rack_focus import EASINGS, LONGEST, SIDE, write_mp4
+from ..rack_focus import SIDE, focus_path, write_mp4
+from .checks import validator_of
 from .darkroom import Darkroom
-from .files import check_upload, file_to_take, told
+from .files import file_to_take, told
 
 
-def add_api(darkroom: Darkroom, **listener: object) -> None:
-    """Publish them, within a `gr.Blocks`.
-
-    Args:
-        darkroom: does the work.
-        listener: further settings of the listeners.
-    """
-
-    def opened(photo: str):
-        check_upload(photo)
-        return darkroom.open(photo)
+def add_api(darkroom: Darkroom) -> None:
+    """Publish them, within a `gr.Blocks`; `darkroom` does the work."""
 
     def refocus(
         photo: str, x: float | None = None, y: float | None = None, aperture: float = 8, highlights: float = 1
@@ -38,7 +30,7 @@ def add_api(darkroom: Darkroom, **listener: object) -> None:
             The photo through the lens, a JPEG of its own size with its colour profile and EXIF.
         """
         with told(photo):
-            scene = opened(photo)
+            scene = darkroom.open(photo)
             point = None if x is None or y is None else (x, y)
             lens = {"aperture": aperture, "highlights": highlights}
             picture = darkroom.look(scene, scene.focus_range(point), lens)
@@ -56,7 +48,7 @@ def add_api(darkroom: Darkroom, **listener: object) -> None:
             A 16-bit grey PNG of the photo's size: relative inverse depth, white is nearest.
         """
         with told(photo):
-            disparity = opened(photo).disparity
+            disparity = darkroom.open(photo).disparity
         path = file_to_take(Path(photo).stem, "_depth.png")
         save_disparity(disparity, path)
         return str(path)
@@ -87,10 +79,10 @@ def add_api(darkroom: Darkroom, **listener: object) -> None:
             An MP4 film (H.264), at most 800 pixels a side.
         """
         with told(photo):
-            scene = opened(photo)
+            scene = darkroom.open(photo)
             ends = [scene.focus_range(point) for point in ((start_x, start_y), (end_x, end_y))]
-            settings = {"seconds": seconds, "easing": easing, "aperture": aperture}
-            frames = list(darkroom.film(scene.reduced(SIDE), *ends, settings))
+            planes = focus_path(*ends, seconds, easing)
+            frames = list(darkroom.film(scene.reduced(SIDE), planes, {"aperture": aperture}))
         path = file_to_take(Path(photo).stem, "_rack_focus.mp4")
         write_mp4(frames, path)
         return str(path)
@@ -98,15 +90,15 @@ def add_api(darkroom: Darkroom, **listener: object) -> None:
     with gr.Row(visible=False):  # never seen: what the three take and give
         photo = gr.File(label="Photo", type="filepath")
         points = [gr.Number(label=label) for label in ("X", "Y", "End x", "End y")]
-        aperture = gr.Number(8, label="Aperture", minimum=0, maximum=16)
-        highlights = gr.Number(1, label="Highlights", minimum=0, maximum=2)
-        seconds = gr.Number(2, label="Seconds", minimum=0.5, maximum=LONGEST)
-        easing = gr.Dropdown(list(EASINGS), value="smooth", label="Easing")
+        aperture, highlights = gr.Number(8, label="Aperture"), gr.Number(1, label="Highlights")
+        seconds, easing = gr.Number(2, label="Seconds"), gr.Textbox("smooth", label="Easing")
         file = gr.File(label="Result")
-        for function, inputs in (
-            (refocus, [photo, *points[:2], aperture, highlights]),
-            (depth, [photo]),
-            (rack_focus, [photo, *points, aperture, seconds, easing]),
+        for function, inputs, line in (
+            (refocus, [photo, *points[:2], aperture, highlights], "gpu"),
+            (depth, [photo], "gpu"),
+            (rack_focus, [photo, *points, aperture, seconds, easing], "film"),
         ):
-            settings = {"api_name": function.__name__, "api_visibility": "public", **listener}
-            gr.Button().click(function, inputs, file, **settings)
+            gr.Button().click(
+                function, inputs, file, api_name=function.__name__, api_visibility="public",
+                validator=validator_of(function), concurrency_id=line,
+            )  # fmt: skip

@@ -1,6 +1,10 @@
 """What needs the model, each a function that a GPU can be lent to: photos come in and go out without their model."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import wraps
 
 import numpy as np
 from PIL import Image
@@ -9,7 +13,7 @@ from ..model import DeepLens
 from ..own_depth import is_model
 from ..photo import Photo, open_photo
 from ..pictures import read_photo
-from ..rack_focus import rack_focus
+from ..rack_focus import Focus, even
 
 try:  # on ZeroGPU, functions so marked run where there is a GPU, for so many seconds at most
     from spaces import GPU as on_gpu
@@ -19,43 +23,64 @@ except ImportError:
         return lambda function: function
 
 
+TURN = 1.0  # seconds of a film's frames before others get their turn
+
+
 class Darkroom:
-    """The model's part of the page.
+    """The model's part of the page: one job at a time, in the order of asking.
 
     Attributes:
         look: (photo, focus, lens) -> picture of the photo's size.
         develop: (photo, focus, lens) -> the same unrounded, (H, W, 3) in [0, 1].
-        film: (photo, start, end, settings) -> frames.
     """
 
     def __init__(self, model: DeepLens):
-        @on_gpu(duration=10)
+        line = ThreadPoolExecutor(1, "darkroom")
+
+        def in_turn(duration: int) -> Callable:
+            def decorate(function: Callable) -> Callable:
+                lent = on_gpu(duration=duration)(function)
+
+                @wraps(function)
+                def wait(*given):  # in the context of the request: by it, ZeroGPU knows whose seconds these are
+                    return line.submit(copy_context().run, lent, *given).result()
+
+                return wait
+
+            return decorate
+
+        @in_turn(duration=10)
         def predict(photo: Photo) -> Photo:
             bound(photo).foreground  # noqa: B018  and the disparity with it
             return photo
 
-        @on_gpu(duration=30)
+        @in_turn(duration=30)
         def measure(path: str, depth_model: str, depth_is: str | None) -> Photo:
             return open_photo(model, path, depth_model, depth_is)
 
-        @on_gpu(duration=10)
-        def look(photo: Photo, focus: tuple[float, float], lens: dict) -> Image.Image:
+        @in_turn(duration=10)
+        def look(photo: Photo, focus: Focus, lens: dict) -> Image.Image:
             return bound(photo).refocus(focus=focus, **lens)
 
-        @on_gpu(duration=30)
-        def develop(photo: Photo, focus: tuple[float, float], lens: dict) -> np.ndarray:
+        @in_turn(duration=30)
+        def develop(photo: Photo, focus: Focus, lens: dict) -> np.ndarray:
             return bound(photo).render(focus=focus, **lens)
 
-        @on_gpu(duration=120)
-        def film(photo: Photo, start: tuple, end: tuple, settings: dict) -> Iterator[Image.Image]:
-            yield from rack_focus(bound(photo), start, end, **settings)
+        @in_turn(duration=15)
+        def shoot(photo: Photo, path: list[Focus], lens: dict) -> list[Image.Image]:
+            until, frames = time.monotonic() + TURN, []
+            for before, focus in zip([None, *path], path, strict=False):
+                frames.append(frames[-1] if focus == before else even(bound(photo).refocus(focus=focus, **lens)))
+                if time.monotonic() > until:
+                    break
+            return frames
 
         def bound(photo: Photo) -> Photo:
             photo.model = model
             return photo
 
-        self.model, self._predict, self._measure = model, predict, measure
-        self.look, self.develop, self.film = look, develop, film
+        self.model, self._predict, self._measure, self._shoot = model, predict, measure, shoot
+        self.look, self.develop = look, develop
 
     def open(self, path: str, disparity: str | None = None, depth_is: str | None = None) -> Photo:
         """A photo with its depth, see `photo.open_photo`; a file that is no photo never asks for a GPU."""
@@ -63,3 +88,10 @@ class Darkroom:
             read_photo(path)
             return self._predict(self._measure(path, disparity, depth_is))
         return self._predict(open_photo(self.model, path, disparity, depth_is))
+
+    def film(self, photo: Photo, path: list[Focus], lens: dict) -> Iterator[Image.Image]:
+        """Frames for the foci of `path` (`focus_path`), in turns of TURN seconds, so others wait no longer."""
+        while path:
+            frames = self._shoot(photo, path, lens)
+            path = path[len(frames) :]
+            yield from frames

@@ -1,4 +1,4 @@
-"""Files that visitors bring and take away: checked before any work, named after the upload, forgotten after a while."""
+"""Files that visitors take away: named after the upload, forgotten after a while; and what to tell of a bad one."""
 
 import re
 import uuid
@@ -8,21 +8,6 @@ from pathlib import Path
 
 import gradio as gr
 from gradio.utils import get_upload_folder
-
-from ..pictures import PhotoError, open_header
-
-MOST = 50_000_000  # pixels of an upload
-
-
-def check_upload(path: str) -> None:
-    """PhotoError for a picture of more than MOST pixels, before they are read; what is no picture shows later."""
-    try:
-        with open(path, "rb") as file:
-            size = open_header(file, "photo").size
-    except OSError:
-        return
-    if size[0] * size[1] > MOST:
-        raise PhotoError(f"photo must have at most {MOST // 10**6} megapixels, this one has {size[0]} x {size[1]}")
 
 
 def file_to_take(name: str, ending: str) -> Path:
@@ -41,9 +26,14 @@ def sentence(error: Exception, path: str = "", name: str = "the file") -> str:
     return text
 
 
+def escaped(text: str) -> str:
+    """As the page's messages need it, which are HTML."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
 def warn(text: str) -> None:
-    """Say it on the page, which would take it for HTML."""
-    gr.Warning(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
+    """Say it on the page; what was going on ends well."""
+    gr.Warning(escaped(text))
 
 
 @contextmanager

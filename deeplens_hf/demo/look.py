@@ -19,6 +19,10 @@ THEME = gr.themes.Base(
     button_primary_text_color_dark="#18181b",
     slider_color="*primary_500",
     slider_color_dark="*primary_500",
+    input_placeholder_color="*neutral_500",
+    input_placeholder_color_dark="*neutral_400",
+    checkbox_border_color="*neutral_400",
+    checkbox_border_color_dark="*neutral_400",
 )
 
 CSS = """
@@ -31,27 +35,36 @@ CSS = """
 #examples, #examples .grid-wrap { height: auto !important; min-height: 0 !important; }
 #examples .grid-container { grid-auto-flow: column; grid-template-columns: none; overflow-x: auto;
   grid-auto-columns: minmax(104px, 1fr); }
+.gradio-container > .main { padding: clamp(10px, 2.5vw, 32px) !important; }
+.gradio-container:not([data-photo]) #upload { height: min(44vh, 420px) !important; }
+.gradio-container:not([data-photo]) #examples .grid-container { grid-auto-flow: row !important;
+  grid-template-columns: repeat(3, minmax(0, 1fr)) !important; }
+.gradio-container:not([data-photo]) #examples .thumbnail-item { aspect-ratio: 4 / 3; }
 #aperture { align-items: center; flex-wrap: wrap; gap: 6px 18px; padding: 6px 14px; border-radius: 12px;
   border: 1px solid var(--border-color-primary); background: var(--block-background-fill); }
 #aperture > * { flex: 0 0 auto; width: auto; min-width: 0; }
 #aperture > #stop { flex: 1 1 260px; }
 #stop input[type=number], #stop .head, #stop .min_value, #stop .max_value { display: none; }
-#viewfinder { padding: 0; }
+#viewfinder, #viewfinder .html-container, #readout .html-container { padding: 0; }
+.tabs .row > button { align-self: center; }
+#upload:has([aria-label="Capture from camera"].selected) { height: min(420px, 60vh) !important; }
 #readout { min-width: 118px; padding: 0; }
+#readout b, #readout span { display: block; line-height: 1.2; }
+#readout b { font-size: 1.7rem; }
 .dim { color: var(--body-text-color-subdued); font-size: .85rem; }
 input[type=range]::-webkit-slider-thumb { background: var(--slider-color) !important; box-shadow: 0 0 0 2px #fff; }
-footer { opacity: .6; }
+.dark input[type=range] { --neutral-200: var(--neutral-700); }
+footer { opacity: .8; }
 #aperture { position: sticky; bottom: 0; z-index: 5; }
 #stop, #stop * { overflow: visible !important; }
 @media (max-width: 640px) {
-  .gradio-container > .main { padding: 10px !important; }
-  #viewfinder .html-container { padding: 0; }
-  #aperture { gap: 2px 12px; padding: 4px 12px 8px; }
+  .tab-container button { padding-inline: 10px; }
+  #aperture { gap: 8px 12px; padding: 8px 12px; }
   #aperture > #stop { flex-basis: 150px; }
   #aperture > button { flex-basis: 100%; padding: 6px; }
   #readout { min-width: 100px; }
-  #readout b { font-size: 1.3rem !important; }
+  #readout b { font-size: 1.3rem; }
 }
-"""
+"""  # gradio puts a prefix to rules within @media that keeps them from reaching the outer containers
 
 LOOK: dict = {"theme": THEME, "css": CSS}

@@ -9,7 +9,9 @@ from ..model import DeepLens
 from ..rack_focus import EASINGS, LONGEST
 from ..results import SUFFIXES
 from .api import add_api
+from .checks import check_file
 from .look import LOOK
+from .readout import readout
 from .scene import ROUND, STOPS
 from .studio import PHONE, PREDICTED, Studio
 from .viewfinder import viewfinder
@@ -17,22 +19,38 @@ from .viewfinder import viewfinder
 __all__ = ["LOOK", "build_demo"]
 
 IDLE = 30 * 60  # seconds after which an unused photo and its disparity are forgotten
+PLANES = "x, y, or near, far, subject"
+STROKES = ["nearer", "farther", ("depth of the focus point", "copy")]
 TITLE = """# DeepLens
 Shallow depth of field for any photo. Drop one in, then click what shall be sharp."""
-READOUT = (
-    """<div style="line-height:1.15"><b style="font-size:1.7rem">f/${[%s][value || 0]}</b><br>"""
-    """<span class="dim">blur radius ${(22.4 / [%s][value || 0]).toFixed(1)}</span></div>"""
-) % ((",".join(f"{stop:g}" for stop in STOPS),) * 2)
-# what a screen reader says of the slider: the stop, not its number
-SPOKEN = """const say = () => document.querySelector("#stop input[type=range]")
-    ?.setAttribute("aria-valuetext", element.innerText.trim().replace(/\\s*\\n\\s*/, ", "));
-watch("value", () => setTimeout(say)); setTimeout(say, 500);"""
 # both fields empty is the main subject, one empty a point being typed
 POINT_TYPED = """(wish, x, y) => !wish || (x === null) !== (y === null) ? wish
     : {...wish, range: null, point: x === null ? null : [x, y]}"""
 RANGE_TYPED = """(wish, far, near) => !wish ? wish
     : {...wish, point: null, range: [Math.min(far, near), Math.max(far, near)]}"""
-POINT_SHOWN = "wish => wish?.point ?? [null, null]"
+WISH_SHOWN = """(wish, x, y, far, near) => [...(wish?.point ?? [null, null]),
+    ...(wish?.range?.map(end => Math.round(end * 100) / 100) ?? [far, near])]"""
+# once a picture was taken the camera is let go; its box shrinks then, and what is below moves up
+CAMERA_OFF = """() => {
+    const on = () => document.querySelector('#upload [aria-label="Capture from camera"].selected');
+    const look = () => on() ? requestAnimationFrame(look) : document.querySelector(".finder").scrollIntoView();
+    if (!on()) return;
+    document.querySelector('#upload [aria-label="Upload file"]').click();
+    look();
+}"""
+# a picture pasted anywhere on the page goes to the upload box; number fields start empty, which gradio would make 0
+LOADED = """() => {
+    document.addEventListener("paste", event => {
+        const file = [...event.clipboardData.files].find(file => file.type.startsWith("image/"));
+        const box = document.querySelector("#upload input[type=file]");
+        if (!file || !box) return;
+        const files = new DataTransfer();
+        files.items.add(file);
+        box.files = files.files;
+        box.dispatchEvent(new Event("change", {bubbles: true}));
+    });
+    return [null, null, null, null, null];
+}"""
 FETCH = "() => setTimeout(() => document.querySelector('#ready').click(), 100)"
 
 
@@ -51,6 +69,10 @@ def build_demo(
     private = {"api_visibility": "private"}
     quiet = {"show_progress": "hidden", **private}
     gpu = {"concurrency_id": "gpu", "concurrency_limit": 1, **private}
+    reel = {"concurrency_id": "film", "concurrency_limit": 1, **private}  # takes turns with the rest: `Darkroom.film`
+    at_focus = {"info": "pixels", "placeholder": "focus point", "precision": 0, "min_width": 100}
+    plain = {"buttons": [], "min_width": 230}
+    of_exif = {"placeholder": "the EXIF's"}
 
     with gr.Blocks(title="DeepLens", analytics_enabled=False, delete_cache=(IDLE, IDLE)) as page:
         scene = gr.State(time_to_live=IDLE)
@@ -59,7 +81,7 @@ def build_demo(
         with gr.Row(equal_height=False):
             upload = gr.Image(
                 label="Photo", sources=["upload", "clipboard", "webcam"], height=150, buttons=[], elem_id="upload",
-                min_width=280, scale=2,
+                min_width=280, scale=2, placeholder="Drop, paste or click",
             )  # fmt: skip
             if examples:
                 captions = [(str(path), path.stem.replace("_", " ").capitalize()) for path in examples]
@@ -71,10 +93,10 @@ def build_demo(
         with gr.Column(elem_classes="studio"):
             view = viewfinder()
             with gr.Row(elem_id="aperture"):
-                readout = gr.HTML(value=15, html_template=READOUT, js_on_load=SPOKEN, elem_id="readout")
+                says = readout(15)
                 stop = gr.Slider(
                     0, len(STOPS) - 1, 15, step=1, label="Aperture", show_label=False, container=False, buttons=[],
-                    elem_id="stop", scale=5, min_width=200,
+                    elem_id="stop", scale=5, min_width=150,
                 )  # fmt: skip
                 save = gr.Button("Save full resolution", variant="primary", scale=1, min_width=190)
             ready = gr.DownloadButton("ready", visible="hidden", elem_id="ready")
@@ -82,57 +104,73 @@ def build_demo(
                 with gr.Tab("Focus"), gr.Row():
                     x = gr.Number(label="Focus x", info="pixels from the left", precision=0, placeholder="main subject")
                     y = gr.Number(label="Focus y", info="pixels from the top", precision=0, placeholder="main subject")
-                    far = gr.Slider(0, 1, 0, step=0.01, label="Sharp from", info="0 is the farthest", buttons=[])
-                    near = gr.Slider(0, 1, 1, step=0.01, label="Sharp to", info="1 is the nearest", buttons=[])
-                with gr.Tab("Lens"), gr.Row():
-                    blades = gr.Radio([ROUND, "5", "6", "7", "8", "9"], value=ROUND, label="Aperture blades")
-                    roundness = gr.Slider(0, 1, 0, step=0.05, label="Rounded blades", buttons=[])
-                    rotation = gr.Slider(0, 72, 0, step=1, label="Turned by", info="degrees", buttons=[])
-                    ring = gr.Slider(0, 0.9, 0, step=0.05, label="Mirror ring", info="0 is none", buttons=[])
-                    cat_eye = gr.Slider(0, 1, 0, step=0.05, label="Cat's eye in the corners", buttons=[])
-                    highlights = gr.Slider(0, 2, 1, step=0.1, label="Glow of lights", info="1: as guessed", buttons=[])
+                    far = gr.Slider(0, 1, 0, step=0.01, label="Sharp from", info="0 is the farthest", **plain)
+                    near = gr.Slider(0, 1, 1, step=0.01, label="Sharp to", info="1 is the nearest", **plain)
+                with gr.Tab("Lens"):
+                    with gr.Row():
+                        blades = gr.Radio(
+                            [ROUND, "5", "6", "7", "8", "9"], value=ROUND, label="Aperture blades", min_width=230
+                        )
+                        roundness = gr.Slider(0, 1, 0, step=0.05, label="Rounded blades", **plain)
+                        rotation = gr.Slider(0, 72, 0, step=1, label="Turned by (degrees)", **plain)
+                    with gr.Row():
+                        ring = gr.Slider(0, 0.9, 0, step=0.05, label="Mirror ring", **plain)
+                        cat_eye = gr.Slider(0, 1, 0, step=0.05, label="Cat's eye in the corners", **plain)
+                        highlights = gr.Slider(0, 2, 1, step=0.1, label="Glow of lights", **plain)
                 with gr.Tab("Before / after"):
                     slider = gr.ImageSlider(
                         show_label=False, type="pil", format="jpeg", height=520, interactive=False,
                         buttons=["fullscreen"], elem_id="compare",
                     )  # fmt: skip
-                with gr.Tab("Rack focus"):
-                    with gr.Row():
-                        start = gr.Textbox(label="From", info="x, y, or near, far, subject", value="subject")
-                        end = gr.Textbox(label="To", info="x, y, or near, far, subject", value="far")
-                        start_here = gr.Button("Start at the focus point", size="sm", min_width=120)
-                        end_here = gr.Button("End at the focus point", size="sm", min_width=120)
-                    with gr.Row():
-                        seconds = gr.Slider(0.5, LONGEST, 2, step=0.5, label="Seconds", buttons=[])
-                        easing = gr.Dropdown(list(EASINGS), value="smooth", label="Movement")
-                        roll = gr.Button("Make the film", variant="primary")
-                        cancel = gr.Button("Cancel", variant="stop")
-                    film = gr.Video(
-                        label="Rack focus", autoplay=True, loop=True, buttons=[], elem_id="film", height=420
-                    )
-                    reels = gr.File(label="MP4 and animated WebP", file_count="multiple", elem_id="reels")
-                with gr.Tab("Depth"):
-                    with gr.Row():
+                with gr.Tab("Rack focus"), gr.Row(equal_height=False):
+                    with gr.Column(scale=2, min_width=280):
+                        with gr.Row():
+                            start = gr.Textbox(label="From", info=PLANES, value="subject", min_width=130)
+                            end = gr.Textbox(label="To", info=PLANES, value="far", min_width=130)
+                        with gr.Row():
+                            start_here = gr.Button("From the focus point", size="sm", min_width=130)
+                            end_here = gr.Button("To the focus point", size="sm", min_width=130)
+                        with gr.Row():
+                            seconds = gr.Slider(0.5, LONGEST, 2, step=0.5, label="Seconds", buttons=[], min_width=130)
+                            easing = gr.Dropdown(list(EASINGS), value="smooth", label="Movement", min_width=130)
+                        with gr.Row():
+                            roll = gr.Button("Make the film", variant="primary", min_width=130)
+                            cancel = gr.Button("Cancel", variant="stop", min_width=130)
+                    with gr.Column(scale=3, min_width=280):
+                        film = gr.Video(
+                            label="Rack focus", autoplay=True, loop=True, buttons=[], elem_id="film", height=330
+                        )
+                        reels = gr.File(
+                            label="MP4 and animated WebP", file_count="multiple", visible=False, elem_id="reels"
+                        )
+                with gr.Tab("Depth"), gr.Row(equal_height=False):
+                    with gr.Column(min_width=260):
                         source = gr.Dropdown(
                             [PREDICTED, PHONE, *depth_models], value=PREDICTED, label="Depth from",
                             info="a phone's portrait photo brings its own",
                         )  # fmt: skip
+                        own = gr.File(label="My depth map", file_types=["image", ".npy"], height=140, elem_id="own")
                         sense = gr.Radio(["near", "far"], value="near", label="In my depth map, white is")
-                        own = gr.File(label="My depth map", file_types=["image", ".npy"], height=120, elem_id="own")
-                    with gr.Row():
-                        kind = gr.Dropdown(["nearer", "farther"], value="nearer", label="Brush at the focus point")
+                    with gr.Column(min_width=260):
+                        kind = gr.Dropdown(STROKES, value="nearer", label="Depth brush paints")
+                        with gr.Row():
+                            paint_x = gr.Number(label="Paint at x", **at_focus)
+                            paint_y = gr.Number(label="Paint at y", **at_focus)
                         radius = gr.Slider(0.01, 0.3, 0.08, step=0.01, label="Brush size", buttons=[])
-                        paint = gr.Button("Paint", min_width=80)
-                        undo = gr.Button("Undo stroke", min_width=80)
-                    with gr.Row():
+                        with gr.Row():
+                            paint = gr.Button("Paint", min_width=80)
+                            undo = gr.Button("Undo stroke", min_width=80)
+                    with gr.Column(min_width=260):
                         metres = gr.Number(label="Focus point is at", info="metres; makes f-numbers real", minimum=0)
-                        focal = gr.Number(label="Focal length", info="mm; empty: the EXIF's", minimum=0, value=None)
-                        sensor = gr.Number(label="Sensor width", info="mm; empty: the EXIF's", minimum=0)
+                        with gr.Row():
+                            focal = gr.Number(label="Focal length", info="mm", minimum=0, min_width=100, **of_exif)
+                            sensor = gr.Number(label="Sensor width", info="mm", minimum=0, min_width=100, **of_exif)
                         calibrate = gr.Button("Calibrate", min_width=80)
-                with gr.Tab("Save"), gr.Row():
-                    encoding = gr.Radio(list(SUFFIXES), value="JPEG", label="Format")
-                    place = gr.Checkbox(False, label="Keep the GPS position", info="where the photo was taken")
-                    save_depth = gr.Button("Save depth map (16-bit PNG)")
+                with gr.Tab("Save"), gr.Row(equal_height=False):
+                    encoding = gr.Radio(list(SUFFIXES), value="JPEG", label="Format", min_width=330)
+                    with gr.Column(min_width=330):
+                        place = gr.Checkbox(False, label="Keep the GPS position", info="where the photo was taken")
+                        save_depth = gr.Button("Save depth map (16-bit PNG)")
 
         if credits:
             with gr.Accordion("About the examples", open=False):
@@ -140,26 +178,34 @@ def build_demo(
         lens = [stop, blades, roundness, rotation, ring, cat_eye, highlights]
 
         # a photo comes in, or its depth changes: a new scene; the viewfinder answers it with a new wish
-        made = [scene, view, source]
-        upload.change(studio.open_upload, upload, [*made, upload], preprocess=False, show_progress_on=upload, **gpu)
+        made = [scene, view, source, says]
+        raw = {"preprocess": False}  # the file as it came, not decoded by gradio
+        admitted = upload.change(studio.admit, upload, None, concurrency_limit=None, **raw, **quiet)
+        admitted.failure(None, None, upload, js="() => null")
+        # whoever calls the listener past `admit` meets its validator, whose refusals browsers log as errors
+        opening = {"validator": check_file, "show_progress_on": upload, **raw, **gpu}
+        opened = admitted.success(studio.open_upload, upload, [*made, upload], **opening)
+        opened.then(None, js=CAMERA_OFF)
+        page.load(None, None, [paint_x, paint_y, metres, focal, sensor], js=LOADED)
         if examples:
             gallery.select(studio.open_example, None, made, show_progress_on=gallery, **gpu)
         source.input(studio.swap_depth, [scene, source], made, show_progress_on=source, **gpu)
         own.upload(studio.own_depth, [scene, own, sense], [*made, own], show_progress_on=own, **gpu)
         view.stroke(studio.stroke, [scene, view], made, trigger_mode="multiple", **quiet)
-        paint.click(studio.paint, [scene, view, kind, radius], made, **quiet)
+        paint.click(studio.paint, [scene, view, kind, radius, paint_x, paint_y], made, **quiet)
         undo.click(studio.undo, scene, made, **quiet)
         calibrate.click(studio.calibrate, [scene, view, metres, focal, sensor], made, **quiet)
 
         # the viewfinder's value is what shall be sharp; whatever changes makes a new picture, the last one wins
         shot = [scene, view, comparing, *lens]
         changes = [view.change, *(control.change for control in lens)]
-        gr.on(changes, studio.look, shot, [view, slider], trigger_mode="always_last", **gpu, show_progress="hidden")
+        seen = [view, slider, far, near]
+        gr.on(changes, studio.look, shot, seen, trigger_mode="always_last", **gpu, show_progress="hidden")
         tabs.select(studio.compare, [scene, view, *lens], [comparing, slider], **gpu)
 
         # within the browser: the fields follow the clicks, and the other way round
-        view.change(None, view, [x, y], js=POINT_SHOWN)
-        stop.change(None, stop, readout, js="stop => stop")
+        view.change(None, [view, x, y, far, near], [x, y, far, near], js=WISH_SHOWN)
+        stop.change(None, stop, says, js="stop => stop")
         gr.on([x.input, y.input], None, [view, x, y], view, js=POINT_TYPED)
         gr.on([far.input, near.input], None, [view, far, near], view, js=RANGE_TYPED)
         here = "(wish, old) => wish?.point ? wish.point.join(', ') : 'subject'"
@@ -170,7 +216,7 @@ def build_demo(
         taken = save.click(studio.save, [scene, view, encoding, place, *lens], ready, show_progress_on=save, **gpu)
         taken.success(None, js=FETCH)
         save_depth.click(studio.save_depth, scene, ready, **private).success(None, js=FETCH)
-        rolling = roll.click(studio.film, [scene, start, end, seconds, easing, *lens], [film, reels], **gpu)
+        rolling = roll.click(studio.film, [scene, start, end, seconds, easing, *lens], [film, reels], **reel)
         cancel.click(None, cancels=rolling, **private)
-        add_api(studio.darkroom, concurrency_id="gpu")
+        add_api(studio.darkroom)
     return page

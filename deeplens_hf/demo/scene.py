@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..optics import ApertureShape
-from ..photo import Photo
+from ..lens import aperture_of
+from ..optics import NOMINAL, ApertureShape
+from ..photo import WIDEST, Photo
 
 SCREEN = 1000  # longest side, in pixels, of what is shown; the result to save has the photo's own size
 # the f-numbers on the ring of a lens, in thirds of a stop, narrow to wide
@@ -52,10 +53,23 @@ class Scene:
             return tuple(wish["range"])
         return self.photo.focus_range(wish.get("point"))
 
+    @property
+    def widest(self) -> float:
+        """The aperture at f/1, to be divided by the f-number: nominal, or once calibrated that of the real lens."""
+        return self.photo.calibration.aperture(1.0) if self.photo.calibration else NOMINAL
 
-def lens_of(
-    stop: float, blades: str, roundness: float, rotation: float, ring: float, cat_eye: float, highlights: float
-) -> dict:
-    """The settings of `Photo.refocus` that the controls stand for; `stop` counts STOPS."""
-    shape = ApertureShape(0 if blades == ROUND else int(blades), rotation, roundness, ring, cat_eye)
-    return {"aperture": f"f/{STOPS[int(stop)]:g}", "shape": shape, "highlights": highlights}
+    def lens(
+        self,
+        stop: float,
+        blades: str,
+        roundness: float,
+        rotation: float,
+        ring: float,
+        cat_eye: float,
+        highlights: float,
+    ) -> dict:
+        """The settings of `Photo.refocus` that the controls stand for; `stop` counts STOPS. PhotoError if too wide."""
+        aperture = f"f/{STOPS[int(stop)]:g}"
+        aperture_of(aperture, self.photo.calibration, WIDEST)
+        shape = ApertureShape(0 if blades == ROUND else int(blades), rotation, roundness, ring, cat_eye)
+        return {"aperture": aperture, "shape": shape, "highlights": highlights}

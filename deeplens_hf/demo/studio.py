@@ -11,12 +11,14 @@ import gradio as gr
 from ..model import DeepLens
 from ..phone_depth import read_embedded
 from ..pictures import PhotoError, save_disparity
-from ..rack_focus import SIDE, frame_times, write_mp4, write_webp
+from ..rack_focus import SIDE, focus_path, write_mp4, write_webp
 from ..results import SUFFIXES, save_result
+from .checks import check_file
 from .darkroom import Darkroom
-from .files import check_upload, file_to_take, sentence, told, warn
+from .files import escaped, file_to_take, sentence, told, warn
+from .readout import readout_props
 from .retouch import retouch
-from .scene import Scene, lens_of
+from .scene import Scene
 from .viewfinder import calm_props, scene_props, shot_props
 
 GONE = "There is no photo here: one left alone for half an hour is forgotten. Please open it again."
@@ -29,7 +31,8 @@ SKIP = {"__type__": "update"}
 class Studio:
     """The functions behind the controls; what a visitor has open comes and goes as a Scene.
 
-    Those that make a scene return it with what the viewfinder shows of it and the name of its source of depth.
+    Those that make a scene return it with what the viewfinder shows of it, the name of its source of depth, and what
+    its f-numbers mean.
     """
 
     def __init__(self, model: DeepLens, examples: Sequence[Path]):
@@ -37,10 +40,17 @@ class Studio:
 
     # a photo comes in
 
+    @staticmethod
+    def admit(file: dict | None) -> None:
+        """Refuses what is no photo, or too large, without waiting for a GPU."""
+        answer = check_file(file)
+        if not answer["is_valid"]:
+            raise gr.Error(escaped(answer["message"]), print_exception=False)
+
     def open_upload(self, file: dict | None) -> tuple:
         """The uploaded file as it came; the box is emptied for the next one."""
         if file is None:  # emptied just now
-            return SKIP, SKIP, SKIP, SKIP
+            return SKIP, SKIP, SKIP, SKIP, SKIP
         return *self._open(file["path"], file["orig_name"] or "photo"), None
 
     def open_example(self, event: gr.SelectData) -> tuple:
@@ -51,7 +61,6 @@ class Studio:
     def _open(self, path: str, name: str) -> tuple:
         """With the depth that a phone stored in it, else the predicted one."""
         try:
-            check_upload(path)
             try:
                 read_embedded(path)
                 source = PHONE
@@ -60,7 +69,7 @@ class Studio:
             photo = self.darkroom.open(path, DEPTHS[source])
         except ValueError as error:
             warn(sentence(error, path, name))
-            return SKIP, SKIP, SKIP
+            return SKIP, SKIP, SKIP, SKIP
         return made(Scene(Path(name).stem, photo, source, path, uuid.uuid4().hex, photo.disparity))
 
     # its depth changes
@@ -75,34 +84,43 @@ class Studio:
 
     def _reopen(self, scene: Scene | None, source: str, disparity: str | None, depth_is: str | None = None) -> tuple:
         if not present(scene):
-            return SKIP, SKIP, SKIP
+            return unchanged(scene)
         try:
             photo = self.darkroom.open(scene.path, disparity, depth_is)
         except ValueError as error:
             warn(sentence(error, disparity or "", "your file"))
-            return SKIP, calm_props(), scene.source
+            return unchanged(scene)
         return made(Scene(scene.name, photo, source, scene.path, scene.file, photo.disparity))
 
     def stroke(self, scene: Scene | None, wish: dict | None, event: gr.EventData) -> tuple:
         """One stroke of the depth brush, drawn in the viewfinder."""
         return self._retouched(scene, wish, event._data)
 
-    def paint(self, scene: Scene | None, wish: dict | None, kind: str, radius: float) -> tuple:
-        """A dab of it at the focus point, by keyboard."""
-        point = (wish or {}).get("point")
-        if present(scene) and not point:
-            warn("Choose a focus point first: the brush paints there.")
-        return self._retouched(scene, wish, {"kind": kind, "radius": radius, "points": [point]} if point else None)
+    def paint(
+        self, scene: Scene | None, wish: dict | None, kind: str, radius: float, x: float | None, y: float | None
+    ) -> tuple:
+        """A dab of it at (x, y), or without these at the focus point, by keyboard."""
+        point = (wish or {}).get("point") if x is None and y is None else (x, y)
+        if not present(scene):
+            return unchanged(scene)
+        try:
+            if point is None:
+                raise PhotoError("Choose a focus point first, or say where to paint: the brush needs a place.")
+            scene.photo.focus_at(point)
+        except ValueError as error:
+            warn(str(error))
+            return unchanged(scene)
+        return self._retouched(scene, wish, {"kind": kind, "radius": radius, "points": [point]})
 
     def undo(self, scene: Scene | None) -> tuple:
         """Take the last stroke back."""
         if not present(scene) or not scene.strokes:
-            return SKIP, calm_props(), SKIP
+            return unchanged(scene)
         return self._with_strokes(scene, scene.strokes[:-1])
 
     def _retouched(self, scene: Scene | None, wish: dict | None, stroke: dict | None) -> tuple:
         if not present(scene) or not stroke:
-            return SKIP, calm_props(), SKIP
+            return unchanged(scene)
         level = sum(scene.focus(wish)) / 2
         return self._with_strokes(scene, (*scene.strokes, {**stroke, "level": level}))
 
@@ -116,7 +134,7 @@ class Studio:
     ) -> tuple:
         """A known distance at the focus point makes f-numbers those of a real lens."""
         if not present(scene):
-            return SKIP, SKIP, SKIP
+            return unchanged(scene)
         point = (wish or {}).get("point")
         try:
             if metres and not point:
@@ -125,23 +143,25 @@ class Studio:
             found = photo.calibrate([(point, metres)] if metres else (), focal or None, sensor or None)
         except ValueError as error:
             warn(str(error))
-            return SKIP, calm_props(), SKIP
+            return unchanged(scene)
         gr.Info(f"f-numbers are real now, those of a {found.camera.focal_length_mm:.0f} mm lens.")
         return made(dataclasses.replace(scene, photo=photo, id=uuid.uuid4().hex))
 
     # pictures to look at
 
     def look(self, scene: Scene | None, wish: dict | None, comparing: bool, *lens: Any) -> tuple:
-        """The photo through the lens, at the size of the screen; and beside the original, where that is looked at."""
+        """The photo through the lens at the size of the screen; original and result, if compared; what is sharp."""
         if not wish or not present(scene) or wish["id"] != scene.id:
-            return calm_props(), SKIP
+            return calm_props(), SKIP, SKIP, SKIP
         try:
             focus = scene.focus(wish)
-            picture = self.darkroom.look(scene.preview, focus, lens_of(*lens))
+            picture = self.darkroom.look(scene.preview, focus, scene.lens(*lens))
         except ValueError as error:
             warn(str(error))
-            return calm_props(), SKIP  # what was there stays
-        return shot_props(wish, picture, focus), (scene.preview.picture, picture) if comparing else SKIP
+            return calm_props(), SKIP, SKIP, SKIP  # what was there stays
+        pair = (scene.preview.picture, picture) if comparing else SKIP
+        ends = (SKIP, SKIP) if wish.get("range") else (round(end, 2) for end in focus)  # a range is being set by them
+        return shot_props(wish, picture, focus), pair, *ends
 
     def compare(self, event: gr.SelectData, scene: Scene | None, wish: dict | None, *lens: Any) -> tuple:
         """A tab was opened: whether it is the one with the original beside the result, and both then."""
@@ -154,7 +174,7 @@ class Studio:
         """The photo through the lens, at its own size."""
         scene = needed(scene)
         with told():
-            light = self.darkroom.develop(scene.photo, scene.focus(wish), lens_of(*lens))
+            light = self.darkroom.develop(scene.photo, scene.focus(wish), scene.lens(*lens))
         path = file_to_take(scene.name, f"_refocused{SUFFIXES[encoding]}")
         save_result(light, scene.photo.picture, path, place)
         return str(path)
@@ -174,11 +194,10 @@ class Studio:
         scene = needed(scene)
         with told():
             ends = [self._plane(scene, text) for text in (start, end)]
-            settings = {"seconds": seconds, "easing": easing, "fps": FPS, **lens_of(*lens)}
-            count, frames = len(frame_times(seconds, FPS)), []
-            for frame in self.darkroom.film(scene.photo.reduced(SIDE), *ends, settings):
+            planes, frames = focus_path(*ends, seconds, easing, FPS), []
+            for frame in self.darkroom.film(scene.photo.reduced(SIDE), planes, scene.lens(*lens)):
                 frames.append(frame)
-                progress((len(frames), count), desc="Rendering", unit="frames")
+                progress((len(frames), len(planes)), desc="Rendering", unit="frames")
                 yield SKIP, SKIP  # here a cancelled film ends
         progress(1.0, desc="Encoding")
         mp4, webp = (file_to_take(scene.name, f"_rack_focus{suffix}") for suffix in (".mp4", ".webp"))
@@ -202,8 +221,13 @@ class Studio:
 
 
 def made(scene: Scene) -> tuple:
-    """A new scene, what the viewfinder shows of it, and its source of depth."""
-    return scene, scene_props(scene), scene.source
+    """A new scene, what the viewfinder shows of it, its source of depth, and what its f-numbers mean."""
+    return scene, scene_props(scene), scene.source, readout_props(scene)
+
+
+def unchanged(scene: Scene | None) -> tuple:
+    """The same where nothing comes of it: the viewfinder is at rest again, the source is what it was."""
+    return SKIP, calm_props(), scene.source if scene else SKIP, SKIP
 
 
 def present(scene: Scene | None) -> bool:
