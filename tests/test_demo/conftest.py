@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import os
 import shutil
 import socket
@@ -22,15 +23,40 @@ pytest.importorskip("gradio", reason="NO BROWSER TESTS: gradio is not installed"
 
 ROOT = Path(__file__).resolve().parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = (  # root has no sandbox, the machine perhaps no GPU; and nothing is asked of the world outside
+FLAGS = (  # root has no sandbox, the machine perhaps neither GPU nor camera; nothing is asked of the world outside
     *("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
+    *("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic"),
 )
+DEPTH_MODEL = "someone/flat-depth"  # a Hub id, offered on the page
 PATIENCE = 90_000  # milliseconds, for two busy cores
 
 
 @pytest.fixture(scope="session")
-def address(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def hub_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where huggingface_hub keeps what it has downloaded: a tiny depth-estimation model of random weights."""
+    import torch
+    from transformers import AutoModelForDepthEstimation, GLPNConfig
+
+    folder = tmp_path_factory.mktemp("hub")
+    repository = folder / f"models--{DEPTH_MODEL.replace('/', '--')}"
+    files = repository / "snapshots" / "0"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0")
+    torch.manual_seed(0)
+    config = GLPNConfig(hidden_sizes=[8] * 4, decoder_hidden_size=8, depths=[1] * 4, num_attention_heads=[1] * 4)
+    network = AutoModelForDepthEstimation.from_config(config)
+    for weights in network.parameters():  # the usual start gives hardly any depth at this size
+        torch.nn.init.normal_(weights, 0, 0.15)
+    network.save_pretrained(files)
+    (files / "preprocessor_config.json").write_text(
+        '{"image_processor_type": "GLPNImageProcessor", "size_divisor": 32}'
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def address(model_folder: Path, hub_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where `python app.py` serves the page."""
     log = tmp_path_factory.mktemp("app") / "log.txt"
     with socket.socket() as probe:
@@ -41,6 +67,9 @@ def address(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         "GRADIO_SERVER_PORT": str(port),
         "GRADIO_TEMP_DIR": str(tmp_path_factory.mktemp("files")),
         "DEEPLENS_MODEL": str(model_folder),
+        "DEEPLENS_DEPTH_MODELS": DEPTH_MODEL,
+        "HF_HUB_CACHE": str(hub_cache),
+        "HF_HUB_OFFLINE": "1",
     }
     with open(log, "w") as out:
         app = subprocess.Popen(
@@ -162,6 +191,10 @@ class Visitor:
         path = folder / download.value.suggested_filename
         download.value.save_as(path)
         return path
+
+    def field(self, label: str) -> "playwright.Locator":
+        """A number field, or that of a slider."""
+        return self.page.locator(f'input[type=number][aria-label$="{label}"]')
 
     def fetch(self, url: str) -> np.ndarray:
         """The picture at an address of the page, (H, W, 3) in [0, 255]."""

@@ -1,0 +1,132 @@
+"""The depth map at work: the profile, the fields of a focal range, the brush by keyboard, real f-numbers."""
+
+import numpy as np
+import pytest
+
+from deeplens_hf.optics import aperture_of_f_number
+
+pytestmark = pytest.mark.slow
+
+SIZE = (240, 360)  # of the photo as everybody sees it
+NEAR, FAR = (120, 320), (120, 20)  # pixels of it
+
+
+def ends(visitor) -> tuple[float, float]:
+    """The focal range as the fields say it."""
+    return tuple(float(visitor.field(label).input_value()) for label in ("Sharp from", "Sharp to"))
+
+
+def band(visitor) -> tuple[float, float]:
+    """The focal range as the profile of depths shows it."""
+    x, width = (float(visitor.page.locator("#viewfinder .band").get_attribute(name)) for name in ("x", "width"))
+    return x / 128, (x + width) / 128
+
+
+def tinted(visitor, pane: str) -> np.ndarray:
+    """Where the overlay says that it is sharp, (H, W)."""
+    canvas = visitor.page.locator(f"[data-pane={pane}] canvas.sharp")
+    width, alpha = canvas.evaluate(
+        """canvas => {
+            const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+            return [canvas.width, Array.from(data.filter((_, i) => i % 4 === 3))];
+        }"""
+    )
+    return np.array(alpha).reshape(-1, width) > 0
+
+
+def test_profile_and_fields_show_the_plane_in_focus(visit, photo, model):
+    opened = model.open(photo)
+    visitor = visit()
+    visitor.upload(photo)
+    for point in (NEAR, FAR):
+        visitor.click("photo", *point, SIZE)
+        visitor.settle()
+        assert band(visitor) == pytest.approx(opened.focus_range(visitor.focus()), abs=0.02)
+        assert ends(visitor) == pytest.approx(opened.focus_range(visitor.focus()), abs=0.01)
+    assert visitor.page.locator("#viewfinder .profile path").get_attribute("d").count("L") == 129
+
+
+def test_fields_follow_a_range_dragged_and_the_range_the_fields(visit, photo, model):
+    disparity = model.open(photo).disparity
+    visitor = visit()
+    visitor.upload(photo)
+    visitor.page.get_by_role("button", name="Range").click()
+    first = visitor.address("photo")
+    visitor.drag("depth", NEAR, FAR, SIZE)
+    second = visitor.changed(first)
+    assert ends(visitor) == pytest.approx(sorted(disparity[y, x] for x, y in (NEAR, FAR)), abs=0.03)
+    assert band(visitor) == pytest.approx(ends(visitor), abs=0.02)
+    visitor.field("Sharp from").fill("0.25")
+    visitor.field("Sharp to").fill("0.5")
+    visitor.changed(second)
+    assert band(visitor) == pytest.approx((0.25, 0.5), abs=0.01)
+    assert ends(visitor) == (0.25, 0.5)
+    assert np.isnan(visitor.focus()).all()  # a range has no point
+
+
+def test_overlay_tints_what_is_in_focus_until_it_is_put_away(visit, photo, model):
+    disparity = model.open(photo).disparity
+    visitor = visit()
+    visitor.upload(photo)
+    visitor.field("Sharp from").fill("0.6")
+    visitor.field("Sharp to").fill("0.9")
+    visitor.settle()
+    button = visitor.page.get_by_role("button", name="Show what is sharp")
+    button.click()
+    visitor.page.wait_for_function("() => document.querySelector('.band').getAttribute('width') > 38")
+    inside, outside = (0.63 < disparity) & (disparity < 0.87), (disparity < 0.57) | (disparity > 0.93)
+    for pane in ("photo", "depth"):
+        assert visitor.page.locator(f"[data-pane={pane}] canvas.sharp").is_visible()
+        shown = tinted(visitor, pane)
+        assert shown[inside].mean() > 0.99 and shown[outside].mean() < 0.01
+    button.press("Enter")
+    assert button.get_attribute("aria-pressed") == "false"
+    assert visitor.page.locator("canvas.sharp:visible").count() == 0
+
+
+def test_brush_copies_the_depth_of_the_focus_point_by_keyboard(visit, photo):
+    visitor = visit()
+    visitor.upload(photo)
+    visitor.page.get_by_label("Focus x").fill(str(NEAR[0]))
+    visitor.page.get_by_label("Focus y").fill(str(NEAR[1]))
+    visitor.page.wait_for_function("() => document.querySelector('#viewfinder .mark:not([hidden])')")
+    visitor.settle()
+    before, plain = visitor.scene(), visitor.pixels("depth")
+    visitor.tab("Depth")
+    visitor.page.get_by_label("Depth brush paints").click()
+    visitor.page.get_by_role("option", name="depth of the focus point").click()
+    paint = visitor.page.get_by_role("button", name="Paint", exact=True)
+    visitor.field("Paint at x").fill(str(FAR[0]))
+    paint.press("Enter")
+    assert "point must be (x, y)" in visitor.told()  # y is missing
+    visitor.field("Paint at y").fill(str(FAR[1]))
+    paint.press("Enter")
+    visitor.another_scene(before)
+    painted = visitor.pixels("depth")
+    there, source = painted[FAR[1], FAR[0]], plain[NEAR[1], NEAR[0]]
+    assert np.abs(plain[FAR[1], FAR[0]] - source).mean() > 60
+    assert np.abs(there - source).mean() < 20
+    assert np.abs(painted[200:] - plain[200:]).mean() < 1  # nowhere else
+
+
+def test_calibrated_the_readout_says_the_real_blur(visit, photo, model):
+    visitor = visit()
+    visitor.upload(photo)
+    readout = visitor.page.locator("#readout")
+    assert f"blur radius {aperture_of_f_number(2.8):.1f}" in readout.inner_text()
+    visitor.click("photo", *NEAR, SIZE)
+    nominal = visitor.settle()
+    visitor.tab("Depth")
+    for label, value in (("Focus point is at", "0.5"), ("Focal length", "50"), ("Sensor width", "36")):
+        visitor.field(label).fill(value)
+    visitor.page.get_by_role("button", name="Calibrate").click()
+    assert visitor.changed(nominal)
+    opened = model.open(photo)
+    aperture = opened.calibrate([(visitor.focus(), 0.5)], 50, 36).aperture(2.8)
+    assert abs(aperture - aperture_of_f_number(2.8)) > 0.5
+    assert readout.inner_text().split("\n") == ["f/2.8", "50 mm lens", f"blur radius {aperture:.1f}"]
+    told = visitor.page.locator("#stop input[type=range]").get_attribute("aria-valuetext")
+    assert told == f"f/2.8, 50 mm lens, blur radius {aperture:.1f}"
+    shown = visitor.pixels("photo")
+    real = np.asarray(opened.refocus(point=visitor.focus(), aperture=aperture)).astype(float)
+    assert np.abs(shown - real).mean() < 2  # a JPEG of it
