@@ -49,9 +49,8 @@ def hub_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for weights in network.parameters():  # the usual start gives hardly any depth at this size
         torch.nn.init.normal_(weights, 0, 0.15)
     network.save_pretrained(files)
-    (files / "preprocessor_config.json").write_text(
-        '{"image_processor_type": "GLPNImageProcessor", "size_divisor": 32}'
-    )
+    settings = {"image_processor_type": "GLPNImageProcessor", "size_divisor": 32}
+    (files / "preprocessor_config.json").write_text(json.dumps(settings))
     return folder
 
 
