@@ -132,7 +132,7 @@ class Studio:
     def calibrate(
         self, scene: Scene | None, wish: dict | None, metres: float | None, focal: float | None, sensor: float | None
     ) -> tuple:
-        """A known distance at the focus point makes f-numbers those of a real lens."""
+        """A known distance at the focus point makes f-numbers those of a real lens; without it they are nominal again."""
         if not present(scene):
             return unchanged(scene)
         point = (wish or {}).get("point")
@@ -140,6 +140,10 @@ class Studio:
             if metres and not point:
                 raise PhotoError("Choose a focus point first: the distance is that of what lies there.")
             photo = scene.photo.corrected(scene.photo.disparity)
+            photo.calibration = None
+            if scene.photo.calibration and not metres and photo.dioptres is None:
+                gr.Info("f-numbers are nominal again.")
+                return made(dataclasses.replace(scene, photo=photo, id=uuid.uuid4().hex))
             found = photo.calibrate([(point, metres)] if metres else (), focal or None, sensor or None)
         except ValueError as error:
             warn(str(error))

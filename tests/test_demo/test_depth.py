@@ -130,3 +130,8 @@ def test_calibrated_the_readout_says_the_real_blur(visit, photo, model):
     shown = visitor.pixels("photo")
     real = np.asarray(opened.refocus(point=visitor.focus(), aperture=aperture)).astype(float)
     assert np.abs(shown - real).mean() < 2  # a JPEG of it
+    visitor.field("Focus point is at").fill("")
+    visitor.page.get_by_role("button", name="Calibrate").click()
+    visitor.page.get_by_text("nominal again.").wait_for()
+    visitor.settle()
+    assert readout.inner_text().split("\n") == ["f/2.8", f"blur radius {aperture_of_f_number(2.8):.1f}"]
