@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import gradio as gr
-from PIL import ExifTags, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from ..model import MAX_HIGHLIGHTS
 from ..photo import WIDEST
@@ -29,14 +29,21 @@ def check_upload(path: str) -> tuple[int, int]:
             width, height = header.size
             if width * height > MOST:
                 raise PhotoError(f"photo must have at most {MOST // 10**6} megapixels, this one has {width} x {height}")
-            lies = header.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
-            return (height, width) if lies else (width, height)
+            return (height, width) if _lies(header) else (width, height)
     except PhotoError:
         raise
     except UnidentifiedImageError:
         raise PhotoError(f"photo must be a picture (JPEG, PNG, TIFF, WebP, HEIC ...), {path} is none") from None
     except Exception as error:  # decoders raise nearly anything on a broken file
         raise PhotoError(f"photo must be a whole, readable picture: {one_line(error)}") from None
+
+
+def _lies(header: Image.Image) -> bool:
+    """Whether the EXIF turns it by a quarter; broken EXIF turns nothing, as in `pictures.read_photo`."""
+    try:
+        return header.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+    except Exception:  # Pillow raises nearly anything on it
+        return False
 
 
 def check_file(file: dict | None) -> dict:

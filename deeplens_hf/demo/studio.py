@@ -132,7 +132,7 @@ class Studio:
     def calibrate(
         self, scene: Scene | None, wish: dict | None, metres: float | None, focal: float | None, sensor: float | None
     ) -> tuple:
-        """A known distance at the focus point makes f-numbers those of a real lens; without it they are nominal again."""
+        """A known distance at the focus point makes f-numbers those of a real lens; no distance, nominal ones again."""
         if not present(scene):
             return unchanged(scene)
         point = (wish or {}).get("point")
