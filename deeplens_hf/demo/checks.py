@@ -40,6 +40,8 @@ def check_upload(path: str) -> tuple[int, int]:
 
 def _lies(header: Image.Image) -> bool:
     """Whether the EXIF turns it by a quarter; broken EXIF turns nothing, as in `pictures.read_photo`."""
+    if header.format == "TIFF":  # whose size Pillow tells upright
+        return False
     try:
         return header.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
     except Exception:  # Pillow raises nearly anything on it
