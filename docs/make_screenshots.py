@@ -11,12 +11,12 @@ from playwright.sync_api import sync_playwright
 HERE = Path(__file__).parent
 READY = "#viewfinder .finder:not([data-empty]):not([data-busy])"
 SHOTS = (  # file, example to open, point to click as shares of the pane, browser context
-    ("page.jpg", "evening_room.jpg", (0.35, 0.58), {"viewport": {"width": 1360, "height": 1180}}),
+    ("page.jpg", "evening_room.jpg", (0.35, 0.58), {"viewport": {"width": 1360, "height": 1150}}),
     (
         "page_dark.jpg",
         "landscape.jpg",
         (0.27, 0.62),
-        {"viewport": {"width": 1360, "height": 1060}, "color_scheme": "dark"},
+        {"viewport": {"width": 1360, "height": 1036}, "color_scheme": "dark"},
     ),
     (
         "page_phone.jpg",
