@@ -19,9 +19,10 @@ from torch.export import ExportedProgram
 
 from . import __version__
 from .depth import normalise_disparity, working_size
-from .lens_blur import SlabLensBlur, slab_knots
+from .lens_blur import SlabLensBlur
 from .model import LEAST_SIDE, DeepLens
 from .optics import MAX_APERTURE, linear_to_srgb, pixels_per_disparity, signed_defocus, srgb_to_linear
+from .slabs import slab_knots
 from .upsampling import halve, halve_map
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}

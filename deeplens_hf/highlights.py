@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .blocks import read_blocks
+
 MOST = 4.6  # of the logarithm of the gain: a hundredfold
 CLIPPED_FROM, CLIPPED_AT = 0.93, 0.99  # linear light of a channel
 
@@ -51,7 +53,7 @@ class HighlightRecovery(nn.Module):
         height, width = light.shape[-2:]
         maps = torch.cat([light.clamp(min=1e-6).sqrt(), clipped], 1)  # (B, 6, H, W)
         maps = F.pad(maps, (0, -width % 16, 0, -height % 16), mode="replicate")
-        x = F.relu(self.fine(F.relu(self.read(F.pixel_unshuffle(maps, 2)))))  # (B, width, H/2, W/2)
+        x = F.relu(self.fine(F.relu(read_blocks(self.read, maps))))  # (B, width, H/2, W/2)
         levels = [x]
         for down in self.down:
             x = F.relu(down(x))

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .blocks import read_blocks
+
 LEVELS = 6  # halvings of the pyramid: what is hidden is looked for up to 2 ** LEVELS pixels away
 SLOPE_MARGIN = 3.0  # how many times its slope's drop over a block a surface may fall before it counts as hiding
 FARNESS = 2.0  # per pixel of defocus: how firmly the farther of four pixels stands for them one level up
@@ -173,7 +175,7 @@ class SurfaceExtraction(nn.Module):
         """The U-Net: maps (B, 12, H, W) -> corrections (B, 24, H/2, W/2), features (B, width, H/2, W/2)."""
         height, width = maps.shape[-2:]
         maps = F.pad(maps, (0, -width % 8, 0, -height % 8), mode="replicate")
-        fine = self.fine(F.relu(self.read(F.pixel_unshuffle(maps, 2))))  # (B, width, H/2, W/2)
+        fine = self.fine(F.relu(read_blocks(self.read, maps)))  # (B, width, H/2, W/2)
         middle = self.middle(self.to_middle(fine))  # (B, 2 width, H/4, W/4)
         coarse = self.coarse(self.to_coarse(middle))  # (B, 3 width, H/8, W/8)
         middle = self.middle_up(middle + F.interpolate(self.from_coarse(coarse), scale_factor=2, mode="bilinear"))

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .blocks import read_blocks
+
 STRIP = 256  # rows worked on at a time: what a strip needs stays in the processor's cache
 HALO = 4  # rows that a strip reads beyond its own: what the convolutions see
 
@@ -56,11 +58,10 @@ class GuidedUpsampling(nn.Module):
         height, width = photo.shape[-2:]
         # square roots: even steps for the eye, for less than the sRGB curve costs
         guide = torch.cat([photo.clamp(min=1e-6).sqrt(), enlarged.clamp(min=1e-6).sqrt(), torch.asinh(defocus)], 1)
-        blocks = F.pixel_unshuffle(
-            F.pad(guide, (0, width % 2, 0, height % 2), mode="replicate"), 2
-        )  # (B, 28, H/2, W/2)
-        x = torch.cat([blocks, features, torch.full_like(blocks[:, :1], float(doubled))], 1)
-        x = F.relu(self.mix(F.relu(self.read(x))))  # (B, width, H/2, W/2)
+        guide = F.pad(guide, (0, width % 2, 0, height % 2), mode="replicate")
+        hints = torch.cat([features, torch.full_like(features[:, :1], float(doubled))], 1)  # (B, F + 1, H/2, W/2)
+        x = read_blocks(self.read, guide) + F.conv2d(hints, self.read.weight[:, 4 * 7 :])
+        x = F.relu(self.mix(F.relu(x)))  # (B, width, H/2, W/2)
         score = F.pixel_shuffle(self.write(x), 2)[..., :height, :width]  # (B, 1, H, W)
         # Before training: the photo where it is sharp, the blur elsewhere; at the photo's own size, the blur alone.
         return torch.sigmoid(score + (3 - 3 * defocus.abs() if doubled else -3.0))

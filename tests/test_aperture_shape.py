@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from deeplens_hf import ApertureShape, DeepLens, DeepLensConfig
-from deeplens_hf.lens_blur import blur
+from deeplens_hf.aperture_blur import blur
 from deeplens_hf.optics import DISC, aperture_image, disc
 
 SHAPES = {

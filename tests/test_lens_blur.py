@@ -5,8 +5,10 @@ import math
 import pytest
 import torch
 
-from deeplens_hf.lens_blur import ConvolutionalLensBlur, SlabLensBlur, blur, convolve, slab_knots, slab_weight, weigh
-from deeplens_hf.optics import disc
+from deeplens_hf.aperture_blur import blur, convolve
+from deeplens_hf.lens_blur import ConvolutionalLensBlur, SlabLensBlur, weigh
+from deeplens_hf.optics import DISC, disc
+from deeplens_hf.slabs import Slab, slab_knots, slab_weight, used_rows
 from deeplens_hf.surfaces import extend_far
 
 
@@ -116,3 +118,15 @@ def test_background_in_focus_shows_through_a_blurred_edge():
 def half_plane(t):
     """Share of a unit disc within t of its middle line: 2 (t sqrt(1 - t^2) + asin t) / pi."""
     return 2 / math.pi * (t * math.sqrt(1 - t * t) + math.asin(t))
+
+
+@pytest.mark.parametrize("knot", [0.0, 2.0, -4.5, 9.0, -30.0])
+@pytest.mark.parametrize("band", [(0, 7), (133, 150), (290, 301)])
+def test_a_slab_blurred_by_its_own_rows_is_that_of_the_whole_picture(knot, band):
+    generator = torch.Generator().manual_seed(0)
+    light = torch.zeros(1, 4, 301, 120)
+    light[..., band[0] : band[1], :] = torch.rand(1, 4, band[1] - band[0], 120, generator=generator)
+    first, last = used_rows(light.amax(1, keepdim=True), knot, DISC)
+    assert last - first < 301
+    part = Slab(knot, first, blur(light[..., first:last, :], knot))
+    assert torch.allclose(part.rows(0, 301), blur(light, knot), atol=1e-5)

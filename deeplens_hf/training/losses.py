@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..lens_blur import convolve
+from ..aperture_blur import convolve
 from ..optics import disc, linear_to_srgb
 
 

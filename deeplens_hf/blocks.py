@@ -1,0 +1,15 @@
+"""Reading a picture in blocks of 2 x 2 pixels: where the renderer's networks start, at half the size."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def read_blocks(read: nn.Conv2d, maps: Tensor) -> Tensor:
+    """`read(pixel_unshuffle(maps, 2))` for a 1 x 1 convolution `read`, without the shuffling.
+
+    maps (B, C, H, W), H and W even -> (B, width, H/2, W/2), channels last: the layout that convolutions of few channels
+    are fastest in. A `read` of more than 4 C channels is used for the first 4 C of them.
+    """
+    weight = read.weight[:, : 4 * maps.shape[1]].unflatten(1, (-1, 2, 2))[..., 0, 0]  # (width, C, 2, 2)
+    return F.conv2d(maps, weight.contiguous(memory_format=torch.channels_last), read.bias, stride=2)

@@ -1,0 +1,69 @@
+"""Soft slabs of signed defocus: a partition of the picture, near to far, each of which is blurred as one."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .optics import ApertureShape
+
+KNOTS = (0.0, 1.0, 2.0, 3.0, 4.5, 6.0, 8.0, 10.5, 13.5, 17.0, 21.0, 26.0, 32.0)  # pixels of defocus, on either side
+KNOT_GROWTH = 1.23  # ratio of neighbours beyond the last
+ALIGN = 4  # rows: where a slab may begin, so that it is reduced to a quarter as the whole picture is
+
+
+def slab_knots(*defocus: Tensor) -> list[float]:
+    """Knots as far as any of the maps reaches on either side, from the nearest slab to the farthest."""
+    low = min(float(d.detach().min()) for d in defocus)
+    high = max(float(d.detach().max()) for d in defocus)
+    radii = list(KNOTS)
+    while radii[-1] < max(-low, high):
+        radii.append(radii[-1] * KNOT_GROWTH)
+    gaps = list(zip(radii, radii[1:], strict=False))
+    in_front = [outer for inner, outer in gaps if inner < high]
+    behind = [-outer for inner, outer in gaps if inner < -low]
+    return [*reversed(in_front), 0.0, *behind]
+
+
+def slab_weight(defocus: Tensor, knots: list[float], j: int) -> Tensor:
+    """Share of each pixel in slab j: a hat over its knot that ends at the neighbours; over all j it sums to 1."""
+    weight = torch.ones_like(defocus)
+    if j > 0:
+        weight = torch.minimum(weight, (knots[j - 1] - defocus) / (knots[j - 1] - knots[j]))
+    if j + 1 < len(knots):
+        weight = torch.minimum(weight, (defocus - knots[j + 1]) / (knots[j] - knots[j + 1]))
+    return weight.clamp(min=0)
+
+
+@dataclass(frozen=True)
+class Slab:
+    """What the slab of one defocus throws on the sensor: light and coverage (B, 4, rows, W), zero elsewhere."""
+
+    knot: float
+    top: int  # the first of those rows
+    light: Tensor
+
+    def reaches(self, top: int, rows: int) -> bool:
+        """Whether any of its rows is among these."""
+        return self.top < top + rows and top < self.top + self.light.shape[-2]
+
+    def rows(self, top: int, rows: int) -> Tensor:
+        """These rows of it, (B, 4, rows, W)."""
+        above, below = max(self.top - top, 0), max(top + rows - self.top - self.light.shape[-2], 0)
+        own = self.light[..., max(top - self.top, 0) : max(top - self.top, 0) + rows - above - below, :]
+        return F.pad(own, (0, 0, above, below)) if above or below else own
+
+
+def used_rows(weight: Tensor, defocus: float, shape: ApertureShape) -> tuple[int, int]:
+    """The rows (first, end) that a slab of this weight (B, 1, H, W) and defocus reaches; (0, 0) if there is nothing."""
+    height = weight.shape[-2]
+    used = weight.amax((0, 1, 3)).nonzero()  # (n, 1)
+    if not len(used):
+        return 0, 0
+    if shape.cat_eye:  # it looks different at each place
+        return 0, height
+    reach = math.ceil(abs(defocus)) + 3 * ALIGN
+    first, last = int(used[0]) - reach, int(used[-1]) + 1 + reach
+    return max(first // ALIGN * ALIGN, 0), min(-(-last // ALIGN) * ALIGN, height)
