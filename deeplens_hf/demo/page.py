@@ -141,12 +141,9 @@ def build_demo(
                             label="Rack focus", autoplay=True, loop=True, buttons=[], elem_id="film", height=330
                         )
                         reels = gr.File(
-                            label="MP4 and animated WebP",
-                            file_count="multiple",
-                            visible=False,
-                            interactive=False,
+                            label="MP4 and animated WebP", file_count="multiple", visible=False, interactive=False,
                             elem_id="reels",
-                        )
+                        )  # fmt: skip
                 with gr.Tab("Depth"), gr.Row(equal_height=False):
                     with gr.Column(min_width=260):
                         source = gr.Dropdown(
@@ -166,9 +163,7 @@ def build_demo(
                             undo = gr.Button("Undo stroke", min_width=80)
                     with gr.Column(min_width=260):
                         metres = gr.Number(
-                            label="Focus point is at",
-                            info="metres: f-numbers become real; empty: nominal again",
-                            minimum=0,
+                            label="Focus point is at", info="metres: makes f-numbers real; empty: nominal", minimum=0
                         )
                         with gr.Row():
                             focal = gr.Number(label="Focal length", info="mm", minimum=0, min_width=100, **of_exif)

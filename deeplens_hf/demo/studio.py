@@ -50,7 +50,7 @@ class Studio:
     def open_upload(self, file: dict | None) -> tuple:
         """The uploaded file as it came; the box is emptied for the next one."""
         if file is None:  # emptied just now
-            return SKIP, SKIP, SKIP, SKIP, SKIP
+            return (SKIP,) * 5
         return *self._open(file["path"], file["orig_name"] or "photo"), None
 
     def open_example(self, event: gr.SelectData) -> tuple:
@@ -69,7 +69,7 @@ class Studio:
             photo = self.darkroom.open(path, DEPTHS[source])
         except ValueError as error:
             warn(sentence(error, path, name))
-            return SKIP, SKIP, SKIP, SKIP
+            return unchanged(None)
         return made(Scene(Path(name).stem, photo, source, path, uuid.uuid4().hex, photo.disparity))
 
     # its depth changes
@@ -230,7 +230,7 @@ def made(scene: Scene) -> tuple:
 
 
 def unchanged(scene: Scene | None) -> tuple:
-    """The same where nothing comes of it: the viewfinder is at rest again, the source is what it was."""
+    """The same where nothing comes of a wish: the viewfinder is at rest again, the source what it was."""
     return SKIP, calm_props(), scene.source if scene else SKIP, SKIP
 
 
