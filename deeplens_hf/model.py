@@ -13,9 +13,9 @@ from .depth import ENCODERS, DepthPrediction, normalise_disparity, working_size
 from .edges import refine
 from .hub import HubMixin
 from .lens_blur import LENS_BLURS
-from .optics import DISC, MAX_APERTURE, ApertureShape, linear_to_srgb, signed_defocus, srgb_to_linear
+from .optics import DISC, MAX_APERTURE, ApertureShape, signed_defocus, srgb_to_linear
 from .repository import FORMAT_VERSION
-from .upsampling import GuidedUpsampling, halve, halve_map
+from .upsampling import GuidedUpsampling, halve, halve_light, halve_map
 
 if TYPE_CHECKING:
     from .photo import Photo
@@ -169,20 +169,20 @@ class DeepLens(
         """
         if halvings is None:
             halvings = max(0, math.ceil(math.log2(max(image.shape[-2:]) / self.config.blur_size)))
-        photos, maps = [srgb_to_linear(image)], [defocus]  # (B, 3, H, W), (B, 1, H, W) a level, the full size first
-        for _ in range(halvings):
-            photos.append(halve(photos[-1]))
+        photos, maps = [image], [defocus]  # (B, 3, H, W), (B, 1, H, W) a level, the full size first; then linear
+        for level in range(halvings):
+            photos.append(halve(photos[-1]) if level else halve_light(image))
             maps.append(halve_map(maps[-1]) / 2)
         subject = torch.zeros_like(maps[-1])
         if foreground is not None:
             subject = F.interpolate(foreground, maps[-1].shape[-2:], mode="area") * 2 - 1
+        smallest = photos[-1] if halvings else srgb_to_linear(image)
         # (B, 3, h, w) linear, (B, F, h/2, w/2)
-        light, features = self.lens_blur(photos[-1], maps[-1], subject, shape, highlights)
-        for level in reversed(
-            range(max(halvings, 1))
-        ):  # at least once: a small photo's own detail comes in at its size
+        light, features = self.lens_blur(smallest, maps[-1], subject, shape, highlights)
+        for level in reversed(range(1, halvings)):
             light = self.upsampling(photos[level], maps[level], light, features)
-        return linear_to_srgb(light)
+        # always the last time: a small photo's own detail comes in at its size
+        return self.upsampling(image, defocus, light, features, encoded=True)
 
     def forward(self, image: Tensor, focus: Tensor | float | tuple[float, float], aperture: Tensor | float) -> Tensor:
         """Predict the depth and render with it: arguments, result and errors as of `render`."""

@@ -114,8 +114,8 @@ class Photo:
         Raises:
             PhotoError: an argument is out of its range.
         """
-        light = self.render(point, aperture, focus, shape, highlights)
-        return Picture.of(Image.fromarray((light * 255).round().astype(np.uint8)), self.picture.info)
+        pixels = self._rendered(point, aperture, focus, shape, highlights).mul(255).round().byte()  # (3, H, W)
+        return Picture.of(Image.fromarray(pixels.permute(1, 2, 0).cpu().contiguous().numpy()), self.picture.info)
 
     def render(
         self,
@@ -126,6 +126,18 @@ class Photo:
         highlights: float = 1.0,
     ) -> np.ndarray:
         """`refocus` without rounding: (H, W, 3) float32 in [0, 1], encoded as the photo is; arguments as there."""
+        light = self._rendered(point, aperture, focus, shape, highlights)
+        return light.permute(1, 2, 0).float().cpu().contiguous().numpy()
+
+    def _rendered(
+        self,
+        point: tuple[float, float] | None,
+        aperture: float | str,
+        focus: float | tuple[float, float] | None,
+        shape: ApertureShape,
+        highlights: float,
+    ) -> Tensor:
+        """As `render`, (3, H, W) on the model's device."""
         widest = WIDEST if self.calibration is None or not isinstance(aperture, str) else MAX_APERTURE
         aperture = _number("aperture", aperture_of(aperture, self.calibration, WIDEST), 0, widest)
         if point is not None:
@@ -146,7 +158,7 @@ class Photo:
         foreground = self._map(self.foreground) if self._own_disparity is None else None
         with torch.inference_mode():
             out = self.model.render(image, disparity, focus, aperture, foreground, shape, highlights)  # (1, 3, H, W)
-            return out[0, :, :height, :width].permute(1, 2, 0).float().cpu().contiguous().numpy()  # (h, w, 3)
+            return out[0, :, :height, :width]
 
     def calibrate(
         self,

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import read_blocks
+from .optics import linear_to_srgb, srgb_to_linear
 
-STRIP = 256  # rows worked on at a time: what a strip needs stays in the processor's cache
+STRIP = 1 << 18  # pixels worked on at a time, in whole rows: what they need stays in the processor's cache
 HALO = 4  # rows that a strip reads beyond its own: what the convolutions see
 
 
@@ -20,14 +21,30 @@ def up(x: Tensor, factor: int) -> Tensor:
     return x if factor == 1 else F.interpolate(x, scale_factor=factor, mode="bilinear")
 
 
+def even(x: Tensor) -> Tensor:
+    """An odd border repeated: (B, C, H, W) -> sides of even length."""
+    odd = (x.shape[-2] % 2, x.shape[-1] % 2)
+    return F.pad(x, (0, odd[1], 0, odd[0]), mode="replicate") if any(odd) else x
+
+
 def halve(x: Tensor) -> Tensor:
     """Averages of 2 x 2: (B, C, H, W) -> (B, C, ceil(H / 2), ceil(W / 2)), an odd border repeated."""
-    return F.avg_pool2d(F.pad(x, (0, x.shape[-1] % 2, 0, x.shape[-2] % 2), mode="replicate"), 2)
+    return F.avg_pool2d(even(x), 2)
+
+
+def halve_light(image: Tensor) -> Tensor:
+    """image (B, 3, H, W), sRGB-encoded -> its linear light halved, without a copy of the whole in linear light."""
+    return torch.cat([halve(srgb_to_linear(rows)) for rows in image.split(_strip_rows(image), -2)], -2)
 
 
 def halve_map(x: Tensor) -> Tensor:
     """One pixel of each 2 x 2, not their average, which would lie between two surfaces; sizes as of `halve`."""
-    return F.pad(x, (0, x.shape[-1] % 2, 0, x.shape[-2] % 2), mode="replicate")[..., 1::2, 1::2]
+    return even(x)[..., 1::2, 1::2]
+
+
+def _strip_rows(image: Tensor) -> int:
+    """Rows of a strip, an even number."""
+    return max(16, STRIP // image.shape[-1] // 2 * 2)
 
 
 def combine(photo: Tensor, enlarged: Tensor, photo_share: Tensor) -> Tensor:
@@ -53,47 +70,43 @@ class GuidedUpsampling(nn.Module):
         nn.init.normal_(self.write.weight, std=1e-3)
         nn.init.zeros_(self.write.bias)
 
-    def photo_share(self, photo: Tensor, defocus: Tensor, enlarged: Tensor, features: Tensor, doubled: bool) -> Tensor:
-        """M_A (B, 1, H, W) in [0, 1]: photo, up(L) (B, 3, H, W), defocus (B, 1, H, W), features (B, F, H/2, W/2)."""
+    def photo_share(self, photo: Tensor, defocus: Tensor, enlarged: Tensor, hints: Tensor, doubled: bool) -> Tensor:
+        """M_A (B, 1, H, W) in [0, 1]: photo, up(L) (B, 3, H, W), defocus (B, 1, H, W), hints (B, width, H/2, W/2)."""
         height, width = photo.shape[-2:]
         # square roots: even steps for the eye, for less than the sRGB curve costs
         guide = torch.cat([photo.clamp(min=1e-6).sqrt(), enlarged.clamp(min=1e-6).sqrt(), torch.asinh(defocus)], 1)
-        guide = F.pad(guide, (0, width % 2, 0, height % 2), mode="replicate")
-        hints = torch.cat([features, torch.full_like(features[:, :1], float(doubled))], 1)  # (B, F + 1, H/2, W/2)
-        x = read_blocks(self.read, guide) + F.conv2d(hints, self.read.weight[:, 4 * 7 :])
-        x = F.relu(self.mix(F.relu(x)))  # (B, width, H/2, W/2)
+        x = F.relu(read_blocks(self.read, even(guide)) + hints)
+        x = F.relu(self.mix(x))  # (B, width, H/2, W/2)
         score = F.pixel_shuffle(self.write(x), 2)[..., :height, :width]  # (B, 1, H, W)
         # Before training: the photo where it is sharp, the blur elsewhere; at the photo's own size, the blur alone.
         return torch.sigmoid(score + (3 - 3 * defocus.abs() if doubled else -3.0))
 
-    def forward(self, photo: Tensor, defocus: Tensor, low: Tensor, features: Tensor) -> Tensor:
+    def forward(self, photo: Tensor, defocus: Tensor, low: Tensor, features: Tensor, encoded: bool = False) -> Tensor:
         """One level: photo (B, 3, H, W) linear, defocus (B, 1, H, W) in its pixels, low (B, 3, h, w) -> (B, 3, H, W).
 
         h, w: H, W, or half of them rounded up. features (B, F, fh, fw): fh, fw smaller than H, W by a power of two.
+        encoded: photo and result are sRGB-encoded, not linear: a large photo is decoded strip by strip.
         """
         height, width = photo.shape[-2:]
-        grow = 1 if low.shape[-2:] == photo.shape[-2:] else 2  # of L, to this level
+        doubled = low.shape[-2:] != photo.shape[-2:]
         shrink = 2 ** round(math.log2(width / features.shape[-1]))  # of the features, from this level
-        blurred_at_all = (
-            defocus.abs().amax((1, 2, 3), keepdim=True).clamp(max=1)
-        )  # (B, 1, 1, 1): aperture 0 is the photo
-        strips = []
-        for top in range(0, height, STRIP):
-            bottom = min(top + STRIP, height)
-            first, last = max(top - 2 * HALO, 0), min(bottom + 2 * HALO, height)  # rows read
-            rows = slice(first, last)
-            enlarged = self._enlarge(low, grow, first, last, width)
-            share = self.photo_share(
-                photo[..., rows, :],
-                defocus[..., rows, :],
-                enlarged,
-                self._enlarge(features, shrink // 2, first // 2, (last + 1) // 2, (width + 1) // 2),
-                doubled=grow == 2,
-            )
-            share = 1 - blurred_at_all * (1 - share)
-            own = slice(top - first, bottom - first)
-            strips.append(combine(photo[..., top:bottom, :], enlarged[..., own, :], share[..., own, :]))
-        return torch.cat(strips, -2)
+        # what `read` makes of the features and of the level's kind: a 1 x 1 convolution may as well come before `up`
+        own_weights, level_weight = self.read.weight[:, 4 * 7 :].split([features.shape[1], 1], 1)
+        hints = F.conv2d(features, own_weights) + float(doubled) * level_weight.view(1, -1, 1, 1)  # (B, width, fh, fw)
+        farthest = torch.maximum(defocus.amax((1, 2, 3), keepdim=True), -defocus.amin((1, 2, 3), keepdim=True))
+        blurred_at_all = farthest.clamp(max=1)  # (B, 1, 1, 1): aperture 0 is the photo
+        out = torch.empty_like(photo)
+        for top in range(0, height, _strip_rows(photo)):
+            bottom = min(top + _strip_rows(photo), height)
+            first, last = max(top - HALO, 0), min(bottom + HALO, height)  # rows read
+            light = srgb_to_linear(photo[..., first:last, :]) if encoded else photo[..., first:last, :]
+            enlarged = self._enlarge(low, 1 + doubled, first, last, width)
+            hints_here = self._enlarge(hints, shrink // 2, first // 2, (last + 1) // 2, (width + 1) // 2)
+            share = self.photo_share(light, defocus[..., first:last, :], enlarged, hints_here, doubled)
+            own = (..., slice(top - first, bottom - first), slice(None))
+            mixed = combine(light[own], enlarged[own], 1 - blurred_at_all * (1 - share[own]))
+            out[..., top:bottom, :] = linear_to_srgb(mixed) if encoded else mixed
+        return out
 
     @staticmethod
     def _enlarge(x: Tensor, factor: int, first: int, last: int, width: int) -> Tensor:
