@@ -1,8 +1,9 @@
 """Maps predicted at a small size, brought to the photo's own with the photo's edges.
 
 The fast guided filter (He, Sun and Tang, "Guided Image Filtering", TPAMI 2013; He and Sun, "Fast Guided Filter", 2015):
-within each window a map is the photo's colours times a, plus b. Both are found at a small size, smoothed, enlarged, and
-applied to the full photo.
+within each window a map is the photo's colours times a, plus b. Both are found at a small size, averaged over the
+windows that hold a pixel, enlarged, and applied to the full photo. A window counts the more the better the colours
+explain the map in it: so a step that the map has and the colours lack is not spread over its neighbourhood.
 """
 
 import torch
@@ -11,7 +12,9 @@ from torch import Tensor
 
 SIZE = 480  # long side, pixels, that a and b are found at
 RADIUS = 8  # of the windows, pixels of that size
-EPSILON = 1e-3  # colour variance below which a window counts as flat: what is printed on a surface is no edge of it
+EPSILON = 2e-3  # colour variance below which a window counts as flat: what is printed on a surface is no edge of it
+MISFIT = 5e-4  # variance left unexplained, of a map of range 1, that halves what a window counts
+TINY = 1e-12  # a flat map has no misfit anywhere
 STRIP = 128  # rows of the full photo worked on at a time
 
 
@@ -47,7 +50,7 @@ def _enlarge(planes: Tensor, size: tuple[int, int], top: int, bottom: int) -> Te
 
 
 def _fit(guide: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
-    """a (B, C, 3, h, w) and b (B, C, h, w) of guide (B, 3, h, w) and maps (B, C, h, w), averaged over their windows."""
+    """guide (B, 3, h, w), maps (B, C, h, w) -> a (B, C, 3, h, w), b (B, C, h, w), averaged by how well each fits."""
     mean, mean_map = _box(guide), _box(maps)  # (B, 3, h, w), (B, C, h, w)
     squares = _box((guide[:, :, None] * guide[:, None]).flatten(1, 2)).unflatten(1, (3, 3))  # (B, 3, 3, h, w)
     spread = squares - mean[:, :, None] * mean[:, None]
@@ -56,7 +59,12 @@ def _fit(guide: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
     together = products - mean_map[:, :, None] * mean[:, None]  # (B, C, 3, h, w)
     slopes = torch.einsum("bijhw,bcjhw->bcihw", _inverse(spread), together)
     offsets = mean_map - (slopes * mean[:, None]).sum(2)
-    return _box(slopes.flatten(1, 2)).unflatten(1, slopes.shape[1:3]), _box(offsets)
+    # what the colours leave unexplained; slopes of a ridge regression explain at least (slopes * together)
+    misfit = (_box(maps * maps) - mean_map * mean_map - (slopes * together).sum(2)).clamp(min=0)  # (B, C, h, w)
+    weight = 1 / (misfit + MISFIT * (maps.amax((2, 3), keepdim=True) - maps.amin((2, 3), keepdim=True)).square() + TINY)
+    total = _box(weight)
+    slopes = _box((slopes * weight[:, :, None]).flatten(1, 2)).unflatten(1, slopes.shape[1:3]) / total[:, :, None]
+    return slopes, _box(offsets * weight) / total
 
 
 def _inverse(m: Tensor) -> Tensor:
