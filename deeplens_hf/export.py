@@ -41,7 +41,7 @@ class DepthGraph(nn.Module):
         self.depth = model.depth
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        disparity, foreground = self.depth(image)
+        disparity, foreground = self.depth.infer(image)
         return normalise_disparity(disparity), foreground
 
 
@@ -212,7 +212,7 @@ def _compare(model: DeepLens, runs: dict[str, Run], scene: Scene, max_aperture: 
     def note(name: str, answer: Tensor, wanted: Tensor) -> None:
         differences[name] = max(differences[name], float((answer - wanted).abs().max()))
 
-    disparity, foreground = model.depth(scene.depth_image)
+    disparity, foreground = model.depth.infer(scene.depth_image)
     for answer, wanted in zip(
         runs["depth"](image=scene.depth_image), (normalise_disparity(disparity), foreground), strict=True
     ):

@@ -107,7 +107,7 @@ class DeepLens(
         size = image.shape[-2:]
         small = F.interpolate(image, working_size(size, self.config.depth_size), mode="bilinear", antialias=True)
         precision = next(self.depth.parameters()).dtype  # half, maybe: see from_pretrained
-        maps = torch.cat(self.depth(small.clamp(0, 1).to(precision)), 1).to(image.dtype)  # (B, 2, h, w)
+        maps = torch.cat(self.depth.infer(small.clamp(0, 1).to(precision)), 1).to(image.dtype)  # (B, 2, h, w)
         disparity, foreground = refine(maps, image).split(1, 1)  # (B, 1, H, W) each
         return DepthMaps(normalise_disparity(disparity), foreground)
 

@@ -87,7 +87,7 @@ def test_paint_on_a_floor_is_no_step_in_depth(model):
     assert abs(off[hand].mean() - off[~hand].mean()) < 0.08  # of the whole range
 
 
-@pytest.mark.xfail(strict=False, reason="a step of 0.20")
+@pytest.mark.xfail(strict=False, reason="a step of 0.37")
 def test_a_dark_shadow_is_no_step_in_depth(model):
     disparity = predicted(model, "bowl_from_above")
     assert abs(at(disparity, 0.27, 0.25) - at(disparity, 0.07, 0.25)) < 0.08  # shadow and concrete beside it
@@ -101,10 +101,10 @@ def test_a_dark_shadow_is_no_step_in_depth(model):
     [
         "astronaut",
         "chelsea",
-        pytest.param("dandelions", marks=pytest.mark.xfail(strict=False, reason="0.55")),
-        pytest.param("bowl_from_above", marks=pytest.mark.xfail(strict=False, reason="0.72")),
-        pytest.param("coffee", marks=pytest.mark.xfail(strict=False, reason="0.80")),
-        pytest.param("gravel", marks=pytest.mark.xfail(strict=False, reason="0.99")),
+        pytest.param("dandelions", marks=pytest.mark.xfail(strict=False, reason="0.58")),
+        pytest.param("bowl_from_above", marks=pytest.mark.xfail(strict=False, reason="0.52")),
+        pytest.param("coffee", marks=pytest.mark.xfail(strict=False, reason="0.79")),
+        pytest.param("gravel", marks=pytest.mark.xfail(strict=False, reason="1.00")),
     ],
 )
 def test_a_photo_on_its_head_is_not_near_at_the_bottom_again(model, name):
@@ -113,7 +113,7 @@ def test_a_photo_on_its_head_is_not_near_at_the_bottom_again(model, name):
     assert sum(both) / 2 < 0.4
 
 
-@pytest.mark.xfail(strict=False, reason="correlation -0.96: the nearer the farther")
+@pytest.mark.xfail(strict=False, reason="correlation -0.98: the nearer the farther")
 def test_a_floor_on_its_head_keeps_its_slant(model):
     _, hand, inverse = hand_on_bricks()
     assert alike(predicted(model, "hand_on_bricks", flipped=True)[~hand], inverse[~hand]) > 0.5
@@ -142,7 +142,7 @@ def test_a_stalk_stands_in_front_of_the_leaves(model):
 
 
 @pytest.mark.parametrize(
-    "flipped", [False, pytest.param(True, marks=pytest.mark.xfail(strict=False, reason="in 77 % of the windows"))]
+    "flipped", [False, pytest.param(True, marks=pytest.mark.xfail(strict=False, reason="in 66 % of the windows"))]
 )
 def test_the_sky_between_leaves_is_behind_them(model, flipped):
     """In windows that hold both: the leaves' mean disparity above the sky's, in at least 85 % of them."""
