@@ -121,7 +121,7 @@ def build_parser(argv: list[str]) -> Parser:
     command.add_argument("--data", metavar="DIR", type=Path, required=True, help="folder that holds truth/ and photos/")
     command.add_argument("--out", metavar="FOLDER", type=Path, help="write the report there (default: print it)")
     command.add_argument(
-        "--beside", metavar="M", nargs="*", default=[], help="other weights to show in the table of renderers"
+        "--beside", metavar="[NAME=]M", nargs="*", default=[], help="other weights to show in the table of renderers"
     )
     _add_model(command, evaluate)
 

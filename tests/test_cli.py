@@ -58,11 +58,11 @@ def test_evaluate_render(model_folder, pixels, planes, tmp_path, capsys):
     for name in ("aif", "gt_mid", "gt_bg", "gt_near"):
         Image.fromarray(pixels).save(layered / f"a_{name}.png")
     Image.fromarray((planes * 65535).astype(np.uint16)).save(layered / "a_disp.png")
-    arguments = ["--data", tmp_path, "--model", model_folder, "--beside", model_folder]
+    arguments = ["--data", tmp_path, "--model", model_folder, "--beside", f"other={model_folder}"]
     arguments += ["--out", tmp_path / "report"]
     assert cli.main(["evaluate", "render", *map(str, arguments)]) == 0
     rows = json.loads((tmp_path / "report" / "render.json").read_text())["rows"]
-    assert {row["renderer"] for row in rows} == {"deeplens", str(model_folder), "unlearned slabs", "scatter", "no blur"}
+    assert {row["renderer"] for row in rows} == {"deeplens", "other", "unlearned slabs", "scatter", "no blur"}
     assert "| deeplens |" in capsys.readouterr().out
 
 
