@@ -176,9 +176,9 @@ class DepthPrediction(nn.Module):
         """
         disparity, foreground = self(image)
         size = image.shape[-2:]
-        small = F.interpolate(
-            image, working_size(size, round(SECOND_SIZE * max(size))), mode="bilinear", antialias=True
-        )
+        second_size = working_size(size, round(SECOND_SIZE * max(size)))
+        whole = image if image.dtype.itemsize >= 4 else image.float()  # no antialiasing in half precision on a CPU
+        small = F.interpolate(whole, second_size, mode="bilinear", antialias=True).to(image.dtype)
         second = F.interpolate(self(small.flip(-1))[0].flip(-1), size, mode="bilinear")
         disparity = _standardise(disparity)
         return disparity + _broad(_standardise(second) - disparity) / 2, foreground

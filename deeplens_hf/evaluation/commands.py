@@ -13,7 +13,8 @@ from .render import Renderer
 def run(what: str, model: DeepLens, data: Path, out: Path | None = None, beside: list[str] | None = None) -> str:
     """Measure; returns the tables in Markdown, and writes them to the folder `out` as well.
 
-    beside: other weights to show in the table of renderers, MODEL or NAME=MODEL. ValueError where `data` lacks the truth.
+    beside: other weights to show in the table of renderers: MODEL or NAME=MODEL.
+    ValueError where `data` lacks the truth.
     """
 
     def predicted(image: Tensor) -> list[Tensor]:  # (1, 3, H, W) -> disparity, foreground
