@@ -15,7 +15,6 @@ from .slabs import Slab, slab_knots, slab_weight, used_rows
 from .surfaces import SurfaceExtraction
 
 EPS = 1e-4
-
 STRIP = 128  # rows mixed at a time: what they need stays in the processor's cache
 
 

@@ -141,7 +141,7 @@ class Photo:
         widest = WIDEST if self.calibration is None or not isinstance(aperture, str) else MAX_APERTURE
         aperture = _number("aperture", aperture_of(aperture, self.calibration, WIDEST), 0, widest)
         if point is not None:
-            self._check(point)
+            check_point(point, self.size)
         highlights = _number("highlights", highlights, 0, MAX_HIGHLIGHTS)
         if focus is None:
             focus = self.focus_range(point)
@@ -193,7 +193,7 @@ class Photo:
 
     def focus_at(self, point: tuple[float, float]) -> float:
         """The disparity of the surface at (x, y): the median of the pixels around the point that are level with it."""
-        x, y = self._check(point)
+        x, y = check_point(point, self.size)
         reach = max(1, max(self.size) // 200)
         around = self.disparity[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1]
         level = np.abs(around - self.disparity[y, x]) <= SAME_SURFACE
@@ -283,17 +283,18 @@ class Photo:
         """Disparity or foreground as the model takes it: (h, w) -> (1, 1, H, W), padded as the photo."""
         return torch.from_numpy(_pad(values))[None, None].to(self.model.device)
 
-    def _check(self, point: tuple[float, float]) -> tuple[int, int]:
-        """The pixel that (x, y) lies in."""
-        width, height = self.size
-        accepted = f"point must be (x, y) with 0 <= x < {width} and 0 <= y < {height}, got {point!r}"
-        try:
-            x, y = (float(value) for value in point)
-        except (TypeError, ValueError):
-            raise PhotoError(accepted) from None
-        if not (0 <= x < width and 0 <= y < height):  # nan is nowhere
-            raise PhotoError(accepted)
-        return int(x), int(y)
+
+def check_point(point: tuple[float, float], size: tuple[int, int]) -> tuple[int, int]:
+    """The pixel that (x, y) lies in, of a photo of (width, height). PhotoError if it is none of its."""
+    width, height = size
+    accepted = f"point must be (x, y) with 0 <= x < {width} and 0 <= y < {height}, got {point!r}"
+    try:
+        x, y = (float(value) for value in point)
+    except (TypeError, ValueError):
+        raise PhotoError(accepted) from None
+    if not (0 <= x < width and 0 <= y < height):  # nan is nowhere
+        raise PhotoError(accepted)
+    return int(x), int(y)
 
 
 def _pad(pixels: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from itertools import chain
 
 import numpy as np
 from PIL import Image
@@ -37,9 +38,8 @@ def rack_focus(
     Raises:
         PhotoError: an argument is out of its range; before the first frame.
     """
-    path = focus_path(start, end, seconds, easing, fps)
-    first = photo.refocus(focus=path[0], **lens)  # says at once what is wrong with the rest
-    return _frames(photo, path, first, lens)
+    frames = frames_along(photo, focus_path(start, end, seconds, easing, fps), lens)
+    return chain([next(frames)], frames)  # the first says at once what is wrong with the rest
 
 
 def focus_path(
@@ -71,10 +71,12 @@ def frame_times(seconds: float, fps: int) -> np.ndarray:
     return np.interp(np.linspace(0, 1, round(seconds * fps)), [HOLD, 1 - HOLD], [0, 1])
 
 
-def _frames(photo: Photo, path: list[Focus], picture: Image.Image, lens: dict) -> Iterator[Image.Image]:
-    for before, focus in zip([path[0], *path], path, strict=False):
-        picture = picture if focus == before else photo.refocus(focus=focus, **lens)
-        yield even(picture)
+def frames_along(photo: Photo, path: list[Focus], lens: dict) -> Iterator[Image.Image]:
+    """A frame for each focus of the path; what stands still is rendered once. lens: as of `Photo.refocus`."""
+    for before, focus in zip([None, *path], path, strict=False):
+        if focus != before:
+            frame = even(photo.refocus(focus=focus, **lens))
+        yield frame
 
 
 def even(picture: Image.Image) -> Image.Image:

@@ -96,8 +96,9 @@ class GuidedUpsampling(nn.Module):
         farthest = torch.maximum(defocus.amax((1, 2, 3), keepdim=True), -defocus.amin((1, 2, 3), keepdim=True))
         blurred_at_all = farthest.clamp(max=1)  # (B, 1, 1, 1): aperture 0 is the photo
         out = torch.empty_like(photo)
-        for top in range(0, height, _strip_rows(photo)):
-            bottom = min(top + _strip_rows(photo), height)
+        rows = _strip_rows(photo)
+        for top in range(0, height, rows):
+            bottom = min(top + rows, height)
             first, last = max(top - HALO, 0), min(bottom + HALO, height)  # rows read
             light = srgb_to_linear(photo[..., first:last, :]) if encoded else photo[..., first:last, :]
             enlarged = self._enlarge(low, 1 + doubled, first, last, width)

@@ -8,7 +8,7 @@ import gradio as gr
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from ..model import MAX_HIGHLIGHTS
-from ..photo import WIDEST
+from ..photo import WIDEST, check_point
 from ..pictures import PhotoError, one_line, open_header
 from ..rack_focus import EASINGS, LONGEST
 from .files import sentence
@@ -76,7 +76,7 @@ def faults(call: dict) -> dict[str, str]:
     if photo is None:
         return {"photo": "photo must be a file"}
     try:
-        width, height = check_upload(photo)
+        size = check_upload(photo)
     except PhotoError as error:
         return {"photo": sentence(error, photo, Path(photo).name)}
     told = {}
@@ -90,6 +90,8 @@ def faults(call: dict) -> dict[str, str]:
         point = tuple(call.get(name) for name in names)
         if names[0] not in call or (names == ("x", "y") and point == (None, None)):  # the main subject
             continue
-        if None in point or not (0 <= point[0] < width and 0 <= point[1] < height):
-            told[names[0]] = f"point must be (x, y) with 0 <= x < {width} and 0 <= y < {height}, got {point!r}"
+        try:
+            check_point(point, size)
+        except PhotoError as error:
+            told[names[0]] = str(error)
     return told

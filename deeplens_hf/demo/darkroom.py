@@ -13,7 +13,7 @@ from ..model import DeepLens
 from ..own_depth import is_model
 from ..photo import Photo, open_photo
 from ..pictures import read_photo
-from ..rack_focus import Focus, even
+from ..rack_focus import Focus, frames_along
 
 try:  # on ZeroGPU, functions so marked run where there is a GPU, for so many seconds at most
     from spaces import GPU as on_gpu
@@ -69,8 +69,8 @@ class Darkroom:
         @in_turn(duration=15)
         def shoot(photo: Photo, path: list[Focus], lens: dict) -> list[Image.Image]:
             until, frames = time.monotonic() + TURN, []
-            for before, focus in zip([None, *path], path, strict=False):
-                frames.append(frames[-1] if focus == before else even(bound(photo).refocus(focus=focus, **lens)))
+            for frame in frames_along(bound(photo), path, lens):
+                frames.append(frame)
                 if time.monotonic() > until:
                     break
             return frames
