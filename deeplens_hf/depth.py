@@ -175,22 +175,27 @@ class DepthPrediction(nn.Module):
         what is broader than `BROAD`; detail and foreground stay those of the first look.
         """
         disparity, foreground = self(image)
-        size = image.shape[-2:]
-        second_size = working_size(size, round(SECOND_SIZE * max(size)))
-        whole = image if image.dtype.itemsize >= 4 else image.float()  # no antialiasing in half precision on a CPU
-        small = F.interpolate(whole, second_size, mode="bilinear", antialias=True).to(image.dtype)
-        second = F.interpolate(self(small.flip(-1))[0].flip(-1), size, mode="bilinear")
-        disparity = _standardise(disparity)
-        return disparity + _broad(_standardise(second) - disparity) / 2, foreground
+        second = look(self, image.flip(-1), round(SECOND_SIZE * max(image.shape[-2:])))[0].flip(-1)
+        disparity = standardise(disparity)
+        return disparity + broad(standardise(second) - disparity) / 2, foreground
 
 
-def _standardise(disparity: Tensor) -> Tensor:
+def look(depth: DepthPrediction, image: Tensor, long_side: int) -> tuple[Tensor, Tensor]:
+    """As `DepthPrediction.forward` of the image (B, 3, H, W) at this long side; the maps as large as the image."""
+    size = image.shape[-2:]
+    whole = image if image.dtype.itemsize >= 4 else image.float()  # no antialiasing in half precision on a CPU
+    sized = F.interpolate(whole, working_size(size, long_side), mode="bilinear", antialias=True).to(image.dtype)
+    disparity, foreground = (F.interpolate(map, size, mode="bilinear") for map in depth(sized))
+    return disparity, foreground
+
+
+def standardise(disparity: Tensor) -> Tensor:
     """Mean 0 and standard deviation 1 over each map, (B, 1, h, w); a flat map becomes 0."""
     centred = disparity - disparity.mean((1, 2, 3), keepdim=True)
     return centred / centred.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-6)
 
 
-def _broad(x: Tensor) -> Tensor:
+def broad(x: Tensor) -> Tensor:
     """What is left after two averages over `BROAD` of the long side, (B, 1, h, w)."""
     reach = max(1, round(BROAD * max(x.shape[-2:]) / 2))
     for _ in range(2):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .blocks import read_blocks
 
-MOST = 4.6  # of the logarithm of the gain: a hundredfold
+MOST = 5.3  # of the logarithm of the gain: two hundredfold
 CLIPPED_FROM, CLIPPED_AT = 0.93, 0.99  # linear light of a channel
 
 

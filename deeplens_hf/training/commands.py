@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from ..hub import HUB_NAME, RECORD
 from ..model import DeepLens, DeepLensConfig
 from .data import DepthPhotos, PhotoRecord, has_manifest, labelled_photos
+from .ensemble import EnsembledLabels
 from .hdr import NightScenes
 from .loop import Run, fit, launch
 from .mixture import DepthMixture, Sources
@@ -35,7 +36,9 @@ DEFAULTS = {  # steps, batch size, peak learning rate: what made the shipped wei
     "render": (1600, 4, 1e-3),
     "all": (200, 4, 5e-5),
 }
-MIX = "what the depth stage learns from: parts of photos, collage, tabletop, layered; of photos: people, sharpened"
+MIX = (
+    "what the depth stage learns from: parts of photos, collage, tabletop, layered, plane; of photos: people, sharpened"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tabletops", type=int, default=160, help="how many different table-tops to draw (depth)")
     parser.add_argument("--cache", type=Path, help="folder for traced scenes (default: OUT/scenes)")
     parser.add_argument("--sources", default="", metavar="NAME=PART,...", help=MIX)
+    parser.add_argument(
+        "--ensemble",
+        action="store_true",
+        help="photos' disparity from several looks of the weights started from (depth)",
+    )
     parser.add_argument("--outline-weight", type=float, default=0.5, help="of the mask's outline in the depth loss")
     parser.add_argument("--encoder", default="mobilenet_v2", help="of a new model: mobilenet_v2 or resnet-50")
     parser.add_argument("--lens-blur", default="slabs", help="of a new model: slabs or convolutional")
@@ -147,8 +155,9 @@ def run(args: argparse.Namespace) -> Path:
 
                 dataset = StreamedPhotos(photo_set(args), steps * samples, samples, args.seed)
             else:
+                labels = EnsembledLabels(copy.deepcopy(model.depth).cpu(), cache) if args.ensemble else None
                 dataset = DepthMixture(
-                    records, cache, args.tabletops, args.scenes, steps * samples, samples, args.seed, sources
+                    records, cache, args.tabletops, args.scenes, steps * samples, samples, args.seed, sources, labels
                 )
             entry |= {
                 "scenes": args.scenes,
@@ -156,6 +165,7 @@ def run(args: argparse.Namespace) -> Path:
                 "sources": asdict(sources),
                 "outline_weight": args.outline_weight,
             }
+            entry |= {"labels": "ensembled"} if args.ensemble else {}
         else:
             dataset = Together(scenes, DepthPhotos(records, (256, 256), 0, steps * samples, args.seed))
     parts = stage_parts(args.stage, model, args.outline_weight)
@@ -224,6 +234,8 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError(f"push_to must be owner/name; got {args.push_to!r}")
     if args.streaming and (args.data is None or has_manifest(Path(args.data))):
         raise ValueError("streaming needs --data with a data set or an image folder, without a manifest.jsonl")
+    if args.ensemble and (args.stage != "depth" or args.start is None or args.streaming):
+        raise ValueError("ensemble is for train depth --from weights whose looks are worth learning, without streaming")
     if args.data is None and args.stage in ("depth", "all"):
         raise ValueError(f"train {args.stage} needs --data: a folder with labelled photos")
 

@@ -1,4 +1,4 @@
-"""Scenes with exact depth for the depth stage, each kept on disk so that it is drawn only once."""
+"""Scenes with exact depth for the depth stage; what costs much to draw is kept on disk."""
 
 import os
 from pathlib import Path
@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .data import PhotoRecord
+from .planes import plane_scene
 from .rendered import RenderedScenes
 from .tabletop import tabletop_scene
 
@@ -15,7 +16,7 @@ class ExactScenes:
     """Scene i of a kind -> picture (S, S, 3) and disparity (S, S), both uint8; a pure function of (seed, i, photos).
 
     `tabletop`: solids seen by a pinhole camera. `layered`: cut-outs, hair, foliage and fences before one another with
-    everything in focus; they are those of the render stage, which finds them in the same `cache`.
+    everything in focus; they are those of the render stage, which finds them in the same `cache`. `plane`: flat ones.
     """
 
     def __init__(self, records: list[PhotoRecord], cache: Path, seed: int, size: int = 320):
@@ -28,7 +29,7 @@ class ExactScenes:
         file = self.cache / f"tabletop-{self.seed}-{self.size}-{index:05d}.npz"
         if not file.exists():
             drawn = tabletop_scene(self.seed * 1_000_000 + index, self.size, self.photos, self.masks)
-            image, disparity = ((values * 255).round().astype(np.uint8) for values in drawn)
+            image, disparity = _bytes(*drawn)
             part = file.with_suffix(f".{os.getpid()}.part.npz")
             np.savez_compressed(part, image=image, disparity=disparity)
             os.replace(part, file)
@@ -39,3 +40,11 @@ class ExactScenes:
         scene = self.traced.scene(index)
         image = (scene.image * 255).round().byte().permute(1, 2, 0).numpy()  # (S, S, 3)
         return image, (scene.disparity[0] * 255).round().byte().numpy()
+
+    def plane(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        drawn = plane_scene(self.seed * 1_000_000 + index, self.size * 3 // 4, self.photos, self.masks)
+        return _bytes(*drawn)
+
+
+def _bytes(image: NDArray, disparity: NDArray) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    return tuple((values * 255).round().astype(np.uint8) for values in (image, disparity))

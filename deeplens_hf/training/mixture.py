@@ -8,17 +8,24 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.random import Generator
-from PIL import Image, ImageEnhance, ImageFilter
+from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFilter
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from .data import PhotoRecord, to_tensor
+from .ensemble import EnsembledLabels
 from .exact import ExactScenes
 from .labels import sharpen
 
-SHAPES = ((224, 224), (192, 256), (256, 192), (192, 288), (288, 192))  # (h, w), one a batch: photos keep their shape
+# (h, w), one a batch: photos keep their shape
+SHAPES = ((224, 224), (192, 256), (256, 192), (192, 288), (288, 192), (240, 320), (320, 240))
+UPSIDE_DOWN = 0.2  # share of the samples: "low in the picture" is not "near"
+SHADED = 0.15  # share of the samples: a shadow's edge is no step in depth
 PEOPLE = ("ccp_people", "human_seg")  # groups whose masks people drew by hand
 PLACES = ("urban_sun", "wallpaper", "deep_photo_style", "opensfm")  # groups of photos without a subject of their own
+
+
+KINDS = ("photos", "collage", "tabletop", "layered", "plane")
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,7 @@ class Sources:
     collage: float = 0.14
     tabletop: float = 0.24
     layered: float = 0.12
+    plane: float = 0.0
     people: float = 0.5  # share of `photos` that is drawn from those with hand-drawn masks
     sharpened: float = 1.0  # share of photos whose labels are brought to the photo's edges
 
@@ -50,7 +58,7 @@ class Sources:
             if name.strip() not in known or not 0 <= given[name.strip()] <= 1:
                 raise ValueError(f"sources must be from 0 to 1 for {', '.join(known)}; got {item!r}")
         sources = cls(**given)
-        if not sources.photos + sources.collage + sources.tabletop + sources.layered:
+        if not sum(getattr(sources, kind) for kind in KINDS):
             raise ValueError("sources must leave something to learn from")
         return sources
 
@@ -69,7 +77,7 @@ class DepthMixture(Dataset):
 
     Samples: image (3, h, w), disparity (1, h, w), foreground (1, h, w), has_disparity (), has_foreground (); (h, w)
     is one of SHAPES for each `batch_size` positions in a row. There are `tabletops` and
-    `scenes` (layered) different ones.
+    `scenes` (layered) different ones. labels: of the photos, in place of the teacher's.
     """
 
     def __init__(
@@ -82,12 +90,14 @@ class DepthMixture(Dataset):
         batch_size: int,
         seed: int,
         sources: Sources = Sources(),  # noqa: B008 (frozen)
+        labels: EnsembledLabels | None = None,
     ):
         self.records, self.length, self.batch_size, self.seed, self.sources = records, length, batch_size, seed, sources
         self.people = [record for record in records if record.group in PEOPLE and record.foreground]
         self.places = [record for record in records if record.group in PLACES] or records
-        self.exact, self.counts = ExactScenes(records, cache, seed), {"tabletop": tabletops, "layered": scenes}
-        parts = {name: getattr(sources, name) for name in ("photos", "collage", "tabletop", "layered")}
+        self.exact, self.labels = ExactScenes(records, cache, seed), labels
+        self.counts = {"tabletop": tabletops, "layered": scenes, "plane": 1_000_000}  # planes are drawn, not kept
+        parts = {kind: getattr(sources, kind) for kind in KINDS}
         if not self.people:
             parts["collage"] = 0.0
         self.kinds, self.shares = list(parts), np.array(list(parts.values())) / sum(parts.values())
@@ -116,6 +126,8 @@ class DepthMixture(Dataset):
         record = some[draw.integers(len(some))]
         image = Image.open(record.photo).convert("RGB")
         mask = Image.open(record.foreground).convert("L") if record.foreground else None
+        if self.labels is not None:
+            return Picture(image, self.labels(record), mask)
         if draw.random() < self.sources.sharpened:
             return Picture(image, Image.fromarray(self._sharp(record)), mask)
         return Picture(image, Image.open(record.disparity).convert("L"), mask)
@@ -173,7 +185,7 @@ def augment(picture: Picture, shape: tuple[int, int], draw: Generator) -> dict[s
     zoom = draw.uniform(0.45, 1.0) if draw.random() < 0.65 else 1.0
     part = (part[0] * zoom, part[1] * zoom)
     left, top = draw.uniform(0, 1 - part[0] + 1e-9), draw.uniform(0, 1 - part[1] + 1e-9)
-    flip, upside_down = draw.random() < 0.5, draw.random() < 0.08  # upside down: "low in the picture" is not "near"
+    flip, upside_down = draw.random() < 0.5, draw.random() < UPSIDE_DOWN
 
     def cut(map: Image.Image, resample: Image.Resampling) -> Image.Image:
         box = (left * map.width, top * map.height, (left + part[0]) * map.width, (top + part[1]) * map.height)
@@ -187,8 +199,26 @@ def augment(picture: Picture, shape: tuple[int, int], draw: Generator) -> dict[s
         map = getattr(picture, name)
         sample[name] = blank if map is None else to_tensor(cut(map, Image.Resampling.BILINEAR))
         sample[f"has_{name}"] = torch.tensor(float(map is not None))
-    image = _recolour(cut(picture.image, Image.Resampling.BICUBIC), draw, 0.35)
+    image = cut(picture.image, Image.Resampling.BICUBIC)
+    if draw.random() < SHADED:
+        image = _shade(image, draw)
+    image = _recolour(image, draw, 0.35)
     return sample | {"image": _camera(to_tensor(image), draw)}
+
+
+def _shade(image: Image.Image, draw: Generator) -> Image.Image:
+    """A shadow of some shape over part of the picture, its edge hard to soft, a little bluer than the light."""
+    light, size = Image.new("L", image.size, 255), np.array(image.size)
+    middle, reach = draw.uniform(0, 1, 2) * size, draw.uniform(0.1, 0.6) * size.min()
+    turns = np.sort(draw.uniform(0, 2 * np.pi, int(draw.integers(3, 9))))
+    radii = reach * draw.uniform(0.5, 1.5, (len(turns), 1))
+    corners = middle + radii * np.stack([np.cos(turns), np.sin(turns)], 1)
+    ImageDraw.Draw(light).polygon([tuple(corner) for corner in corners], fill=0)
+    light = light.filter(ImageFilter.GaussianBlur(float(np.exp(draw.uniform(-0.7, 2)))))
+    depth, blue = draw.uniform(0.25, 0.75), draw.uniform(1, 1.15)
+    gains = (depth, depth, min(1.0, depth * blue))  # in sRGB, of red, green and blue
+    shades = [light.point(lambda value, gain=gain: 255 * gain + (1 - gain) * value) for gain in gains]
+    return ImageChops.multiply(image, Image.merge("RGB", shades))
 
 
 def _recolour(image: Image.Image, draw: Generator, strength: float) -> Image.Image:

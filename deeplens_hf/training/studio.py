@@ -261,7 +261,7 @@ class Studio:
                 continue
             pick = rng.integers(len(rows))
             lamp = mattes.disc_matte(self.size, (columns[pick], rows[pick]), self.lamp_radius())
-            light = textures.lamp_colour(rng) * math.exp(rng.uniform(math.log(1.5), math.log(60)))
+            light = textures.lamp_colour(rng) * math.exp(rng.uniform(math.log(3), math.log(200)))
             sheet.alpha = np.maximum(sheet.alpha, lamp)
             sheet.radiance = (sheet.radiance + lamp[..., None] * (light - sheet.radiance)).astype(np.float32)
 

@@ -1,0 +1,59 @@
+"""Labels better than their teacher's: what the network itself says of a photo, looked at four times.
+
+After Laine and Aila, "Temporal ensembling for semi-supervised learning", ICLR 2017: an average of several answers is
+better than each of them, so the network can learn from its own. Its averaged weights look at the photo and at its
+mirror image, large for the edges and small for the broad shape, of which the teacher's label has its half.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from ..depth import DepthPrediction, broad, look, normalise_disparity, standardise
+from .data import PhotoRecord, to_tensor
+
+DETAIL_SIZE, BROAD_SIZE = 384, 224  # long sides, pixels
+
+
+def ensembled(depth: DepthPrediction, image: Tensor, label: Tensor) -> Tensor:
+    """image (1, 3, H, W), its disparity as labelled (1, 1, h, w) -> disparity (1, 1, H, W) in [0, 1]."""
+    both = torch.cat([image, image.flip(-1)])  # (2, 3, H, W)
+
+    def looked(long_side: int) -> Tensor:
+        straight, mirrored = look(depth, both, long_side)[0].split(1)
+        return standardise(straight) + standardise(mirrored.flip(-1))
+
+    fine, coarse = looked(DETAIL_SIZE), standardise(looked(BROAD_SIZE))
+    label = F.interpolate(label, image.shape[-2:], mode="bilinear")
+    fine = standardise(fine)
+    return normalise_disparity(fine + broad((coarse + standardise(label)) / 2 - fine))
+
+
+class EnsembledLabels:
+    """A labelled photo -> its disparity as a picture of bytes, kept in `cache` so that it is looked at only once."""
+
+    def __init__(self, depth: DepthPrediction, cache: Path):
+        self.depth, self.cache = depth.eval(), cache
+        weights = hashlib.sha256()
+        for value in depth.state_dict().values():
+            weights.update(value.cpu().numpy().tobytes())
+        self.name = weights.hexdigest()[:8]
+        cache.mkdir(parents=True, exist_ok=True)
+
+    def __call__(self, record: PhotoRecord) -> Image.Image:
+        file = self.cache / f"label-{self.name}-{record.photo.stem}.png"
+        if not file.exists():
+            image = to_tensor(Image.open(record.photo).convert("RGB"))[None]
+            label = to_tensor(Image.open(record.disparity).convert("L"))[None]
+            with torch.inference_mode():
+                disparity = ensembled(self.depth, image, label)[0, 0]  # (H, W)
+            part = file.with_suffix(f".{os.getpid()}.part.png")
+            Image.fromarray((disparity.numpy() * 255).round().astype(np.uint8)).save(part)
+            os.replace(part, file)
+        return Image.open(file)

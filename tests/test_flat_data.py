@@ -1,0 +1,134 @@
+"""What teaches depth beside labels as they came: flat scenes, shadows, and the network's own averaged looks."""
+
+import argparse
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from deeplens_hf.training.commands import add_arguments, run
+from deeplens_hf.training.data import labelled_photos, to_tensor
+from deeplens_hf.training.ensemble import EnsembledLabels, ensembled
+from deeplens_hf.training.mixture import _shade
+from deeplens_hf.training.planes import plane_scene
+
+
+class Brightness(nn.Module):
+    """Takes what is bright for near."""
+
+    def forward(self, image):
+        return image.mean(1, keepdim=True), torch.ones_like(image[:, :1])
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Two photos, dark at the top, labelled near on the right."""
+    folder = tmp_path / "data"
+    (folder / "train").mkdir(parents=True)
+    lines = []
+    for name in ("00000", "00001"):
+        rows = np.linspace(0, 255, 96).astype(np.uint8)[:, None, None]
+        Image.fromarray(np.broadcast_to(rows, (96, 128, 3)).copy()).save(folder / "train" / f"{name}.jpg", quality=95)
+        columns = np.linspace(0, 255, 64).astype(np.uint8)[None].repeat(48, 0)
+        Image.fromarray(columns).save(folder / "train" / f"{name}.disparity.png")
+        lines.append({"id": name, "group": "bsds500", "foreground": None, "split": "train"})
+    (folder / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+# ---- flat scenes
+
+
+def test_a_flat_scene_is_a_plane_whatever_is_on_it_and_lies_any_way_round():
+    y, x = (np.mgrid[:48, :48] + 0.5) / 48
+    plane, turns = np.stack([np.ones(48 * 48), x.ravel(), y.ravel()], 1), []
+    for seed in range(16):
+        picture, disparity = plane_scene(seed, 48)
+        assert picture.shape == (48, 48, 3) and 0 <= picture.min() < picture.max() <= 1
+        assert disparity.min() == 0 and disparity.max() == 1
+        slope, *_ = np.linalg.lstsq(plane, disparity.ravel(), rcond=None)
+        assert np.abs(plane @ slope - disparity.ravel()).max() < 1e-4
+        turns.append(np.arctan2(slope[2], slope[1]))
+    assert {int(turn // (np.pi / 2)) for turn in turns} == {-2, -1, 0, 1}, "each side is nearest now and then"
+    np.testing.assert_array_equal(plane_scene(3, 48)[0], plane_scene(3, 48)[0])
+
+
+def test_what_is_far_on_a_plane_is_drawn_finer():
+    finer = []
+    for seed in range(24):
+        picture, disparity = plane_scene(seed, 96)
+        detail = np.abs(np.diff(picture.mean(2), axis=1))[:, :-1]
+        near = disparity[:, 1:-1] > 0.5
+        finer.append(np.log((detail[~near].mean() + 1e-4) / (detail[near].mean() + 1e-4)))
+    assert np.mean(finer) > 0.05
+
+
+def test_somebodys_outline_is_painted_on_the_plane(data, tmp_path):
+    mask = tmp_path / "mask.png"
+    Image.new("L", (64, 64), 255).save(mask)
+    assert any((plane_scene(seed, 48, (), [mask])[0] != plane_scene(seed, 48)[0]).mean() > 0.05 for seed in range(4))
+
+
+def test_a_plane_of_hardly_any_pixels_is_refused():
+    with pytest.raises(ValueError, match="size: must be at least 32"):
+        plane_scene(0, 16)
+
+
+# ---- shadows
+
+
+def test_a_shadow_darkens_a_part_and_leaves_the_rest():
+    grey = Image.new("RGB", (96, 64), (200, 180, 160))
+    parts = []
+    for seed in range(8):
+        shaded = np.asarray(_shade(grey, np.random.default_rng(seed))).astype(float)
+        assert (shaded <= np.asarray(grey)).all()
+        ratio = shaded[..., 0].min() / 200
+        assert 0.2 < ratio < 0.95
+        parts.append((shaded[..., 0] < 190).mean())
+    assert min(parts) < 0.5 and max(parts) > 0.1
+
+
+# ---- labels from the network's own looks
+
+
+def test_labels_are_mirrored_with_the_photo():
+    image = torch.rand(1, 3, 96, 128, generator=torch.Generator().manual_seed(0))
+    label = torch.rand(1, 1, 48, 64, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        straight = ensembled(Brightness(), image, label)
+        mirrored = ensembled(Brightness(), image.flip(-1), label.flip(-1))
+    assert straight.shape == (1, 1, 96, 128) and float(straight.min()) == 0 and float(straight.max()) == 1
+    torch.testing.assert_close(mirrored.flip(-1), straight, atol=1e-4, rtol=0)
+
+
+def test_teacher_and_looks_have_half_the_say_each_and_the_photo_is_looked_at_once(data, tmp_path):
+    record = labelled_photos(data, "train")[0]
+    labels = EnsembledLabels(Brightness(), tmp_path / "labels")
+    first = labels(record)
+    disparity = to_tensor(first)[0]
+    assert disparity.shape == (96, 128)
+    down, across = (float(disparity.diff(dim=dim).mean()) * side for dim, side in ((0, 96), (1, 128)))
+    assert down == pytest.approx(across, rel=0.25) and down > 0.2
+    labels.depth = None  # what is asked again comes from the folder
+    assert labels(record).tobytes() == first.tobytes()
+
+
+def test_training_learns_from_its_own_looks(data, tmp_path):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+
+    def train(*more):
+        mix = "photos=1,collage=0,tabletop=0,layered=0,plane=0.2"
+        given = ["depth", "--data", str(data), "--out", str(tmp_path / "run"), "--sources", mix, "--ensemble", *more]
+        run(parser.parse_args([*given, "--steps", "2", "--batch-size", "2", "--workers", "0", "--device", "cpu"]))
+
+    train("--from", "weights")
+    entry = json.loads((tmp_path / "run" / "weights" / "training.json").read_text())[-1]
+    assert entry["labels"] == "ensembled" and entry["sources"]["plane"] == 0.2
+    assert list((tmp_path / "run" / "scenes").glob("label-*.png"))
+    with pytest.raises(ValueError, match="ensemble is for train depth --from"):
+        train()
