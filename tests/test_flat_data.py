@@ -122,13 +122,13 @@ def test_training_learns_from_its_own_looks(data, tmp_path):
     add_arguments(parser)
 
     def train(*more):
-        mix = "photos=1,collage=0,tabletop=0,layered=0,plane=0.2"
+        mix = "photos=1,collage=0,tabletop=0,layered=0,plane=0.05"
         given = ["depth", "--data", str(data), "--out", str(tmp_path / "run"), "--sources", mix, "--ensemble", *more]
         run(parser.parse_args([*given, "--steps", "2", "--batch-size", "2", "--workers", "0", "--device", "cpu"]))
 
     train("--from", "weights")
     entry = json.loads((tmp_path / "run" / "weights" / "training.json").read_text())[-1]
-    assert entry["labels"] == "ensembled" and entry["sources"]["plane"] == 0.2
+    assert entry["labels"] == "ensembled" and entry["sources"]["plane"] == 0.05
     assert list((tmp_path / "run" / "scenes").glob("label-*.png"))
     with pytest.raises(ValueError, match="ensemble is for train depth --from"):
         train()
