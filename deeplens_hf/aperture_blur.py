@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .optics import DISC, ApertureShape, aperture_image
+from .pooling import halve
 
 HALF_FROM, QUARTER_FROM = 6.0, 26.0  # pixels: radii from which a half and a quarter of the size will do
 CAT_EYE_GRID = 7  # points along a side that have an aperture image of their own
@@ -39,7 +40,7 @@ def blur(x: Tensor, defocus: float, shape: ApertureShape = DISC) -> Tensor:
     if step == 1 or min(x.shape[-2:]) < 8 * step:
         return _convolve_shape(x, defocus, shape)
     height, width = x.shape[-2:]
-    small = F.avg_pool2d(F.pad(x, (0, -width % step, 0, -height % step), mode="replicate"), step)
+    small = halve(x) if step == 2 else halve(halve(x))
     # variance of the box going down and the tent coming up; a disc's is radius^2 / 4
     variance = (step**2 - 1) / 12 + step**2 / 6
     small = _convolve_shape(small, math.copysign((radius**2 - 4 * variance) ** 0.5 / step, defocus), shape)

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .pooling import window_sum
+
 SIZE = 480  # long side, pixels, that a and b are found at
 RADIUS = 8  # of the windows, pixels of that size
 EPSILON = 2e-3  # colour variance below which a window counts as flat: what is printed on a surface is no edge of it
@@ -76,7 +78,4 @@ def _inverse(m: Tensor) -> Tensor:
 
 def _box(x: Tensor) -> Tensor:
     """Mean over the window around each pixel, (B, C, h, w); cut off at the border."""
-    for side in ((2 * RADIUS + 1, 1), (1, 2 * RADIUS + 1)):
-        reach = (side[0] // 2, side[1] // 2)
-        x = F.avg_pool2d(x, side, stride=1, padding=reach, count_include_pad=False)
-    return x
+    return window_sum(x, RADIUS) / window_sum(torch.ones_like(x[:1, :1]), RADIUS)

@@ -22,8 +22,9 @@ from .depth import normalise_disparity, working_size
 from .lens_blur import SlabLensBlur
 from .model import LEAST_SIDE, DeepLens
 from .optics import MAX_APERTURE, linear_to_srgb, pixels_per_disparity, signed_defocus, srgb_to_linear
+from .pooling import halve
 from .slabs import slab_knots
-from .upsampling import halve, halve_map
+from .upsampling import halve_map
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
 TOLERANCE = 1e-3  # the most that a graph's answer may differ from the model's, of values in [0, 1]

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from .aperture_blur import blur
 from .highlights import HighlightRecovery
 from .optics import DISC, ApertureShape
+from .pooling import halve
 from .slabs import Slab, slab_knots, slab_weight, used_rows
-from .surfaces import SurfaceExtraction
+from .surfaces import SurfaceExtraction, asinh
 
 EPS = 1e-4
 STRIP = 128  # rows mixed at a time: what they need stays in the processor's cache
@@ -45,7 +46,7 @@ class KernelPrediction(nn.Module):
 
     def steer(self, slabs: list[Slab], defocus: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
         """slabs front to back, features (B, width, h, w) -> the three numbers (B, 3, H, W), features (B, 16, h, w)."""
-        size, small = defocus.shape[-2:], features.shape[-2:]
+        size = defocus.shape[-2:]
         guides = []
         for top in range(0, size[0], STRIP):
             own = defocus[..., top : top + STRIP, :]  # (B, 1, rows, W)
@@ -58,8 +59,8 @@ class KernelPrediction(nn.Module):
                     apart = torch.addcmul(apart, coverage, distance.abs())
                     covered = covered + coverage
             in_front, behind = (apart + ahead) / 2, (apart - ahead) / 2  # coverage by slabs 2 px and more away
-            guide = torch.cat([in_front, behind, covered, torch.asinh(own)], 1)  # (B, 4, rows, W)
-            guides.append(F.interpolate(guide, (-(-own.shape[-2] // 2), small[1]), mode="area"))
+            guide = torch.cat([in_front, behind, covered, asinh(own)], 1)  # (B, 4, rows, W)
+            guides.append(halve(guide))
         guide = torch.cat(guides, 2).contiguous(memory_format=torch.channels_last)  # (B, 4, h, w)
         x = F.relu(self.read(torch.cat([features, guide], 1)))
         x = F.relu(self.mix(x))  # (B, 16, h, w)
@@ -190,7 +191,7 @@ class ConvolutionalLensBlur(nn.Module):
         hints = self.guide(torch.cat([shown, torch.asinh(defocus), defocus.abs() / 16, subject], 1))  # (B, 16, h, w)
         kernels = torch.softmax(self.kernels(hints), 1)  # (B, c, h, w), sums to 1
         mixed = weigh(list(features.split(3, 1)), list(kernels.split(1, 1)))
-        return mixed.clamp(min=0), F.avg_pool2d(hints, 2, ceil_mode=True)
+        return mixed.clamp(min=0), halve(hints)
 
 
 LENS_BLURS: dict[str, type[SlabLensBlur] | type[ConvolutionalLensBlur]] = {

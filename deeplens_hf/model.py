@@ -14,8 +14,9 @@ from .edges import refine
 from .hub import HubMixin
 from .lens_blur import LENS_BLURS
 from .optics import DISC, MAX_APERTURE, ApertureShape, signed_defocus, srgb_to_linear
+from .pooling import halve
 from .repository import FORMAT_VERSION
-from .upsampling import GuidedUpsampling, halve, halve_light, halve_map
+from .upsampling import GuidedUpsampling, halve_light, halve_map
 
 if TYPE_CHECKING:
     from .photo import Photo

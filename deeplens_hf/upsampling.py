@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .blocks import read_blocks
 from .optics import linear_to_srgb, srgb_to_linear
+from .pooling import even, halve
 
 STRIP = 1 << 18  # pixels worked on at a time, in whole rows: what they need stays in the processor's cache
 HALO = 4  # rows that a strip reads beyond its own: what the convolutions see
@@ -19,17 +20,6 @@ HALO = 4  # rows that a strip reads beyond its own: what the convolutions see
 def up(x: Tensor, factor: int) -> Tensor:
     """Bilinear, `factor` times the size; pixel i covers pixels factor * i and on, so that tiles fit."""
     return x if factor == 1 else F.interpolate(x, scale_factor=factor, mode="bilinear")
-
-
-def even(x: Tensor) -> Tensor:
-    """An odd border repeated: (B, C, H, W) -> sides of even length."""
-    odd = (x.shape[-2] % 2, x.shape[-1] % 2)
-    return F.pad(x, (0, odd[1], 0, odd[0]), mode="replicate") if any(odd) else x
-
-
-def halve(x: Tensor) -> Tensor:
-    """Averages of 2 x 2: (B, C, H, W) -> (B, C, ceil(H / 2), ceil(W / 2)), an odd border repeated."""
-    return F.avg_pool2d(even(x), 2)
 
 
 def halve_light(image: Tensor) -> Tensor:
