@@ -132,7 +132,7 @@ class Visitor:
     def another_scene(self, before: str | None) -> str:
         """Wait for one, for its result, and for its depths, which ranges and strokes need."""
         self.page.wait_for_function(
-            "id => ![undefined, id ?? undefined].includes(document.querySelector('#viewfinder .finder').dataset.scene)",
+            "id => ![undefined, id ?? undefined].includes(document.querySelector('.finder')?.dataset.scene)",
             arg=before,
         )
         self.page.locator("#viewfinder .profile path[d]").wait_for(state="attached")

@@ -59,12 +59,13 @@ def test_film_is_made_and_can_be_cancelled(visit, photo):
     visitor.page.get_by_label("number input for Seconds").fill("10")
     visitor.page.get_by_role("button", name="Make the film").click()
     visitor.page.get_by_text("Rendering").first.wait_for()
+    status = visitor.page.locator("#film [data-testid=status-tracker]")
     first = visitor.address("photo")
     visitor.click("photo", 200, 60, SIZE)  # others need not wait for the end of the film
     visitor.changed(first)
-    assert visitor.page.get_by_text("Rendering").first.is_visible()
+    assert status.is_visible()
     visitor.page.get_by_role("button", name="Cancel").click()
-    visitor.page.get_by_text("Rendering").first.wait_for(state="detached")
+    playwright.expect(status).to_be_hidden()
     assert visitor.page.locator("#film video").count() == 0
     visitor.click("photo", 30, 30, SIZE)  # the page is free again
     visitor.settle()
