@@ -65,7 +65,7 @@ def deeplens() -> Callable[..., subprocess.CompletedProcess]:
             env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
         )
 
     return run

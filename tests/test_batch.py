@@ -117,7 +117,7 @@ def test_a_killed_program_goes_on_where_it_was(album, model_folder, tmp_path):
     first = [name for name in files(out) if not name.endswith(".part")]
     for name in first:
         Image.open(out / name).load()
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{3 - len(first)} written, {len(first)} already there, 0 failed")
     assert files(out) == ["a.png", "b.jpg", "trip/a.png"]

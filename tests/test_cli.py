@@ -113,7 +113,7 @@ def test_ctrl_c_ends_with_130_and_leaves_no_file(model_folder, pixels, tmp_path)
     assert process.stderr.readline().startswith("weights: ")
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert os.listdir(tmp_path) == ["large.png"]

@@ -81,7 +81,7 @@ def fit_line(out, steps, stop=None, batch_size=8, seconds=0.0, precision="no", *
 def fit_slowly(out):
     """For a process of its own, to be killed."""
     torch.set_num_threads(1)
-    line = fit_line(out, 40, seconds=0.02, save_every=3, samples_every=0)
+    line = fit_line(out, 60, seconds=0.02, save_every=3, samples_every=0)  # longer than four late kills
     torch.save(line.state_dict(), out / "line.pt")
 
 

@@ -51,6 +51,7 @@ CSS = """
 #readout { min-width: 118px; padding: 0; }
 #readout b, #readout span { display: block; line-height: 1.2; }
 #readout b { font-size: 1.7rem; }
+[data-testid=status-tracker].hide { display: none; }
 .dim { color: var(--body-text-color-subdued); font-size: .85rem; }
 input[type=range]::-webkit-slider-thumb { background: var(--slider-color) !important; box-shadow: 0 0 0 2px #fff; }
 .dark input[type=range] { --neutral-200: var(--neutral-700); }

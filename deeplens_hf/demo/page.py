@@ -194,19 +194,14 @@ def build_demo(
             gallery.select(studio.open_example, None, made, show_progress_on=gallery, **gpu)
         source.input(studio.swap_depth, [scene, source], made, show_progress_on=source, **gpu)
         own.upload(studio.own_depth, [scene, own, sense], [*made, own], show_progress_on=own, **gpu)
-        view.stroke(studio.stroke, [scene, view], made, trigger_mode="multiple", **quiet)
-        paint.click(studio.paint, [scene, view, kind, radius, paint_x, paint_y], made, **quiet)
-        undo.click(studio.undo, scene, made, **quiet)
+        each = {"trigger_mode": "multiple", **quiet}  # none is dropped that comes while another is at work
+        view.stroke(studio.stroke, [scene, view], made, **each)
+        paint.click(studio.paint, [scene, view, kind, radius, paint_x, paint_y], made, **each)
+        undo.click(studio.undo, scene, made, **each)
         calibrate.click(studio.calibrate, [scene, view, metres, focal, sensor], made, **quiet)
 
-        # the viewfinder's value is what shall be sharp; whatever changes makes a new picture, the last one wins
-        shot = [scene, view, comparing, *lens]
-        changes = [view.change, *(control.change for control in lens)]
-        seen = [view, slider, far, near]
-        gr.on(changes, studio.look, shot, seen, trigger_mode="always_last", **gpu, show_progress="hidden")
-        tabs.select(studio.compare, [scene, view, *lens], [comparing, slider], **gpu)
-
-        # within the browser: the fields follow the clicks, and the other way round
+        # within the browser: the fields follow the clicks, and the other way round; these come first, since gradio runs
+        # the listeners of an event one after the other: they would wait for the picture
         view.change(None, [view, x, y, far, near], [x, y, far, near], js=WISH_SHOWN)
         stop.change(None, stop, says, js="stop => stop")
         gr.on([x.input, y.input], None, [view, x, y], view, js=POINT_TYPED)
@@ -214,6 +209,13 @@ def build_demo(
         here = "(wish, old) => wish?.point ? wish.point.join(', ') : 'subject'"
         start_here.click(None, [view, start], start, js=here)
         end_here.click(None, [view, end], end, js=here)
+
+        # the viewfinder's value is what shall be sharp; whatever changes makes a new picture, the last one wins
+        shot = [scene, view, comparing, *lens]
+        changes = [view.change, *(control.change for control in lens)]
+        seen = [view, slider, far, near]
+        gr.on(changes, studio.look, shot, seen, trigger_mode="always_last", **gpu, show_progress="hidden")
+        tabs.select(studio.compare, [scene, view, *lens], [comparing, slider], trigger_mode="multiple", **gpu)
 
         # files to take away
         taken = save.click(studio.save, [scene, view, encoding, place, *lens], ready, show_progress_on=save, **gpu)

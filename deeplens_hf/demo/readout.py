@@ -13,11 +13,13 @@ HTML = """${(() => {
 })()}"""
 # what a screen reader says of the slider: the stop, not its number
 SPOKEN = """const say = () => {
+    const ring = document.querySelector("#stop input[type=range]");
+    if (!ring) return setTimeout(say, 100);
     const told = [...element.querySelectorAll("b, span")].map(part => part.innerText.trim()).filter(Boolean);
-    document.querySelector("#stop input[type=range]")?.setAttribute("aria-valuetext", told.join(", "));
+    ring.setAttribute("aria-valuetext", told.join(", "));
 };
-for (const name of ["value", "widest"]) watch(name, () => setTimeout(say));
-setTimeout(say, 500);"""
+for (const name of ["value", "widest", "camera"]) watch(name, () => setTimeout(say));
+setTimeout(say);"""
 
 
 def readout(stop: int) -> gr.HTML:

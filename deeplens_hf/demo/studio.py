@@ -75,7 +75,9 @@ class Studio:
     # its depth changes
 
     def swap_depth(self, scene: Scene | None, source: str) -> tuple:
-        """Predicted, the phone's, or that of another depth model."""
+        """Predicted, the phone's, or that of another depth model; nothing if it is what the scene has."""
+        if scene and source == scene.source:  # gradio's dropdown tells of a click twice, and of being left
+            return (SKIP,) * 4
         return self._reopen(scene, source, DEPTHS.get(source, source))
 
     def own_depth(self, scene: Scene | None, path: str, white: str) -> tuple:

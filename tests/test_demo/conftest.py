@@ -4,14 +4,14 @@ import base64
 import io
 import json
 import os
+import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -30,6 +30,7 @@ FLAGS = (  # root has no sandbox, the machine perhaps neither GPU nor camera; no
 )
 DEPTH_MODEL = "someone/flat-depth"  # a Hub id, offered on the page
 PATIENCE = 90_000  # milliseconds, for two busy cores
+playwright.expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="session")
@@ -58,32 +59,32 @@ def hub_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def address(model_folder: Path, hub_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where `python app.py` serves the page."""
     log = tmp_path_factory.mktemp("app") / "log.txt"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     settings = {
         "GRADIO_SERVER_NAME": "127.0.0.1",
-        "GRADIO_SERVER_PORT": str(port),
         "GRADIO_TEMP_DIR": str(tmp_path_factory.mktemp("files")),
         "DEEPLENS_MODEL": str(model_folder),
         "DEEPLENS_DEPTH_MODELS": DEPTH_MODEL,
         "HF_HUB_CACHE": str(hub_cache),
         "HF_HUB_OFFLINE": "1",
+        "PYTHONUNBUFFERED": "1",
     }
-    with open(log, "w") as out:
-        app = subprocess.Popen(
-            [sys.executable, "app.py"], cwd=ROOT, env=os.environ | settings, stdout=out, stderr=subprocess.STDOUT
-        )
+    environment = os.environ | settings
+    environment.pop("GRADIO_SERVER_PORT", None)  # gradio takes a port that is free at that moment, and tells which
+
+    def start() -> subprocess.Popen:
+        with open(log, "w") as out:
+            command = [sys.executable, "app.py"]
+            return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
+
+    app = start()
     try:
-        deadline = time.monotonic() + 180
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=10).close()
-                break
-            except OSError:
-                assert app.poll() is None and time.monotonic() < deadline, f"no page:\n{log.read_text()}"
-                time.sleep(0.5)
-        yield f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + 300
+        while "To create a public link" not in (told := log.read_text()):  # last of what gradio tells
+            if app.poll() is not None and "localhost is not accessible" in log.read_text():
+                app = start()  # gradio gives up where its own first request takes 3 s, as on a busy machine
+            assert app.poll() is None and time.monotonic() < deadline, f"no page:\n{told}"
+            time.sleep(0.5)
+        yield re.search(r"Running on local URL: +(\S+)", told)[1]
         assert "Traceback" not in log.read_text(), log.read_text()
     finally:
         app.terminate()
@@ -96,7 +97,7 @@ def browser() -> Iterator["playwright.Browser"]:
         found = next(filter(None, map(shutil.which, BROWSERS)), driver.chromium.executable_path)
         if not Path(found).exists():
             pytest.skip(f"NO BROWSER TESTS: none of {', '.join(BROWSERS)} on PATH, and none of Playwright's own")
-        browser = driver.chromium.launch(executable_path=found, args=FLAGS)
+        browser = driver.chromium.launch(executable_path=found, args=FLAGS, timeout=PATIENCE)
         yield browser
         browser.close()
 
@@ -122,16 +123,24 @@ class Visitor:
         self.page.locator("#viewfinder .finder:not([data-empty]):not([data-busy])").wait_for()
         return self.address("photo")
 
+    def until(self, ask: Callable[[], Any], wanted: Any) -> None:
+        """Ask until the answer is the one wanted: what the page shows comes later than what causes it."""
+        deadline = time.monotonic() + PATIENCE / 1000
+        while (answer := ask()) != wanted and time.monotonic() < deadline:
+            self.page.wait_for_timeout(50)
+        assert answer == wanted
+
     def scene(self) -> str | None:
         """Which scene the viewfinder shows: another photo, or another depth, is another one."""
         return self.page.locator("#viewfinder .finder").evaluate("finder => finder.dataset.scene")
 
     def another_scene(self, before: str | None) -> str:
-        """Wait for one, and for its result."""
+        """Wait for one, for its result, and for its depths, which ranges and strokes need."""
         self.page.wait_for_function(
-            "id => ![undefined, id ?? undefined].includes(document.querySelector('#viewfinder .finder').dataset.scene)",
+            "id => ![undefined, id ?? undefined].includes(document.querySelector('.finder')?.dataset.scene)",
             arg=before,
         )
+        self.page.locator("#viewfinder .profile path[d]").wait_for(state="attached")
         return self.settle()
 
     def address(self, pane: str) -> str:
@@ -144,9 +153,10 @@ class Visitor:
         return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")).astype(float)
 
     def where(self, pane: str, x: float, y: float, size: tuple[int, int]) -> tuple[float, float]:
-        """On the screen, the middle of pixel (x, y) of a photo of `size`."""
+        """On the screen, the middle of pixel (x, y) of a photo of `size`; waits while the page scrolls."""
         stage = self.page.locator(f"#viewfinder [data-pane={pane}] .stage")
         stage.scroll_into_view_if_needed()
+        stage.element_handle().wait_for_element_state("stable")
         box = stage.bounding_box()
         return box["x"] + (x + 0.5) / size[0] * box["width"], box["y"] + (y + 0.5) / size[1] * box["height"]
 

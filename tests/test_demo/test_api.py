@@ -62,7 +62,7 @@ def test_python_example(address, desk):
 
 
 def test_curl_example(address, desk):
-    subprocess.run(["bash", "-euc", EXAMPLES["sh"].replace(LOCAL, address)], cwd=desk, check=True, timeout=120)
+    subprocess.run(["bash", "-euc", EXAMPLES["sh"].replace(LOCAL, address)], cwd=desk, check=True, timeout=300)
     with Image.open(desk / "result.jpg") as result:
         assert result.size == (451, 300)
 

@@ -43,7 +43,7 @@ def test_text_is_pasted_where_it_is_typed(visit, photo):
     visitor.tab("Rack focus")
     visitor.page.get_by_role("textbox", name="From").fill("")
     visitor.page.keyboard.press("Control+v")
-    assert visitor.page.get_by_role("textbox", name="From").input_value() == "near"
+    playwright.expect(visitor.page.get_by_role("textbox", name="From")).to_have_value("near")
     assert visitor.scene() == scene
 
 
@@ -53,8 +53,8 @@ def test_the_camera_takes_a_photo_and_is_let_go(visit):
     visitor.page.get_by_role("button", name="Capture from camera").click()
     visitor.page.get_by_text("Click to Access Webcam").click()
     video = box.locator("video")
-    visitor.page.wait_for_function("() => document.querySelector('#upload video')?.videoWidth > 0")
-    assert video.bounding_box()["height"] > 150  # large enough to see oneself
+    visitor.page.wait_for_function("() => document.querySelector('#upload video')?.currentTime > 0")  # it runs
+    visitor.until(lambda: video.bounding_box()["height"] > 150, True)  # large enough to see oneself
     visitor.page.get_by_role("button", name="capture photo").click()
     visitor.another_scene(None)
     assert visitor.pixels("photo").std() > 10  # the test picture of Chromium, not a black frame

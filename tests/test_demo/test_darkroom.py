@@ -85,7 +85,7 @@ def test_others_get_their_turn_between_the_frames_of_a_film(model, photo, monkey
 
     monkeypatch.setattr(module, "TURN", 0.0)
     darkroom, lens = module.Darkroom(model), {"aperture": 12}
-    planes, frames, begun = focus_path(FAR, NEAR, 4, "linear", 24), [], threading.Event()
+    planes, frames, begun = focus_path(FAR, NEAR, 10, "linear", 24), [], threading.Event()
 
     def roll():
         for frame in darkroom.film(photo, planes, lens):
@@ -111,7 +111,7 @@ def test_app_starts_with_spaces_first(tmp_path, model_folder):
     code = "import app, spaces; print(spaces.TORCH_CAME_FIRST, sorted(spaces.LENT), len(app.page.fns) > 20)"
     settings = {"PYTHONPATH": os.pathsep.join((str(tmp_path), str(ROOT))), "DEEPLENS_MODEL": str(model_folder)}
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=os.environ | settings, capture_output=True, text=True, timeout=180
+        [sys.executable, "-c", code], cwd=ROOT, env=os.environ | settings, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "False ['develop', 'look', 'measure', 'predict', 'shoot'] True"
