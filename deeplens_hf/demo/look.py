@@ -59,7 +59,7 @@ footer { opacity: .8; }
 #aperture { position: sticky; bottom: 0; z-index: 5; }
 #stop, #stop * { overflow: visible !important; }
 @media (max-width: 640px) {
-  .tab-container button { padding-inline: 10px; }
+  .tab-container button { padding-inline: 5px; font-size: 13px; } /* all six beside one another at 390 pixels */
   #aperture { gap: 8px 12px; padding: 8px 12px; }
   #aperture > #stop { flex-basis: 150px; }
   #aperture > button { flex-basis: 100%; padding: 6px; }

@@ -133,6 +133,8 @@ def test_phone_sees_all_of_it_and_taps(visit, photo):
     visitor = visit(390, 844, device_scale_factor=2, has_touch=True, color_scheme="dark")
     visitor.upload(photo)
     assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 390
+    tabs = visitor.page.get_by_role("tab").filter(visible=True)
+    playwright.expect(tabs).to_have_text(["Focus", "Lens", "Before / after", "Rack focus", "Depth", "Save"])
     before = visitor.address("photo")
     visitor.page.touchscreen.tap(*visitor.where("photo", 60, 100, SIZE))
     visitor.changed(before)
