@@ -196,14 +196,15 @@ def wires(rng: Generator, size: int) -> Map:
 
 
 def windows(rng: Generator, size: int) -> Map:
-    """Rows of lit windows, most of them dark: a house front at night, over a part of the picture."""
-    wide, high = rng.uniform(4, 16, 2)
+    """Rows of windows, few to most of them lit: a house front at night, over a part of the picture."""
+    wide, high = np.exp(rng.uniform(math.log(2), math.log(size / 10), 2))
+    lit = rng.uniform(0.2, 0.9)
     left, right, top, bottom = *np.sort(rng.uniform(0, size, 2)), *np.sort(rng.uniform(0, size, 2))
     corners = [
         np.array((x, y))
         for x in np.arange(left, right, wide * rng.uniform(1.3, 2.5))
         for y in np.arange(top, bottom, high * rng.uniform(1.3, 2.5))
-        if rng.random() < 0.3
+        if rng.random() < lit
     ]
     frame = np.array([(0, 0), (wide, 0), (wide, high), (0, high)])
     return polygon_matte(size, [frame + corner for corner in corners])

@@ -248,12 +248,12 @@ class Studio:
         dark = math.exp(rng.uniform(math.log(0.03), math.log(0.4)))
         for sheet in self.sheets:
             sheet.radiance = sheet.radiance * np.float32(dark)
-        if rng.random() < 0.25:
-            back = self.sheets[0]
-            panes = mattes.windows(rng, self.size)[..., None]
-            back.radiance = back.radiance + panes * (textures.lamp_colour(rng) * rng.uniform(0.7, 4)).astype(np.float32)
+        for _ in range(rng.integers(1, 5) if rng.random() < 0.6 else 0):
+            self.house_front()
         for _ in range(rng.integers(0, 4)):
             self.sign()
+        for _ in range(rng.integers(0, 6)):
+            self.gleam()
         for _ in range(rng.integers(3, 26)):
             sheet = self.sheets[int(rng.integers(len(self.sheets)) * rng.choice([0, 1], p=[0.4, 0.6]))]
             rows, columns = np.nonzero(sheet.alpha > 0.5)
@@ -270,6 +270,24 @@ class Studio:
         if self.rng.random() < 0.2:
             return float(self.rng.uniform(4, max(5, self.size / 16)))
         return float(self.rng.uniform(self.smallest_lamp, 4))
+
+    def house_front(self) -> None:
+        """Lit windows on one of the sheets, the farthest more often than not: up to a few times white."""
+        rng = self.rng
+        sheet = self.sheets[int(rng.integers(len(self.sheets)) * rng.choice([0, 1]))]
+        panes = (mattes.windows(rng, self.size) * (sheet.alpha > 0.5))[..., None]
+        light = textures.lamp_colour(rng) * math.exp(rng.uniform(math.log(0.6), math.log(6)))
+        sheet.radiance = (sheet.radiance + panes * (light - sheet.radiance)).astype(np.float32)
+
+    def gleam(self) -> None:
+        """Light mirrored by a wet street, a car or a bottle: a soft streak, upright more often than not."""
+        rng = self.rng
+        sheet, (x, y) = self.sheets[int(rng.integers(len(self.sheets)))], self.spot()
+        wide, high = self.size * np.exp(rng.uniform(math.log(0.008), math.log(0.08), 2))
+        columns, rows = (self.x + 0.5) * self.size - x, (self.y + 0.5) * self.size - y
+        streak = np.exp(-((columns / wide) ** 2) - (rows / (high * rng.choice([1, 3]))) ** 2)
+        light = textures.lamp_colour(rng) * math.exp(rng.uniform(math.log(0.3), math.log(4)))
+        sheet.radiance = (sheet.radiance + streak[..., None] * light).astype(np.float32)
 
     def sign(self) -> None:
         """A lit panel, a window or a screen on one of the sheets: larger than a lamp, and a few times white at most."""
