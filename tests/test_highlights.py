@@ -2,11 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from deeplens_hf.highlights import HighlightRecovery, darkness
-from deeplens_hf.training.hdr import NightScenes
+from deeplens_hf.training.hdr import NightScenes, glare
 from deeplens_hf.training.losses import highlights_loss
 
 
@@ -63,6 +64,18 @@ def test_night_scenes_are_dark_with_lamps_and_come_again(tmp_path):
         assert sample["image"].shape == (3, 64, 64) and float(sample["image"].max()) <= 1
     again = NightScenes([], tmp_path / "new", 6, 12, seed=3, size=64)[4]
     torch.testing.assert_close(again["light"], samples[4]["light"])
+
+
+def test_glare_keeps_the_light_and_reaches_farther_from_brighter_lamps():
+    spread = []
+    for power in (2.0, 100.0):
+        light = torch.zeros(3, 64, 64)
+        light[:, 28:36, 28:36] = power
+        for seed in range(6):
+            seen = glare(light, np.random.default_rng(seed))
+            assert float(seen.sum()) == pytest.approx(float(light.sum()), rel=0.01)
+        spread.append(int((seen > 0.5).sum()))
+    assert spread[1] > spread[0]
 
 
 def test_gradients_flow_through_what_is_recovered():
