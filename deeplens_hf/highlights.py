@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .blocks import read_blocks
 
 MOST = 5.3  # of the logarithm of the gain: two hundredfold
+WHITENED = 0.5  # a lamp that clips in every channel hardly shows its colour: half-way from the one guessed to white
 CLIPPED_FROM, CLIPPED_AT = 0.93, 0.99  # linear light of a channel
 
 
@@ -46,7 +47,9 @@ class HighlightRecovery(nn.Module):
         by_night = clipped * darkness(light)
         if not (torch.is_grad_enabled() or torch.compiler.is_compiling() or bool(by_night.any())):
             return light
-        return light * torch.exp(by_night * self.gain(light, clipped))
+        gain = self.gain(light, clipped)
+        brightest = (gain * clipped).amax(1, keepdim=True)  # (B, 1, H, W)
+        return light * torch.exp(by_night * torch.lerp(gain, brightest, WHITENED))
 
     def gain(self, light: Tensor, clipped: Tensor) -> Tensor:
         """Logarithm of how many times brighter than it looks: (B, 3, H, W), 0 to MOST."""
