@@ -1,4 +1,4 @@
-"""What teaches depth beside labels as they came: flat scenes, shadows, and the network's own averaged looks."""
+"""What teaches depth beside labels as they came: flat scenes, and the network's own averaged looks."""
 
 import argparse
 import json
@@ -12,7 +12,6 @@ from torch import nn
 from deeplens_hf.training.commands import add_arguments, run
 from deeplens_hf.training.data import labelled_photos, to_tensor
 from deeplens_hf.training.ensemble import EnsembledLabels, ensembled
-from deeplens_hf.training.mixture import _shade
 from deeplens_hf.training.planes import plane_scene
 
 
@@ -75,21 +74,6 @@ def test_somebodys_outline_is_painted_on_the_plane(data, tmp_path):
 def test_a_plane_of_hardly_any_pixels_is_refused():
     with pytest.raises(ValueError, match="size: must be at least 32"):
         plane_scene(0, 16)
-
-
-# ---- shadows
-
-
-def test_a_shadow_darkens_a_part_and_leaves_the_rest():
-    grey = Image.new("RGB", (96, 64), (200, 180, 160))
-    parts = []
-    for seed in range(8):
-        shaded = np.asarray(_shade(grey, np.random.default_rng(seed))).astype(float)
-        assert (shaded <= np.asarray(grey)).all()
-        ratio = shaded[..., 0].min() / 200
-        assert 0.2 < ratio < 0.95
-        parts.append((shaded[..., 0] < 190).mean())
-    assert min(parts) < 0.5 and max(parts) > 0.1
 
 
 # ---- labels from the network's own looks

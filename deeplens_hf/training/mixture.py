@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.random import Generator
-from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFilter
+from PIL import Image, ImageEnhance, ImageFilter
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -17,10 +17,8 @@ from .ensemble import EnsembledLabels
 from .exact import ExactScenes
 from .labels import sharpen
 
-# (h, w), one a batch: photos keep their shape
-SHAPES = ((224, 224), (192, 256), (256, 192), (192, 288), (288, 192), (240, 320), (320, 240))
-UPSIDE_DOWN = 0.2  # share of the samples: "low in the picture" is not "near"
-SHADED = 0.15  # share of the samples: a shadow's edge is no step in depth
+SHAPES = ((224, 224), (192, 256), (256, 192), (192, 288), (288, 192))  # (h, w), one a batch: photos keep their shape
+UPSIDE_DOWN = 0.08  # share of the samples: "low in the picture" is not "near"
 PEOPLE = ("ccp_people", "human_seg")  # groups whose masks people drew by hand
 PLACES = ("urban_sun", "wallpaper", "deep_photo_style", "opensfm")  # groups of photos without a subject of their own
 
@@ -199,26 +197,8 @@ def augment(picture: Picture, shape: tuple[int, int], draw: Generator) -> dict[s
         map = getattr(picture, name)
         sample[name] = blank if map is None else to_tensor(cut(map, Image.Resampling.BILINEAR))
         sample[f"has_{name}"] = torch.tensor(float(map is not None))
-    image = cut(picture.image, Image.Resampling.BICUBIC)
-    if draw.random() < SHADED:
-        image = _shade(image, draw)
-    image = _recolour(image, draw, 0.35)
+    image = _recolour(cut(picture.image, Image.Resampling.BICUBIC), draw, 0.35)
     return sample | {"image": _camera(to_tensor(image), draw)}
-
-
-def _shade(image: Image.Image, draw: Generator) -> Image.Image:
-    """A shadow of some shape over part of the picture, its edge hard to soft, a little bluer than the light."""
-    light, size = Image.new("L", image.size, 255), np.array(image.size)
-    middle, reach = draw.uniform(0, 1, 2) * size, draw.uniform(0.1, 0.6) * size.min()
-    turns = np.sort(draw.uniform(0, 2 * np.pi, int(draw.integers(3, 9))))
-    radii = reach * draw.uniform(0.5, 1.5, (len(turns), 1))
-    corners = middle + radii * np.stack([np.cos(turns), np.sin(turns)], 1)
-    ImageDraw.Draw(light).polygon([tuple(corner) for corner in corners], fill=0)
-    light = light.filter(ImageFilter.GaussianBlur(float(np.exp(draw.uniform(-0.7, 2)))))
-    depth, blue = draw.uniform(0.25, 0.75), draw.uniform(1, 1.15)
-    gains = (depth, depth, min(1.0, depth * blue))  # in sRGB, of red, green and blue
-    shades = [light.point(lambda value, gain=gain: 255 * gain + (1 - gain) * value) for gain in gains]
-    return ImageChops.multiply(image, Image.merge("RGB", shades))
 
 
 def _recolour(image: Image.Image, draw: Generator, strength: float) -> Image.Image:
