@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import MobileNetV2Config, MobileNetV2Model, ResNetConfig, ResNetModel
 
+from .pooling import window_mean
+
 IMAGE_MEAN = (0.485, 0.456, 0.406)  # of ImageNet, in sRGB: what both encoders were pretrained with
 IMAGE_STD = (0.229, 0.224, 0.225)
 STRIDE = 16  # of the deepest features; working sizes are multiples of it
@@ -199,5 +201,5 @@ def broad(x: Tensor) -> Tensor:
     """What is left after two averages over `BROAD` of the long side, (B, 1, h, w)."""
     reach = max(1, round(BROAD * max(x.shape[-2:]) / 2))
     for _ in range(2):
-        x = F.avg_pool2d(F.pad(x, (reach,) * 4, mode="replicate"), 2 * reach + 1, stride=1)
+        x = window_mean(x, reach)
     return x

@@ -112,7 +112,7 @@ def make_scene(size: tuple[int, int], depth_size: int) -> Scene:
     disparity = near * 0.9 + (1 - near) * (0.3 + 0.2 * y)
     small = linear_to_srgb(halve(srgb_to_linear(image)))
     depth_image = F.interpolate(image, working_size(size, depth_size), mode="bilinear", antialias=True).clamp(0, 1)
-    return Scene(image, disparity, near, small, halve_map(disparity).clone(), F.avg_pool2d(near, 2), depth_image)
+    return Scene(image, disparity, near, small, halve_map(disparity).clone(), halve(near), depth_image)
 
 
 @torch.no_grad()

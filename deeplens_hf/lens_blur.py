@@ -188,7 +188,7 @@ class ConvolutionalLensBlur(nn.Module):
         detail = self.features(shown - F.avg_pool2d(shown, 31, 1, 15, count_include_pad=False))  # (B, 3c, h, w)
         flat = self.features(torch.zeros_like(shown))
         features = light.repeat(1, self.features_per_pixel, 1, 1) + detail - flat
-        hints = self.guide(torch.cat([shown, torch.asinh(defocus), defocus.abs() / 16, subject], 1))  # (B, 16, h, w)
+        hints = self.guide(torch.cat([shown, asinh(defocus), defocus.abs() / 16, subject], 1))  # (B, 16, h, w)
         kernels = torch.softmax(self.kernels(hints), 1)  # (B, c, h, w), sums to 1
         mixed = weigh(list(features.split(3, 1)), list(kernels.split(1, 1)))
         return mixed.clamp(min=0), halve(hints)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import read_blocks
-from .pooling import halve, halve_min, window_max, window_mean
+from .pooling import even, halve, halve_min, window_max, window_mean
 
 LEVELS = 6  # halvings of the pyramid: what is hidden is looked for up to 2 ** LEVELS pixels away
 SLOPE_MARGIN = 3.0  # how many times its slope's drop over a block a surface may fall before it counts as hiding
@@ -70,8 +70,7 @@ def slope(defocus: Tensor) -> Tensor:
 
 def _farther_half(maps: Tensor) -> Tensor:
     """(B, 5, H, W) -> (B, 5, ceil(H / 2), ceil(W / 2)): averages of 2 x 2 that lean to the farther pixels."""
-    h, w = maps.shape[-2:]
-    maps = F.pad(maps, (0, w % 2, 0, h % 2), mode="replicate")
+    maps = even(maps)
     farthest = halve_min(maps[:, 3:4])  # (B, 1, h, w)
     weight = torch.exp(FARNESS * (F.interpolate(farthest, maps.shape[-2:]) - maps[:, 3:4]))  # (B, 1, H, W), at most 1
     return halve(maps * weight) / halve(weight)

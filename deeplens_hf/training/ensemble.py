@@ -27,11 +27,10 @@ def ensembled(depth: DepthPrediction, image: Tensor, label: Tensor) -> Tensor:
 
     def looked(long_side: int) -> Tensor:
         straight, mirrored = look(depth, both, long_side)[0].split(1)
-        return standardise(straight) + standardise(mirrored.flip(-1))
+        return standardise(standardise(straight) + standardise(mirrored.flip(-1)))
 
-    fine, coarse = looked(DETAIL_SIZE), standardise(looked(BROAD_SIZE))
+    fine, coarse = looked(DETAIL_SIZE), looked(BROAD_SIZE)
     label = F.interpolate(label, image.shape[-2:], mode="bilinear")
-    fine = standardise(fine)
     return normalise_disparity(fine + broad((coarse + standardise(label)) / 2 - fine))
 
 

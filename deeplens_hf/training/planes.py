@@ -46,10 +46,9 @@ def plane_scene(seed: int, size: int, photos: Sequence[Path] = (), masks: Sequen
         light += matte[..., None] * (painted - light)
     light = light.reshape(size, FINER, size, FINER, 3).mean((1, 3))
     exposed = (light * (0.4 / max(float(np.quantile(light, 0.8)), 1e-3)) * rng.uniform(0.6, 1.4)).clip(0, 1)
-    encoded = np.where(exposed <= 0.0031308, 12.92 * exposed, 1.055 * exposed ** (1 / 2.4) - 0.055)
     disparity = inverse.reshape(size, FINER, size, FINER).mean((1, 3))
     low, high = float(disparity.min()), float(disparity.max())
-    return encoded.astype(np.float32), ((disparity - low) / (high - low)).astype(np.float32)
+    return textures.encode(exposed), ((disparity - low) / (high - low)).astype(np.float32)
 
 
 def _texture(rng: Generator, photos: Sequence[Path]) -> Map:

@@ -228,7 +228,6 @@ def tabletop_scene(seed: int, size: int, photos: Sequence[Path] = (), masks: Seq
     exposed = picture * (0.45 / max(float(np.quantile(picture, 0.8)), 1e-3)) * rng.uniform(0.6, 1.5)
     exposed = exposed * rng.uniform(0.85, 1.15, 3).astype(np.float32) + rng.normal(0, 0.004, picture.shape)
     exposed = exposed.clip(0, 1)
-    encoded = np.where(exposed <= 0.0031308, 12.92 * exposed, 1.055 * exposed ** (1 / 2.4) - 0.055)
     nearest = float(np.quantile(disparity, 0.999))  # a leaf at the lens does not squeeze everything else
     low, high = float(disparity.min()), max(nearest, 1e-6)
-    return encoded.astype(np.float32), ((disparity - low) / max(high - low, 1e-6)).clip(0, 1).astype(np.float32)
+    return textures.encode(exposed), ((disparity - low) / max(high - low, 1e-6)).clip(0, 1).astype(np.float32)

@@ -12,7 +12,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
 
-from deeplens_hf.optics import srgb_to_linear
+from deeplens_hf.optics import linear_to_srgb, srgb_to_linear
 from deeplens_hf.training.mattes import Map, glyphs
 
 
@@ -71,6 +71,11 @@ def pattern(rng: Generator, size: int) -> Map:
 def decode(encoded: Map) -> Map:
     """sRGB values [0, 1] to linear light, as `optics.srgb_to_linear` does for tensors."""
     return srgb_to_linear(torch.from_numpy(np.ascontiguousarray(encoded))).numpy()
+
+
+def encode(light: Map) -> Map:
+    """Linear light [0, 1] to sRGB values, as `optics.linear_to_srgb` does for tensors: float32."""
+    return linear_to_srgb(torch.from_numpy(np.ascontiguousarray(light, np.float32))).numpy()
 
 
 def photograph(rng: Generator, size: int, path: Path) -> Map:
