@@ -20,6 +20,7 @@ from torch.export import ExportedProgram
 from . import __version__
 from .depth import normalise_disparity, working_size
 from .lens_blur import SlabLensBlur
+from .mending import follow
 from .model import LEAST_SIDE, DeepLens
 from .optics import MAX_APERTURE, linear_to_srgb, pixels_per_disparity, signed_defocus, srgb_to_linear
 from .pooling import halve
@@ -50,14 +51,15 @@ class RenderGraph(nn.Module):
     """A photo of the lens blur's own size through a lens.
 
     image (1, 3, H, W) sRGB, disparity, foreground (1, 1, H, W), focus, aperture (1,) -> picture (1, 3, H, W) sRGB; and
-    light (1, 3, H, W) linear, features (1, F, H/2, W/2), for the upsampling graph.
+    light (1, 3, H, W) linear, features (1, F, H/2, W/2), defocus (1, 1, H, W) with its edges mended, for the upsampling
+    graph.
     """
 
-    outputs = ("picture", "light", "features")
+    outputs = ("picture", "light", "features", "defocus")
 
     def __init__(self, model: DeepLens, size: tuple[int, int], max_aperture: float):
         super().__init__()
-        self.lens_blur, self.upsampling = model.lens_blur, model.upsampling
+        self.mending, self.lens_blur, self.upsampling = model.mending, model.lens_blur, model.upsampling
         self.fixed = {}
         if isinstance(model.lens_blur, SlabLensBlur):
             reach = torch.tensor([pixels_per_disparity(max_aperture, size)])
@@ -65,17 +67,19 @@ class RenderGraph(nn.Module):
 
     def forward(
         self, image: Tensor, disparity: Tensor, foreground: Tensor, focus: Tensor, aperture: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         photo, defocus = srgb_to_linear(image), signed_defocus(disparity, focus, aperture)
+        if self.mending is not None:
+            defocus = self.mending(photo, defocus)
         light, features = self.lens_blur(photo, defocus, foreground * 2 - 1, **self.fixed)
-        return linear_to_srgb(self.upsampling(photo, defocus, light, features)), light, features
+        return linear_to_srgb(self.upsampling(photo, defocus, light, features)), light, features, defocus
 
 
 class UpsamplingGraph(nn.Module):
     """What the render graph made of a photo halved, brought to the photo's own size.
 
     image (1, 3, 2H, 2W) sRGB, disparity (1, 1, 2H, 2W), focus, aperture (1,), light (1, 3, H, W), features
-    (1, F, H/2, W/2) -> picture (1, 3, 2H, 2W) sRGB.
+    (1, F, H/2, W/2), defocus (1, 1, H, W) -> picture (1, 3, 2H, 2W) sRGB.
     """
 
     outputs = ("picture",)
@@ -85,10 +89,18 @@ class UpsamplingGraph(nn.Module):
         self.upsampling = model.upsampling
 
     def forward(
-        self, image: Tensor, disparity: Tensor, focus: Tensor, aperture: Tensor, light: Tensor, features: Tensor
+        self,
+        image: Tensor,
+        disparity: Tensor,
+        focus: Tensor,
+        aperture: Tensor,
+        light: Tensor,
+        features: Tensor,
+        defocus: Tensor,
     ) -> Tensor:
-        defocus = signed_defocus(disparity, focus, aperture)
-        return linear_to_srgb(self.upsampling(srgb_to_linear(image), defocus, light, features))
+        own = signed_defocus(disparity, focus, aperture)
+        own = follow(own, halve_map(own) / 2, defocus)
+        return linear_to_srgb(self.upsampling(srgb_to_linear(image), own, light, features))
 
 
 class Scene(NamedTuple):
@@ -153,8 +165,7 @@ def export(
     lens = _lens(0.9, max_aperture / 2, model)
     maps = {"image": scene.small_image, "disparity": scene.small_disparity, "foreground": scene.small_foreground}
     render = RenderGraph(model, size, max_aperture)
-    _, light, features = render(**maps, **lens)
-    low = {"light": light, "features": features}
+    low = dict(zip(RenderGraph.outputs[1:], render(**maps, **lens)[1:], strict=True))
     graphs = {
         "depth": (DepthGraph(model), {"image": scene.depth_image}),
         "render": (render, maps | lens),
@@ -221,10 +232,10 @@ def _compare(model: DeepLens, runs: dict[str, Run], scene: Scene, max_aperture: 
     maps = {"image": scene.small_image, "disparity": scene.small_disparity}
     for focus, aperture in ((0.9, 0.0), (0.9, max_aperture / 2), (0.3, max_aperture)):
         lens = _lens(focus, aperture, model)
-        picture, light, features = runs["render"](**maps, foreground=scene.small_foreground, **lens)
+        picture, *low = runs["render"](**maps, foreground=scene.small_foreground, **lens)
         note("render", picture, model.render(**maps, **lens, foreground=scene.small_foreground))
         large = {"image": scene.image, "disparity": scene.disparity}
-        (picture,) = runs["upsampling"](**large, **lens, light=light, features=features)
+        (picture,) = runs["upsampling"](**large, **lens, **dict(zip(RenderGraph.outputs[1:], low, strict=True)))
         defocus = signed_defocus(scene.disparity, **lens)
         note("upsampling", picture, model.render_defocus(scene.image, defocus, scene.foreground, halvings=1))
     return differences

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import read_blocks
+from .pooling import lengthen
 
 MOST = 5.3  # of the logarithm of the gain: two hundredfold
 WHITENED = 0.5  # a lamp that clips in every channel hardly shows its colour: half-way from the one guessed to white
@@ -55,7 +56,7 @@ class HighlightRecovery(nn.Module):
         """Logarithm of how many times brighter than it looks: (B, 3, H, W), 0 to MOST."""
         height, width = light.shape[-2:]
         maps = torch.cat([light.clamp(min=1e-6).sqrt(), clipped], 1)  # (B, 6, H, W)
-        maps = F.pad(maps, (0, -width % 16, 0, -height % 16), mode="replicate")
+        maps = lengthen(maps, 16)
         x = F.relu(self.fine(F.relu(read_blocks(self.read, maps))))  # (B, width, H/2, W/2)
         levels = [x]
         for down in self.down:

@@ -13,6 +13,7 @@ from .depth import ENCODERS, DepthPrediction, normalise_disparity, working_size
 from .edges import refine
 from .hub import HubMixin
 from .lens_blur import LENS_BLURS
+from .mending import EdgeMending, follow
 from .optics import DISC, MAX_APERTURE, ApertureShape, signed_defocus, srgb_to_linear
 from .pooling import halve
 from .repository import FORMAT_VERSION
@@ -36,6 +37,7 @@ class DeepLensConfig:
     blur_width: channels of the lens-blur network.
     blur_size: most that the lens blur works at; larger photos are halved until they fit, then upsampled.
     upsampling_width: channels of the guided-upsampling network.
+    format_version: 1 = without edge mending, as the first weights were.
     """
 
     encoder: str = "mobilenet_v2"
@@ -85,6 +87,7 @@ class DeepLens(
         self.depth = DepthPrediction(config.encoder, config.depth_width)
         self.lens_blur = LENS_BLURS[config.lens_blur](config.blur_width)
         self.upsampling = GuidedUpsampling(self.lens_blur.feature_channels, config.upsampling_width)
+        self.mending = EdgeMending() if config.format_version >= 2 else None
 
     @property
     def device(self) -> torch.device:
@@ -107,8 +110,12 @@ class DeepLens(
         check_image(image)
         size = image.shape[-2:]
         small = F.interpolate(image, working_size(size, self.config.depth_size), mode="bilinear", antialias=True)
+        small = small.clamp(0, 1)
         precision = next(self.depth.parameters()).dtype  # half, maybe: see from_pretrained
-        maps = torch.cat(self.depth.infer(small.clamp(0, 1).to(precision)), 1).to(image.dtype)  # (B, 2, h, w)
+        disparity, foreground = (each.to(image.dtype) for each in self.depth.infer(small.to(precision)))
+        if self.mending is not None:
+            disparity = self.mending(srgb_to_linear(small), disparity)
+        maps = torch.cat([disparity, foreground], 1)  # (B, 2, h, w)
         disparity, foreground = refine(maps, image).split(1, 1)  # (B, 1, H, W) each
         return DepthMaps(normalise_disparity(disparity), foreground)
 
@@ -178,12 +185,15 @@ class DeepLens(
         if foreground is not None:
             subject = F.interpolate(foreground, maps[-1].shape[-2:], mode="area") * 2 - 1
         smallest = photos[-1] if halvings else srgb_to_linear(image)
+        if self.mending is not None:
+            before, maps[-1] = maps[-1], self.mending(smallest, maps[-1])
+            maps[:-1] = [follow(larger, before, maps[-1]) for larger in maps[:-1]]
         # (B, 3, h, w) linear, (B, F, h/2, w/2)
         light, features = self.lens_blur(smallest, maps[-1], subject, shape, highlights)
         for level in reversed(range(1, halvings)):
             light = self.upsampling(photos[level], maps[level], light, features)
         # always the last time: a small photo's own detail comes in at its size
-        return self.upsampling(image, defocus, light, features, encoded=True)
+        return self.upsampling(image, maps[0], light, features, encoded=True)
 
     def forward(self, image: Tensor, focus: Tensor | float | tuple[float, float], aperture: Tensor | float) -> Tensor:
         """Predict the depth and render with it: arguments, result and errors as of `render`."""

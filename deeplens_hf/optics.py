@@ -17,13 +17,18 @@ NOMINAL = 16 * 1.4  # aperture times f-number
 
 def srgb_to_linear(image: Tensor) -> Tensor:
     """Decode sRGB values [0, 1] to linear light [0, 1], any shape."""
-    return torch.where(image <= 0.04045, image / 12.92, ((image.clamp(min=0.04045) + 0.055) / 1.055) ** 2.4)
+    return torch.where(image <= 0.04045, image / 12.92, _power((image.clamp(min=0.04045) + 0.055) / 1.055, 2.4))
 
 
 def linear_to_srgb(light: Tensor) -> Tensor:
     """Encode linear light to sRGB values [0, 1], any shape; light above 1 clips, as in a camera."""
     light = light.clamp(0, 1)
-    return torch.where(light <= 0.0031308, light * 12.92, 1.055 * light.clamp(min=0.0031308) ** (1 / 2.4) - 0.055)
+    return torch.where(light <= 0.0031308, light * 12.92, 1.055 * _power(light.clamp(min=0.0031308), 1 / 2.4) - 0.055)
+
+
+def _power(x: Tensor, exponent: float) -> Tensor:
+    """x > 0 of any shape. torch's own takes twice as long on a CPU."""
+    return torch.exp(torch.log(x) * exponent)
 
 
 def pixels_per_disparity(aperture: Tensor | float, size: tuple[int, int]) -> Tensor | float:

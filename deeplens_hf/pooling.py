@@ -8,15 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def even(x: Tensor) -> Tensor:
-    """An odd border repeated: (B, C, H, W) -> sides of even length."""
-    odd = (x.shape[-2] % 2, x.shape[-1] % 2)
-    return F.pad(x, (0, odd[1], 0, odd[0]), mode="replicate") if any(odd) else x
+def lengthen(x: Tensor, multiple: int = 2) -> Tensor:
+    """The last row and column repeated until both sides of (B, C, H, W) are multiples: as it is, if they are."""
+    missing = (0, -x.shape[-1] % multiple, 0, -x.shape[-2] % multiple)
+    return F.pad(x, missing, mode="replicate") if any(missing) else x
 
 
 def halve(x: Tensor) -> Tensor:
     """Means of 2 x 2: (B, C, H, W) -> (B, C, ceil(H / 2), ceil(W / 2)), an odd border repeated."""
-    return F.interpolate(even(x), scale_factor=0.5, mode="bilinear")  # at half the size, bilinear is just that
+    return F.interpolate(lengthen(x), scale_factor=0.5, mode="bilinear")  # at half the size, bilinear is just that
 
 
 def halve_min(x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import read_blocks
-from .pooling import even, halve, halve_min, window_max, window_mean
+from .pooling import halve, halve_min, lengthen, window_max, window_mean
 
 LEVELS = 6  # halvings of the pyramid: what is hidden is looked for up to 2 ** LEVELS pixels away
 SLOPE_MARGIN = 3.0  # how many times its slope's drop over a block a surface may fall before it counts as hiding
@@ -70,7 +70,7 @@ def slope(defocus: Tensor) -> Tensor:
 
 def _farther_half(maps: Tensor) -> Tensor:
     """(B, 5, H, W) -> (B, 5, ceil(H / 2), ceil(W / 2)): averages of 2 x 2 that lean to the farther pixels."""
-    maps = even(maps)
+    maps = lengthen(maps)
     farthest = halve_min(maps[:, 3:4])  # (B, 1, h, w)
     weight = torch.exp(FARNESS * (F.interpolate(farthest, maps.shape[-2:]) - maps[:, 3:4]))  # (B, 1, H, W), at most 1
     return halve(maps * weight) / halve(weight)
@@ -174,7 +174,7 @@ class SurfaceExtraction(nn.Module):
     def correct(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """The U-Net: maps (B, 12, H, W) -> corrections (B, 24, H/2, W/2), features (B, width, H/2, W/2)."""
         height, width = maps.shape[-2:]
-        maps = F.pad(maps, (0, -width % 8, 0, -height % 8), mode="replicate")
+        maps = lengthen(maps, 8)
         fine = self.fine(F.relu(read_blocks(self.read, maps)))  # (B, width, H/2, W/2)
         middle = self.middle(self.to_middle(fine))  # (B, 2 width, H/4, W/4)
         coarse = self.coarse(self.to_coarse(middle))  # (B, 3 width, H/8, W/8)

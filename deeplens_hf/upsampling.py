@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .blocks import read_blocks
 from .optics import linear_to_srgb, srgb_to_linear
-from .pooling import even, halve
+from .pooling import halve, lengthen
 
 STRIP = 1 << 18  # pixels worked on at a time, in whole rows: what they need stays in the processor's cache
 HALO = 4  # rows that a strip reads beyond its own: what the convolutions see
@@ -29,7 +29,7 @@ def halve_light(image: Tensor) -> Tensor:
 
 def halve_map(x: Tensor) -> Tensor:
     """One pixel of each 2 x 2, not their average, which would lie between two surfaces; sizes as of `halve`."""
-    return even(x)[..., 1::2, 1::2]
+    return lengthen(x)[..., 1::2, 1::2]
 
 
 def _strip_rows(image: Tensor) -> int:
@@ -65,7 +65,7 @@ class GuidedUpsampling(nn.Module):
         height, width = photo.shape[-2:]
         # square roots: even steps for the eye, for less than the sRGB curve costs
         guide = torch.cat([photo.clamp(min=1e-6).sqrt(), enlarged.clamp(min=1e-6).sqrt(), torch.asinh(defocus)], 1)
-        x = F.relu(read_blocks(self.read, even(guide)) + hints)
+        x = F.relu(read_blocks(self.read, lengthen(guide)) + hints)
         x = F.relu(self.mix(x))  # (B, width, H/2, W/2)
         score = F.pixel_shuffle(self.write(x), 2)[..., :height, :width]  # (B, 1, H, W)
         # Before training: the photo where it is sharp, the blur elsewhere; at the photo's own size, the blur alone.

@@ -186,6 +186,23 @@ def test_depth_benchmark_scores_truth_perfect_and_its_reverse_as_nothing(data, t
     assert "photos, truth" in (tmp_path / "out/depth.md").read_text()
 
 
+def test_masks_that_hold_nobody_are_named_and_counted_apart(data, tmp_path):
+    photos = data / "photos"
+    lines = (photos / "manifest.jsonl").read_text()
+    (photos / "manifest.jsonl").write_text(lines + lines.replace("00007", "00008"))
+    train = next(photos.rglob("00007.jpg")).parent
+    for suffix in (".jpg", ".disparity.png"):
+        (train / f"00008{suffix}").write_bytes((train / f"00007{suffix}").read_bytes())
+    Image.fromarray(np.zeros((20, 24), np.uint8)).save(train / "00008.foreground.png")
+    truth = torch.linspace(0, 1, 24).expand(1, 1, 20, 24)
+    rows = depth.evaluate_depth({"truth": lambda image: (truth, (truth >= 0.5).float())}, data, progress=False)
+    text = depth.to_markdown(rows)
+    every, people = (line for line in text.splitlines() if line.startswith("| photos, truth"))
+    assert every.split("|")[2:7:4] == [" 2 ", " 0.500 "], "whatever is found counts as a miss"
+    assert people.split("|")[2:7:4] == [" 1 ", " 1.000 "]
+    assert "hold nobody (00008)" in text
+
+
 def test_missing_truth_names_the_argument(tmp_path):
     with pytest.raises(ValueError, match="data must be a folder that holds truth/layered"):
         render.evaluate_render({"no blur": no_blur}, tmp_path, progress=False)

@@ -43,11 +43,11 @@ def assert_graphs_are_the_model(graphs: dict[str, Graph], model: DeepLens, told:
         for focus, aperture in zip((0.8, 0.1, 0.5), apertures, strict=True):
             lens = {"focus": torch.tensor([focus]), "aperture": torch.tensor([aperture])}
             given = {"image": small, "disparity": disparity, "foreground": foreground}
-            picture, light, features = graphs["render"](**given, **lens)
+            picture, light, features, mended = graphs["render"](**given, **lens)
             wanted = model.render(small, disparity, focus, aperture, foreground)
             assert (picture - wanted).abs().max() < 1e-3
             (picture,) = graphs["upsampling"](
-                image=image, disparity=maps.disparity, **lens, light=light, features=features
+                image=image, disparity=maps.disparity, **lens, light=light, features=features, defocus=mended
             )
             defocus = signed_defocus(maps.disparity, **lens)
             wanted = model.render_defocus(image, defocus, maps.foreground, halvings=1)

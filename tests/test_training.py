@@ -15,7 +15,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import Dataset
 
-from deeplens_hf import DeepLens
+from deeplens_hf import DeepLens, DeepLensConfig
 from deeplens_hf.training.commands import add_arguments, run
 from deeplens_hf.training.data import DepthPhotos, labelled_photos
 from deeplens_hf.training.loop import Run, fit, launch, learning_rate, whole_step
@@ -238,6 +238,19 @@ def test_every_stage_trains_resumes_and_keeps_its_record(data, tmp_path):
     changed = {name.split(".")[0] for name in final if not torch.equal(final[name], trained[name])}
     assert changed == {"depth", "lens_blur", "upsampling"}
     assert [entry["stage"] for entry in json.loads((whole / "training.json").read_text())] == ["render", "depth", "all"]
+
+
+def test_mending_trains_alone_and_gives_old_weights_what_they_lack(tmp_path):
+    torch.manual_seed(0)
+    old = DeepLens(DeepLensConfig(depth_width=32, blur_width=8, format_version=1))
+    old.save_pretrained(tmp_path / "old")
+    arguments = ("--out", tmp_path, "--steps", 2, "--batch-size", 2, "--scenes", 3, "--size", 64)
+    newer = DeepLens.from_pretrained(train("mending", "--from", tmp_path / "old", *arguments))
+    assert newer.config.format_version == DeepLensConfig().format_version
+    weights = newer.state_dict()
+    assert all(torch.equal(value.half(), weights[name].half()) for name, value in old.state_dict().items())
+    assert float(newer.mending.write.bias.detach().abs().max()) > 0, "it starts at zero"
+    assert sorted(file.name.split("-")[0] for file in (tmp_path / "scenes").iterdir()) == ["flawed"] * 3
 
 
 @pytest.mark.slow

@@ -28,7 +28,8 @@ def evaluate_depth(predictors: dict[str, Predictor], data: Path, progress: bool 
 
     A row: predictor, set ("stereo" or "photos"), group, scene, seconds, and the figures of `metrics`: order and error
     on both sets (on photos against a teacher's labels, not truth), edge_f on stereo, iou and boundary_f of the
-    foreground where the photo's mask was made by hand; None where a figure does not apply.
+    foreground where the photo's mask was made by hand; None where a figure does not apply. nobody: whether that mask
+    is empty, for then nothing that is found is right.
     ValueError if `data` lacks one of the sets.
     """
     rows = []
@@ -61,6 +62,9 @@ def to_markdown(rows: list[dict]) -> str:
     """The means of each set, then of each group of photos, a line a predictor."""
     photos = [row for row in rows if row["set"] == "photos"]
     tables = [_table(rows, "set"), _table(photos, "group")]
+    if nobody := sorted({row["scene"] for row in photos if row["nobody"]}):
+        people = [row for row in photos if row["iou"] is not None and not row["nobody"]]
+        tables.insert(1, f"Without the masks that hold nobody ({', '.join(nobody)}):\n\n" + _table(people, "set"))
     return (
         "# Depth and foreground\n\n"
         "`order`: share of random pairs in the true order of depth; `error`: mean absolute, after scale and shift;\n"
@@ -88,6 +92,7 @@ def _against_stereo(disparity: Tensor, scene: StereoScene) -> dict:
     return {
         "set": "stereo",
         "group": "stereo",
+        "nobody": False,
         "scene": scene.name,
         "order": report.figure(order_accuracy(disparity, scene.disparity, scene.valid)),
         "error": aligned_error(disparity, scene.disparity, scene.valid),
@@ -101,6 +106,7 @@ def _against_labels(disparity: Tensor, foreground: Tensor, photo: LabelledPhoto)
     figures = {
         "set": "photos",
         "group": photo.group,
+        "nobody": photo.annotated and not bool((photo.foreground >= 0.5).any()),
         "scene": photo.name,
         "order": report.figure(order_accuracy(disparity, photo.disparity)),
         "error": aligned_error(disparity, photo.disparity),

@@ -1,8 +1,7 @@
-"""`deeplens train depth | render | all`: one seeded, resumable command a stage, and the record of what it did."""
+"""`deeplens train STAGE`: one seeded, resumable command a stage, and the record of what it did."""
 
 import argparse
 import copy
-import json
 import os
 import re
 from dataclasses import asdict
@@ -11,19 +10,19 @@ from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..hub import HUB_NAME, RECORD
+from ..hub import HUB_NAME
 from ..model import DeepLens, DeepLensConfig
 from .data import DepthPhotos, PhotoRecord, has_manifest, labelled_photos
 from .ensemble import EnsembledLabels
+from .flawed import FlawedScenes
 from .hdr import NightScenes
 from .loop import Run, fit, launch
 from .mixture import DepthMixture, Sources
 from .pretrained import load_imagenet
+from .record import keep, of_todays_format, origin, read_record, save_weights
 from .rendered import RenderedScenes
 from .stages import stage_parts
 
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 DEFAULTS = {  # steps, batch size, peak learning rate: what made the shipped weights
     "depth": (1500, 12, 4e-4),
     "highlights": (600, 8, 2e-3),
+    "mending": (6000, 8, 2e-3),
     "render": (1600, 4, 1e-3),
     "all": (200, 4, 5e-5),
 }
@@ -44,7 +44,9 @@ MIX = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `deeplens train`."""
     parser.add_argument(
-        "stage", choices=list(DEFAULTS), help="modules: depth; lamps at night; lens blur and upsampling; all"
+        "stage",
+        choices=list(DEFAULTS),
+        help="modules: depth; lamps at night; edges of disparity; lens blur and upsampling; all",
     )
     parser.add_argument(
         "--data", help="folder of pictures, or a data set's id on the Hub; the render stage also does without"
@@ -86,6 +88,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--accumulate", type=int, default=1, help="batches a step, one after the other")
     parser.add_argument("--precision", choices=("no", "bf16", "fp16"), default="no", help="no: float32 throughout")
     parser.add_argument("--ema", type=float, default=Run.ema, help="decay of the averaged weights that are kept")
+    parser.add_argument(
+        "--keep", type=float, default=0.0, metavar="SHARE", help="of the weights started from, mixed into the result"
+    )
     parser.add_argument("--save-every", type=int, default=Run.save_every, help="steps between checkpoints")
     parser.add_argument("--samples-every", type=int, default=250, help="steps between sample pictures; 0: none")
     parser.add_argument("--push-to", metavar="OWNER/NAME", help="share the weights on the Hub when done")
@@ -115,6 +120,8 @@ def run(args: argparse.Namespace) -> Path:
         model = DeepLens(DeepLensConfig(encoder=args.encoder, lens_blur=args.lens_blur))
     if args.stage == "highlights" and model.config.lens_blur != "slabs":
         raise ValueError(f"train highlights needs a model with lens_blur slabs; got {model.config.lens_blur}")
+    if args.stage == "mending" and model.mending is None:
+        model = of_todays_format(model)
     if args.depth_from:
         model.depth.load_state_dict(DeepLens.from_pretrained(args.depth_from).depth.state_dict())
         record = read_record(args.depth_from) + record
@@ -134,13 +141,13 @@ def run(args: argparse.Namespace) -> Path:
     )  # fmt: skip
     samples = batch_size * args.accumulate * accelerator.num_processes  # a step
     records = [] if args.streaming and args.stage == "depth" else find_photos(args, accelerator)
-    if args.stage in ("render", "all"):
-        scenes = RenderedScenes(
+    if args.stage in ("render", "mending", "all"):
+        scenes = (FlawedScenes if args.stage == "mending" else RenderedScenes)(
             records, args.cache or args.out / "scenes", args.scenes, steps * samples, args.seed, args.size,
             str(accelerator.device),
         )  # fmt: skip
         entry["scenes"] = args.scenes
-    if args.stage == "render":
+    if args.stage in ("render", "mending"):
         dataset: Dataset = scenes
     elif args.stage == "highlights":
         cache = args.cache or args.out / "scenes"
@@ -169,11 +176,14 @@ def run(args: argparse.Namespace) -> Path:
         else:
             dataset = Together(scenes, DepthPhotos(records, (256, 256), 0, steps * samples, args.seed))
     parts = stage_parts(args.stage, model, args.outline_weight)
+    start = copy.deepcopy(model.state_dict()) if args.keep else {}
     seconds = fit(parts.modules, parts.loss, dataset, plan, accelerator, parts.picture)
+    keep(model, start, args.keep)
 
     spread = {"accumulate": args.accumulate, "processes": accelerator.num_processes}
     entry |= {name: count for name, count in spread.items() if count > 1}
     entry |= {"freeze": args.freeze} if args.freeze else {}
+    entry |= {"keep": args.keep} if args.keep else {}
     entry |= {"precision": args.precision} if args.precision != "no" else {}
     entry |= {"photos": len(records), "minutes": round(seconds / 60, 1), "device": accelerator.device.type}
     weights = args.out / "weights"
@@ -230,6 +240,8 @@ def check(args: argparse.Namespace) -> None:
             raise ValueError(f"columns must be ROLE=NAME, such as depth=disparity; got {each!r}")
     if args.data and args.out.resolve().is_relative_to(Path(args.data).resolve()) and not has_manifest(Path(args.data)):
         raise ValueError(f"out must lie outside the data folder {args.data}; got {args.out}")
+    if not 0 <= args.keep < 1 or (args.keep and args.start is None):
+        raise ValueError(f"keep must be from 0 to below 1, of the weights that --from names; got {args.keep}")
     if args.push_to and not re.fullmatch(HUB_NAME, args.push_to):
         raise ValueError(f"push_to must be owner/name; got {args.push_to!r}")
     if args.streaming and (args.data is None or has_manifest(Path(args.data))):
@@ -262,33 +274,3 @@ class Together(Dataset):
     def __getitem__(self, position: int) -> dict[str, Tensor]:
         photo = {f"photo_{name}": value for name, value in self.photos[position].items()}
         return self.scenes[position] | photo
-
-
-def read_record(source: str) -> list[dict]:
-    """The training record beside weights, in a folder or on the Hub; empty where there is none."""
-    file = Path(source) / RECORD
-    if not Path(source).is_dir():
-        try:
-            file = Path(hf_hub_download(source, RECORD))
-        except EntryNotFoundError:
-            return []
-    return json.loads(file.read_text()) if file.is_file() else []
-
-
-def origin(source: str, record: list[dict]) -> str:
-    """Where weights come from in the end: the Hub id that those in a folder were trained from, if they were."""
-    told = [entry["from"] for entry in record if "from" in entry]
-    return told[-1] if told and Path(source).is_dir() else source
-
-
-def save_weights(model: DeepLens, folder: Path, record: list[dict]) -> None:
-    """Write config.json, model.safetensors (fp16) and the training record; each file is complete or the old one."""
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / "part"
-    part.mkdir(exist_ok=True)
-    copy.deepcopy(model).cpu().half()._save_pretrained(part)
-    (part / "config.json").write_text(json.dumps(asdict(model.config), indent=2) + "\n")
-    (part / RECORD).write_text(json.dumps(record, indent=2) + "\n")
-    for file in part.iterdir():
-        os.replace(file, folder / file.name)
-    part.rmdir()

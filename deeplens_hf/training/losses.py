@@ -104,3 +104,15 @@ def highlights_loss(predicted: Tensor, light: Tensor, radius: float) -> dict[str
     }
     parts["loss"] = 0.1 * parts["logarithm"] + parts["blurred"]
     return parts
+
+
+def mending_loss(mended: Tensor, true: Tensor) -> dict[str, Tensor]:
+    """How far a map (B, 1, H, W) is from the true one, as a share of the true range: squared, and as it is.
+
+    The square moves edges, which a mean difference alone leaves where they are; the difference keeps true maps true.
+    """
+    whole = (true.amax((1, 2, 3), keepdim=True) - true.amin((1, 2, 3), keepdim=True)).clamp(min=0.25)
+    error = (mended - true) / whole
+    parts = {"square": error.square().mean(), "difference": (error.square() + 1e-5).sqrt().mean()}
+    parts["loss"] = 32 * parts["square"] + 4 * parts["difference"]
+    return parts

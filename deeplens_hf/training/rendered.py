@@ -1,6 +1,7 @@
 """Scenes traced on the fly for the render stage, each kept on disk so that it is traced only once."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch.utils.data import Dataset
 from .data import PhotoRecord
 from .scenes import Scene, corrupt_disparity, random_scene
 
-FLAW_CHANCE = 0.3  # of samples that get a disparity as a network would predict it; the rest keep the true one
+FLAW_CHANCE = 0.5  # of samples that get a disparity as a network would predict it; the rest keep the true one
 
 
 class RenderedScenes(Dataset):
@@ -23,6 +24,9 @@ class RenderedScenes(Dataset):
     traced when first asked for and kept in `cache`; every further epoch shows it flipped or turned another way, with
     other flaws in its disparity. Tracing happens on `device`, which has to be the CPU in a worker process.
     """
+
+    samples = 256  # lens points for a blur of middling size
+    kind = ""  # what the names of cached scenes begin with
 
     def __init__(
         self,
@@ -45,9 +49,11 @@ class RenderedScenes(Dataset):
 
     def scene(self, index: int) -> Scene:
         """The scene of this number: from the cache, else traced and cached."""
-        file = self.cache / f"{self.seed}-{self.size}-{index:05d}.npz"
+        file = self.cache / f"{self.kind}{self.seed}-{self.size}-{index:05d}.npz"
         if not file.exists():
-            scene = random_scene(self.seed * 1_000_000 + index, self.size, self.photos, self.masks, device=self.device)
+            scene = random_scene(
+                self.seed * 1_000_000 + index, self.size, self.photos, self.masks, self.samples, self.device
+            )
             part = file.with_suffix(f".{os.getpid()}.part.npz")
             np.savez(
                 part,
@@ -67,19 +73,25 @@ class RenderedScenes(Dataset):
                 radius,
             )
 
-    def __getitem__(self, position: int) -> dict[str, Tensor]:
+    def index(self, position: int) -> int:
+        """Which scene a position of the run shows: each once an epoch."""
         epoch, at = divmod(position, self.scenes)
-        order = (
-            np.random.default_rng((self.seed, 2, epoch)).permutation(self.scenes) if epoch else np.arange(self.scenes)
-        )
-        draw = np.random.default_rng((self.seed, 3, position))
-        scene = self.scene(int(order[at]))
-        turns, flip, flawed = int(draw.integers(4)), draw.random() < 0.5, draw.random() < FLAW_CHANCE
+        return int(np.random.default_rng((self.seed, 2, epoch)).permutation(self.scenes)[at]) if epoch else at
+
+    def turn(self, draw: np.random.Generator) -> Callable[[Tensor], Tensor]:
+        """One of the eight ways to turn and flip a picture (C, S, S)."""
+        turns, flip = int(draw.integers(4)), draw.random() < 0.5
 
         def turn(picture: Tensor) -> Tensor:
             picture = torch.rot90(picture, turns, (-2, -1))
-            return picture.flip(-1) if flip else picture
+            return (picture.flip(-1) if flip else picture).contiguous()
 
+        return turn
+
+    def __getitem__(self, position: int) -> dict[str, Tensor]:
+        draw = np.random.default_rng((self.seed, 3, position))
+        scene = self.scene(self.index(position))
+        turn, flawed = self.turn(draw), draw.random() < FLAW_CHANCE
         disparity, foreground = scene.disparity, torch.full_like(scene.disparity, 0.5)
         if draw.random() < (0.6 if flawed else 0.2):
             one, other = (float(disparity[0, *draw.integers(0, self.size, 2)]) for _ in range(2))
@@ -88,10 +100,10 @@ class RenderedScenes(Dataset):
         if flawed:
             disparity = corrupt_disparity(disparity, torch.Generator().manual_seed(int(draw.integers(2**31))))
         return {
-            "image": turn(scene.image).contiguous(),
-            "disparity": turn(disparity).contiguous(),
-            "foreground": turn(foreground).contiguous(),
-            "target": turn(scene.target).contiguous(),
+            "image": turn(scene.image),
+            "disparity": turn(disparity),
+            "foreground": turn(foreground),
+            "target": turn(scene.target),
             "focus": torch.tensor(scene.focus),
             "radius": torch.tensor(scene.radius),
             "position": torch.tensor(position),

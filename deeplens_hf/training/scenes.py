@@ -124,11 +124,11 @@ def random_scene(
     )
 
 
-def corrupt_disparity(disparity: Tensor, generator: torch.Generator) -> Tensor:
+def corrupt_disparity(disparity: Tensor, generator: torch.Generator, alone: bool = False) -> Tensor:
     """Make a true disparity look predicted: softer, displaced at edges, coarser. Same shape, [0, 1].
 
-    disparity: (B, 1, H, W) or (1, H, W). Each of several faults strikes by chance, at a random strength. `generator`
-    lives on the CPU. Raises ValueError for other shapes.
+    disparity: (B, 1, H, W) or (1, H, W). Each of five faults strikes by chance, or one of them `alone`, at a random
+    strength. `generator` lives on the CPU. Raises ValueError for other shapes.
     """
     if disparity.ndim not in (3, 4) or disparity.shape[-3] != 1:
         raise ValueError(f"disparity: must be (B, 1, H, W) or (1, H, W), not {tuple(disparity.shape)}")
@@ -136,16 +136,18 @@ def corrupt_disparity(disparity: Tensor, generator: torch.Generator) -> Tensor:
     def uniform(low: float, high: float) -> float:
         return low + (high - low) * float(torch.rand((), generator=generator))
 
-    def strikes(chance: float) -> bool:
-        return uniform(0, 1) < chance
+    only = int(uniform(0, 5)) if alone else None
+
+    def strikes(fault: int, chance: float) -> bool:
+        return fault == only if alone else uniform(0, 1) < chance
 
     out = disparity.reshape(-1, *disparity.shape[-3:])  # (B, 1, H, W)
     height, width = out.shape[-2:]
-    if strikes(0.4):  # edges displaced: the near side grown or shrunk
-        side = 2 * int(uniform(1, 3)) + 1
-        sign = 1 if strikes(0.5) else -1
+    if strikes(0, 0.4):  # edges displaced: the near side grown or shrunk
+        side = 2 * int(uniform(1, 4)) + 1
+        sign = 1 if uniform(0, 1) < 0.5 else -1
         out = sign * F.max_pool2d(sign * out, side, stride=1, padding=side // 2)
-    if strikes(0.4):  # low-frequency warp of up to 3 px, a shift of 1 to 2 px in it
+    if strikes(1, 0.4):  # low-frequency warp of up to 3 px, a shift of 1 to 2 px in it
         knots = torch.rand(1, 2, 4, 4, generator=generator) * 2 - 1
         bend = uniform(0, 3) * F.interpolate(knots, (height, width), mode="bicubic", align_corners=True).to(out.device)
         shift = torch.rand(1, 2, 1, 1, generator=generator).to(out.device) * 4 - 2
@@ -155,12 +157,12 @@ def corrupt_disparity(disparity: Tensor, generator: torch.Generator) -> Tensor:
         grid = torch.stack([x, y], -1) + (bend + shift)[0].permute(1, 2, 0) * to_unit  # (H, W, 2)
         grid = grid.expand(len(out), -1, -1, -1)
         out = F.grid_sample(out, grid, mode="bilinear", padding_mode="border", align_corners=True)
-    if strikes(0.5):  # a map predicted at a smaller size
-        factor = uniform(2, 4)
+    if strikes(2, 0.5):  # a map predicted at a smaller size
+        factor = uniform(2, 5)
         small = (max(round(height / factor), 1), max(round(width / factor), 1))
         coarse = F.interpolate(out, small, mode="bilinear", align_corners=False, antialias=True)
         out = F.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
-    if strikes(0.5):
+    if strikes(3, 0.5):
         sigma = uniform(0.5, 3)
         reach = math.ceil(2.5 * sigma)
         at = torch.arange(-reach, reach + 1, device=out.device, dtype=out.dtype)
@@ -168,7 +170,7 @@ def corrupt_disparity(disparity: Tensor, generator: torch.Generator) -> Tensor:
         bell = bell / bell.sum()
         padded = F.pad(out, (reach,) * 4, mode="replicate")
         out = F.conv2d(F.conv2d(padded, bell.view(1, 1, 1, -1)), bell.view(1, 1, -1, 1))
-    if strikes(0.3):
+    if strikes(4, 0.3):
         levels = round(uniform(8, 64)) - 1
         out = (out * levels).round() / levels
     return out.clamp(0, 1).reshape(disparity.shape)

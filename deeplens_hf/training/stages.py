@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..model import DeepLens
 from ..optics import linear_to_srgb, srgb_to_linear
-from .losses import depth_loss, highlights_loss, render_loss
+from .losses import depth_loss, highlights_loss, mending_loss, render_loss
 
 Batch = dict[str, Tensor]
 
@@ -27,14 +27,17 @@ class StageParts(NamedTuple):
 
 
 def stage_parts(stage: str, model: DeepLens, outline_weight: float = 0.5) -> StageParts:
-    """`stage` is "depth", "highlights", "render" or "all"; outline_weight: of the depth stage's loss."""
-    renderer = {"lens_blur": model.lens_blur, "upsampling": model.upsampling}
+    """`stage` is "depth", "highlights", "mending", "render" or "all"; outline_weight: of the depth stage's loss."""
+    renderer: dict[str, nn.Module] = {"lens_blur": model.lens_blur, "upsampling": model.upsampling}
+    renderer |= {"mending": model.mending} if model.mending is not None else {}
     if stage == "depth":
         loss = partial(depth_stage, model, outline_weight=outline_weight)
         return StageParts({"depth": model.depth}, loss, partial(depth_picture, model))
     if stage == "highlights":
         highlights = {"highlights": model.lens_blur.highlights}
         return StageParts(highlights, partial(highlights_stage, model), partial(highlights_picture, model))
+    if stage == "mending":
+        return StageParts({"mending": model.mending}, partial(mending_stage, model), partial(mending_picture, model))
     if stage == "render":
         return StageParts(renderer, partial(render_stage, model), partial(render_picture, model))
     return StageParts({"depth": model.depth, **renderer}, partial(end_to_end, model), partial(render_picture, model))
@@ -67,6 +70,19 @@ def highlights_picture(model: DeepLens, batch: Batch) -> Tensor:
     """(3, H, W), a tenth of the light: as photographed | as it was | as recovered."""
     shown = srgb_to_linear(batch["image"])
     return torch.cat([linear_to_srgb(x / 10) for x in (shown, batch["light"], model.lens_blur.highlights(shown))], 3)[0]
+
+
+def mending_stage(model: DeepLens, batch: Batch, step: int) -> dict[str, Tensor]:
+    """Scenes with a flawed disparity beside the true one, which some of them have already."""
+    with torch.autocast(batch["image"].device.type, enabled=False):
+        return mending_loss(model.mending(srgb_to_linear(batch["image"]), batch["disparity"]), batch["true_disparity"])
+
+
+def mending_picture(model: DeepLens, batch: Batch) -> Tensor:
+    """(3, H, W): scene | its disparity as given | as mended | true."""
+    mended = model.mending(srgb_to_linear(batch["image"]), batch["disparity"])
+    maps = (batch["disparity"], mended, batch["true_disparity"])
+    return torch.cat([batch["image"], *(each.expand(-1, 3, -1, -1) for each in maps)], 3)[0]
 
 
 def halvings(step: int) -> int:

@@ -1,0 +1,122 @@
+"""Disparity whose edges lie beside the photo's, or are soft: brought to where the photo has them, before the blur.
+
+A map that a network predicts, a phone measures or a hand paints is seldom right to the pixel, and a blurred edge shows
+each pixel. Within a few pixels there is always a nearest and a farthest value; which share of the way a pixel lies
+between them is what the map says wrongly, and what the colours of both sides can tell.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .blocks import read_blocks
+from .pooling import halve, halve_min, lengthen, window_max, window_mean
+
+REACH = 3  # half pixels: how far an edge may be moved
+TINY = 1e-3  # of a map's range: less than this within reach is no edge
+STRIDE = 8  # of the coarsest level; the sides are padded to multiples of it
+
+
+class EdgeMending(nn.Module):
+    """photo and map -> the map, mended. A small U-Net on 2 x 2 blocks; before training it changes nothing.
+
+    The result is the map's own range and sense: scaled and shifted maps are mended alike, flat ones stay as they are.
+    """
+
+    def __init__(self, width: int = 16):
+        super().__init__()
+        wide, widest = 2 * width, 3 * width
+        self.read, self.read_sides = nn.Conv2d(4 * 5, width, 1), nn.Conv2d(17, width, 1)
+        self.fine = conv(width, width)
+        self.to_middle, self.middle = conv(width, wide, stride=2), conv(wide, wide)
+        self.to_coarse, self.coarse = conv(wide, widest, stride=2), conv(widest, widest)
+        self.from_coarse, self.middle_up = nn.Conv2d(widest, wide, 1), conv(wide, wide)
+        self.from_middle, self.fine_up = nn.Conv2d(wide, width, 1), conv(width, width)
+        self.write = nn.Conv2d(width, 4, 1)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
+        nn.init.normal_(self.write.weight, std=1e-3)  # nearly nothing: gradients reach the layers below from the start
+
+    def forward(self, light: Tensor, map: Tensor) -> Tensor:
+        """light (B, 3, H, W) linear; map (B, 1, H, W), near = large, of any range -> the map mended, (B, 1, H, W)."""
+        height, width = map.shape[-2:]
+        padded, shown = lengthen(map, STRIDE), lengthen(light, STRIDE).clamp(min=1e-6).sqrt()
+        farthest = -window_max(-halve_min(padded), REACH)  # (B, 1, H/2, W/2), within reach
+        nearest = window_max(-halve_min(-padded), REACH)
+        low = farthest.amin((1, 2, 3), keepdim=True)
+        whole = (nearest.amax((1, 2, 3), keepdim=True) - low).clamp(min=1e-12)  # (B, 1, 1, 1)
+        span = nearest - farthest
+        lowest, apart = F.interpolate(torch.cat([farthest, span], 1), scale_factor=2).split(1, 1)  # (B, 1, H, W)
+        place = (padded - lowest) / (apart + TINY * whole)  # 0 = the farthest within reach, 1 = the nearest
+
+        small_shown, small_place = halve(shown), halve(place)
+        lean, sides = side_colours(small_shown, small_place)
+        lean = F.interpolate(lean, shown.shape[-2:], mode="bilinear")  # (B, 4, H, W)
+        mixed = ((shown * lean[:, :3]).sum(1, keepdim=True) + lean[:, 3:]).clamp(-0.5, 1.5)
+        sides = F.interpolate(sides, small_shown.shape[-2:], mode="bilinear")  # (B, 13, H/2, W/2)
+        from_near, from_far = (distance(small_shown - sides[:, first : first + 3]) for first in (0, 3))
+        maps = torch.cat([sides, from_near, from_far, span / whole, (halve(padded) - low) / whole], 1)
+        x = read_blocks(self.read, torch.cat([shown, place, mixed], 1))  # (B, width, H/2, W/2)
+        x = F.relu(x + self.read_sides(maps.contiguous(memory_format=torch.channels_last)))
+        moved = F.pixel_shuffle(self.correct(self.fine(x)), 2)  # (B, 1, H, W)
+        mended = padded + apart * settle(place, moved)
+        mended = torch.minimum(torch.maximum(mended, lowest), lowest + apart)
+        return mended[..., :height, :width]
+
+    def correct(self, fine: Tensor) -> Tensor:
+        """The U-Net: (B, width, H/2, W/2) -> how far to move along the way, (B, 4, H/2, W/2)."""
+        middle = self.middle(self.to_middle(fine))  # (B, 2 width, H/4, W/4)
+        coarse = self.coarse(self.to_coarse(middle))  # (B, 3 width, H/8, W/8)
+        middle = self.middle_up(middle + F.interpolate(self.from_coarse(coarse), scale_factor=2, mode="bilinear"))
+        fine = self.fine_up(fine + F.interpolate(self.from_middle(middle), scale_factor=2, mode="bilinear"))
+        return self.write(fine)
+
+
+def side_colours(shown: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+    """Colours of the near and of the far side about each place, from half-size maps (B, 3, h, w), (B, 1, h, w).
+
+    Returns what tells the share of the near colour in a pixel, three factors and an offset, (B, 4, h/2, w/2), and
+    both colours, within 10 and within 24 pixels of the photo, with how far apart they lie, (B, 13, h/2, w/2).
+    """
+    near, far = ((place - 0.6) / 0.4).clamp(0, 1) + 1e-3, ((0.4 - place) / 0.4).clamp(0, 1) + 1e-3
+    sums = window_mean(halve(torch.cat([shown * near, near, shown * far, far], 1)), 2)  # (B, 8, h/2, w/2)
+    wide = F.interpolate(window_mean(halve(sums), 2), sums.shape[-2:], mode="bilinear")
+    colours = []
+    for each in (sums, wide):
+        colours += [each[:, :3] / each[:, 3:4], each[:, 4:7] / each[:, 7:]]
+    line = colours[0] - colours[1]  # (B, 3, h/2, w/2)
+    factors = line / (line.square().sum(1, keepdim=True) + 1e-3)
+    offset = -(factors * colours[1]).sum(1, keepdim=True)
+    return torch.cat([factors, offset], 1), torch.cat([*colours, distance(line)], 1)
+
+
+def distance(difference: Tensor) -> Tensor:
+    """(B, 3, H, W) -> its length, (B, 1, H, W), with a gradient everywhere."""
+    return (difference.square().sum(1, keepdim=True) + 1e-6).sqrt()
+
+
+def settle(place: Tensor, moved: Tensor) -> Tensor:
+    """A pixel that lies on one of the two surfaces moves to the other, or stays: place, moved (B, 1, H, W) -> the same.
+
+    A disparity between the two belongs to neither, and shows as a rim. Where a soft map has such already, each move counts.
+    """
+    on_one = (((2 * place - 1).abs() - 0.6) / 0.3).clamp(0, 1)
+    large = ((moved.abs() - 0.2) / 0.35).clamp(0, 1)
+    return moved * (1 - on_one * (1 - large * large * (3 - 2 * large)))
+
+
+def follow(larger: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """What mending did to the defocus of a halved photo, (B, 1, h, w), done to that of a larger one, (B, 1, H, W)."""
+    times = 2 ** round(math.log2(larger.shape[-1] / after.shape[-1]))  # pixels of blur are smaller there
+    moved = ((after - before).abs() * 2).clamp(max=1)  # half a pixel of blur is a move
+    wide = F.interpolate(torch.cat([after * times, moved], 1), larger.shape[-2:], mode="bilinear")
+    return torch.lerp(larger, wide[:, :1], wide[:, 1:])
+
+
+def conv(c_in: int, c_out: int, stride: int = 1) -> nn.Sequential:
+    """Convolution and ReLU."""
+    return nn.Sequential(nn.Conv2d(c_in, c_out, 3, stride, padding=1), nn.ReLU(inplace=True))

@@ -1,0 +1,64 @@
+"""What a run of training starts from, and what it leaves: weights, and the record of every stage that made them."""
+
+import copy
+import json
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
+from torch import Tensor
+
+from ..hub import RECORD
+from ..model import DeepLens
+from ..repository import FORMAT_VERSION
+
+
+def of_todays_format(model: DeepLens) -> DeepLens:
+    """The same weights, with the modules that an older format lacks, untrained."""
+    newer = DeepLens(replace(model.config, format_version=FORMAT_VERSION))
+    newer.load_state_dict(model.state_dict(), strict=False)
+    return newer
+
+
+@torch.no_grad()
+def keep(model: DeepLens, start: dict[str, Tensor], share: float) -> None:
+    """Go back this share of the way to the weights before training: most of what was learned, less that was forgotten.
+
+    Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022.
+    """
+    for name, value in model.state_dict().items():
+        if name in start and value.is_floating_point():
+            value.lerp_(start[name], share)
+
+
+def read_record(source: str) -> list[dict]:
+    """The training record beside weights, in a folder or on the Hub; empty where there is none."""
+    file = Path(source) / RECORD
+    if not Path(source).is_dir():
+        try:
+            file = Path(hf_hub_download(source, RECORD))
+        except EntryNotFoundError:
+            return []
+    return json.loads(file.read_text()) if file.is_file() else []
+
+
+def origin(source: str, record: list[dict]) -> str:
+    """Where weights come from in the end: the Hub id that those in a folder were trained from, if they were."""
+    told = [entry["from"] for entry in record if "from" in entry]
+    return told[-1] if told and Path(source).is_dir() else source
+
+
+def save_weights(model: DeepLens, folder: Path, record: list[dict]) -> None:
+    """Write config.json, model.safetensors (fp16) and the training record; each file is complete or the old one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / "part"
+    part.mkdir(exist_ok=True)
+    copy.deepcopy(model).cpu().half()._save_pretrained(part)
+    (part / "config.json").write_text(json.dumps(asdict(model.config), indent=2) + "\n")
+    (part / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+    for file in part.iterdir():
+        os.replace(file, folder / file.name)
+    part.rmdir()

@@ -1,0 +1,150 @@
+"""Edges of a wrong disparity come to where the photo has them; what is right, flat or scaled otherwise stays so."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from deeplens_hf import DeepLens, DeepLensConfig
+from deeplens_hf.evaluation.flaws import FLAWS
+from deeplens_hf.mending import EdgeMending, follow, settle
+from deeplens_hf.pooling import window_max
+from deeplens_hf.training.flawed import FlawedScenes
+from deeplens_hf.training.losses import mending_loss
+from deeplens_hf.training.record import keep, of_todays_format
+
+
+def disc(height: int = 128, width: int = 160) -> tuple[Tensor, Tensor]:
+    """A red disc before a green wall, both grainy: light (1, 3, H, W), disparity (1, 1, H, W)."""
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    near = (torch.hypot(x - 70.0, y - 60.0) < 35).float()[None, None]
+    colours = torch.tensor([0.5, 0.1, 0.1, 0.1, 0.35, 0.2]).view(2, 1, 3, 1, 1)
+    grain = 1 + 0.2 * torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+    return torch.lerp(colours[1], colours[0], near) * grain.clamp(0.3, 2), 0.2 + 0.6 * near
+
+
+def rough() -> EdgeMending:
+    """Weights that change maps a lot, without training."""
+    torch.manual_seed(0)
+    mending = EdgeMending().eval()
+    torch.nn.init.normal_(mending.write.weight, std=0.1)
+    return mending
+
+
+@pytest.mark.parametrize("flaw", ["soft", "grown", "shrunk", "shifted"])
+def test_edges_come_to_the_photo(model, flaw):
+    light, disparity = disc()
+    wrong = FLAWS[flaw](disparity)
+    with torch.inference_mode():
+        mended = model.mending(light, wrong)
+    before, after = ((each - disparity).square().mean() for each in (wrong, mended))
+    assert float(after) < 0.5 * float(before)
+
+
+def test_a_true_map_stays(model):
+    light, disparity = disc()
+    with torch.inference_mode():
+        error = (model.mending(light, disparity) - disparity).abs()
+    assert float(error.mean()) < 2e-3 and float((error > 0.1).float().mean()) < 5e-3
+
+
+def test_scaled_and_shifted_maps_are_mended_alike():
+    light, disparity = disc(61, 83)  # no multiples of anything
+    mending = rough()
+    with torch.inference_mode():
+        mended = mending(light, disparity)
+        assert mended.shape == disparity.shape and float((mended - disparity).abs().max()) > 0.1
+        assert torch.allclose(mending(light, 40 * disparity - 7), 40 * mended - 7, atol=1e-3)
+
+
+def test_a_flat_map_stays_as_it_is_and_nothing_leaves_the_range_about_it():
+    light, disparity = disc()
+    mending = rough()
+    with torch.inference_mode():
+        flat = torch.full_like(disparity, 0.3)
+        assert torch.equal(mending(light, flat), flat)
+        mended = mending(light, disparity)
+    assert bool((mended <= window_max(disparity, 8) + 1e-6).all())
+    assert bool((mended >= -window_max(-disparity, 8) - 1e-6).all())
+
+
+def test_gradient_reaches_photo_and_map():
+    light, disparity = disc(48, 64)
+    light, disparity = light.double(), disparity.double() + 0.01 * torch.rand(1, 1, 48, 64, dtype=torch.float64)
+    mending = rough().double()
+    for given in (light, disparity):
+        given.requires_grad_(True)
+    mending(light, disparity).square().sum().backward()
+    for given in (light, disparity):
+        direction = torch.randn(given.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        with torch.no_grad():
+            ahead, behind = (
+                mending(*(each + sign * 1e-7 * direction if each is given else each for each in (light, disparity)))
+                for sign in (1, -1)
+            )
+            slope = (ahead.square().sum() - behind.square().sum()) / 2e-7
+        assert float(slope) == pytest.approx(float((given.grad * direction).sum()), rel=2e-2)
+
+
+def test_a_pixel_on_a_surface_stays_or_leaves_for_the_other():
+    place = torch.tensor([0.0, 0.02, 1.0, 1.0, 0.5, 0.4]).view(1, 1, 1, -1)
+    moved = torch.tensor([0.2, 0.9, -0.15, -0.6, 0.1, -0.2]).view(1, 1, 1, -1)
+    assert torch.allclose(settle(place, moved).flatten(), torch.tensor([0.0, 0.9, 0.0, -0.6, 0.1, -0.2]))
+
+
+def test_a_larger_level_follows_where_an_edge_moved():
+    before = torch.zeros(1, 1, 8, 8)
+    after = before.clone()
+    after[..., 4:] = 3.0
+    larger = torch.arange(16.0).expand(1, 1, 16, 16).contiguous()
+    followed = follow(larger, before, after)
+    assert torch.equal(followed[..., :6], larger[..., :6]), "nothing moved there"
+    assert torch.allclose(followed[..., 10:], torch.tensor(6.0)), "twice the pixels"
+    assert torch.equal(follow(larger, before, before), larger)
+
+
+def test_first_weights_render_without_mending():
+    torch.manual_seed(0)
+    config = DeepLensConfig(depth_width=32, blur_width=8, format_version=1)
+    old = DeepLens(config).eval()
+    assert old.mending is None and not any(name.startswith("mending") for name in old.state_dict())
+    newer = of_todays_format(old).eval()
+    assert newer.config == replace(config, format_version=DeepLensConfig().format_version)
+    assert all(torch.equal(value, newer.state_dict()[name]) for name, value in old.state_dict().items())
+    light, disparity = disc(64, 64)
+    with torch.inference_mode():
+        difference = old.render(light.clamp(0, 1), disparity, 0.2, 8.0) - newer.render(
+            light.clamp(0, 1), disparity, 0.2, 8.0
+        )
+    assert float(difference.abs().max()) < 0.05, "untrained mending hardly changes anything"
+
+
+def test_flawed_scenes_are_the_same_again_and_some_are_true(tmp_path):
+    scenes = FlawedScenes([], tmp_path, scenes=2, length=24, seed=0, size=64)
+    flawed = 0
+    for position in range(24):
+        sample, again = scenes[position], scenes[position]
+        assert all(torch.equal(value, again[name]) for name, value in sample.items())
+        assert sample["disparity"].shape == sample["true_disparity"].shape == (1, 64, 64)
+        flawed += not torch.equal(sample["disparity"], sample["true_disparity"])
+    assert 8 <= flawed <= 22
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_loss_counts_shares_of_the_true_range():
+    true = torch.zeros(2, 1, 8, 8)
+    true[..., 4:] = 0.5
+    assert float(mending_loss(true, true)["square"]) == 0
+    parts = mending_loss(true + 0.1, true)
+    assert float(parts["square"]) == pytest.approx(0.04) and float(parts["difference"]) == pytest.approx(0.2, abs=1e-3)
+
+
+def test_keeping_a_share_goes_back_that_far():
+    torch.manual_seed(0)
+    model = DeepLens(DeepLensConfig(depth_width=32, blur_width=8))
+    start = {name: torch.zeros_like(value) for name, value in model.state_dict().items() if "num_batches" not in name}
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    keep(model, start, 0.25)
+    for name, value in model.state_dict().items():
+        assert torch.allclose(value, before[name] * (0.75 if name in start else 1))
