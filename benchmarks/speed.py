@@ -56,7 +56,7 @@ def measure(model: DeepLens, times: int, folder: Path) -> dict[str, float]:
 
     def looked() -> object:
         with torch.inference_mode():
-            return model.depth.infer(small)
+            return model.predict_small(small)
 
     def opened() -> object:
         return model.open(large).disparity

@@ -40,10 +40,12 @@ class DepthGraph(nn.Module):
 
     def __init__(self, model: DeepLens):
         super().__init__()
-        self.depth = model.depth
+        self.depth, self.mending = model.depth, model.mending
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         disparity, foreground = self.depth.infer(image)
+        if self.mending is not None:
+            disparity = self.mending(srgb_to_linear(image), disparity)
         return normalise_disparity(disparity), foreground
 
 
@@ -224,7 +226,7 @@ def _compare(model: DeepLens, runs: dict[str, Run], scene: Scene, max_aperture: 
     def note(name: str, answer: Tensor, wanted: Tensor) -> None:
         differences[name] = max(differences[name], float((answer - wanted).abs().max()))
 
-    disparity, foreground = model.depth.infer(scene.depth_image)
+    disparity, foreground = model.predict_small(scene.depth_image)
     for answer, wanted in zip(
         runs["depth"](image=scene.depth_image), (normalise_disparity(disparity), foreground), strict=True
     ):

@@ -102,7 +102,8 @@ def distance(difference: Tensor) -> Tensor:
 def settle(place: Tensor, moved: Tensor) -> Tensor:
     """A pixel that lies on one of the two surfaces moves to the other, or stays: place, moved (B, 1, H, W) -> the same.
 
-    A disparity between the two belongs to neither, and shows as a rim. Where a soft map has such already, each move counts.
+    A disparity between the two belongs to neither, and shows as a rim. Where a soft map has such already, every move
+    counts.
     """
     on_one = (((2 * place - 1).abs() - 0.6) / 0.3).clamp(0, 1)
     large = ((moved.abs() - 0.2) / 0.35).clamp(0, 1)

@@ -110,14 +110,17 @@ class DeepLens(
         check_image(image)
         size = image.shape[-2:]
         small = F.interpolate(image, working_size(size, self.config.depth_size), mode="bilinear", antialias=True)
-        small = small.clamp(0, 1)
-        precision = next(self.depth.parameters()).dtype  # half, maybe: see from_pretrained
-        disparity, foreground = (each.to(image.dtype) for each in self.depth.infer(small.to(precision)))
-        if self.mending is not None:
-            disparity = self.mending(srgb_to_linear(small), disparity)
-        maps = torch.cat([disparity, foreground], 1)  # (B, 2, h, w)
+        maps = torch.cat(self.predict_small(small.clamp(0, 1)), 1)  # (B, 2, h, w)
         disparity, foreground = refine(maps, image).split(1, 1)  # (B, 1, H, W) each
         return DepthMaps(normalise_disparity(disparity), foreground)
+
+    def predict_small(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """`predict_depth` of photos (B, 3, h, w) of the working size, sides multiples of 16, with free scale."""
+        precision = next(self.depth.parameters()).dtype  # half, maybe: see from_pretrained
+        disparity, foreground = (each.to(image.dtype) for each in self.depth.infer(image.to(precision)))
+        if self.mending is not None:
+            disparity = self.mending(srgb_to_linear(image), disparity)
+        return disparity, foreground
 
     def render(
         self,

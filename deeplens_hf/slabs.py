@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -29,12 +30,10 @@ def slab_knots(*defocus: Tensor) -> list[float]:
 
 def slab_weight(defocus: Tensor, knots: list[float], j: int) -> Tensor:
     """Share of each pixel in slab j: a hat over its knot that ends at the neighbours; over all j it sums to 1."""
-    weight = torch.ones_like(defocus)
-    if j > 0:
-        weight = torch.minimum(weight, (knots[j - 1] - defocus) / (knots[j - 1] - knots[j]))
-    if j + 1 < len(knots):
-        weight = torch.minimum(weight, (defocus - knots[j + 1]) / (knots[j] - knots[j + 1]))
-    return weight.clamp(min=0)
+    slopes = []  # a constant minus a multiple of the defocus: one pass over the map each
+    for other in knots[max(j - 1, 0) : j] + knots[j + 1 : j + 2]:
+        slopes.append(torch.rsub(defocus, other / (other - knots[j]), alpha=1 / (other - knots[j])))
+    return reduce(torch.minimum, slopes).clamp(0, 1) if slopes else torch.ones_like(defocus)
 
 
 @dataclass(frozen=True)

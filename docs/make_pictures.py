@@ -41,6 +41,7 @@ def stages(model: DeepLens, name: str) -> list[list[Image.Image]]:
     disparity = torch.from_numpy(photo.disparity)[None, None]  # (1, 1, H, W)
     focus = photo.focus_at(ELSEWHERE[name])
     defocus = signed_defocus(disparity, torch.tensor([focus]), torch.tensor([float(APERTURE)]))
+    defocus = defocus if model.mending is None else model.mending(srgb_to_linear(image), defocus)
     seen, _ = model.lens_blur.surfaces(srgb_to_linear(image), defocus, torch.zeros_like(defocus))
 
     def shown(light: Tensor) -> Image.Image:
