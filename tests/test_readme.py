@@ -61,7 +61,7 @@ def test_commands_run_in_order_and_write_what_they_name(desk: Path):
 
 def test_training_commands_are_understood():
     commands = [shlex.split(line, comments=True)[1:] for line in COMMANDS if line.startswith("deeplens train")]
-    assert {command[1] for command in commands} == {"depth", "render", "highlights", "all"}
+    assert {command[1] for command in commands} == {"depth", "render", "highlights", "mending", "all"}
     for command in commands:  # hours each: their own tests run them
         build_parser(command).parse_args(command)
 

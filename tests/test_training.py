@@ -236,7 +236,7 @@ def test_every_stage_trains_resumes_and_keeps_its_record(data, tmp_path):
     whole = train("all", *common, *end, "--out", tmp_path / "all")
     final = DeepLens.from_pretrained(whole).state_dict()
     changed = {name.split(".")[0] for name in final if not torch.equal(final[name], trained[name])}
-    assert changed == {"depth", "lens_blur", "upsampling"}
+    assert changed == {"depth", "mending", "lens_blur", "upsampling"}
     assert [entry["stage"] for entry in json.loads((whole / "training.json").read_text())] == ["render", "depth", "all"]
 
 
