@@ -1,4 +1,4 @@
-"""Reading a picture in blocks of 2 x 2 pixels: where the renderer's networks start, at half the size."""
+"""Pieces of the renderer's networks: they start by reading a picture in blocks of 2 x 2 pixels, at half the size."""
 
 import torch
 import torch.nn.functional as F
@@ -13,3 +13,8 @@ def read_blocks(read: nn.Conv2d, maps: Tensor) -> Tensor:
     """
     weight = read.weight[:, : 4 * maps.shape[1]].unflatten(1, (-1, 2, 2))[..., 0, 0]  # (width, C, 2, 2)
     return F.conv2d(maps, weight.contiguous(memory_format=torch.channels_last), read.bias, stride=2)
+
+
+def conv(c_in: int, c_out: int, stride: int = 1) -> nn.Sequential:
+    """Convolution and ReLU."""
+    return nn.Sequential(nn.Conv2d(c_in, c_out, 3, stride, padding=1), nn.ReLU(inplace=True))

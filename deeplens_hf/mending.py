@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import read_blocks
+from .blocks import conv, read_blocks
 from .pooling import halve, halve_min, lengthen, window_max, window_mean
 
 REACH = 3  # half pixels: how far an edge may be moved
@@ -116,8 +116,3 @@ def follow(larger: Tensor, before: Tensor, after: Tensor) -> Tensor:
     moved = ((after - before).abs() * 2).clamp(max=1)  # half a pixel of blur is a move
     wide = F.interpolate(torch.cat([after * times, moved], 1), larger.shape[-2:], mode="bilinear")
     return torch.lerp(larger, wide[:, :1], wide[:, 1:])
-
-
-def conv(c_in: int, c_out: int, stride: int = 1) -> nn.Sequential:
-    """Convolution and ReLU."""
-    return nn.Sequential(nn.Conv2d(c_in, c_out, 3, stride, padding=1), nn.ReLU(inplace=True))

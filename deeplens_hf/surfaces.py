@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import read_blocks
+from .blocks import conv, read_blocks
 from .pooling import halve, halve_min, lengthen, window_max, window_mean
 
 LEVELS = 6  # halvings of the pyramid: what is hidden is looked for up to 2 ** LEVELS pixels away
@@ -182,7 +182,3 @@ class SurfaceExtraction(nn.Module):
         fine = self.fine_up(fine + F.interpolate(self.from_middle(middle), scale_factor=2, mode="bilinear"))
         rows, columns = (height + 1) // 2, (width + 1) // 2
         return self.write(fine)[..., :rows, :columns], fine[..., :rows, :columns]
-
-
-def conv(c_in: int, c_out: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(c_in, c_out, 3, stride, padding=1), nn.ReLU(inplace=True))
