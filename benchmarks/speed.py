@@ -21,7 +21,7 @@ PHOTO = Path(__file__).resolve().parent.parent / "examples" / "astronaut.jpg"
 AIMS = {  # seconds, two processor cores
     "import deeplens_hf": 2.0,
     "import of the model, torch and transformers with it": None,
-    "depth pass at its working size, both looks": 0.25,
+    "depth pass at its working size, all looks": 0.25,
     "open 12 megapixels, depth included": 1.5,
     "refocus 1280 x 960": 0.6,
     "render 768 x 512, aperture 2": 0.35,
@@ -51,12 +51,13 @@ def measure(model: DeepLens, times: int, folder: Path) -> dict[str, float]:
     image = torch.rand(1, 3, 512, 768, generator=torch.Generator().manual_seed(0))
     disparity = torch.linspace(0, 1, 512).view(1, 1, 512, 1).expand(1, 1, 512, 768).contiguous()
     disparity[..., 100:400, 200:500] = 0.9
-    small = torch.rand(1, 3, 240, 320, generator=torch.Generator().manual_seed(0))
+    long_side = model.config.depth_size
+    small = torch.rand(1, 3, long_side * 3 // 4, long_side, generator=torch.Generator().manual_seed(0))
     _ = middling.disparity, huge.disparity  # the pass through depth prediction is not part of refocus
 
     def looked() -> object:
         with torch.inference_mode():
-            return model.predict_small(small)
+            return model.turns(small), model.predict_small(small)
 
     def opened() -> object:
         return model.open(large).disparity
@@ -71,7 +72,7 @@ def measure(model: DeepLens, times: int, folder: Path) -> dict[str, float]:
     runs = {
         "import deeplens_hf": lambda: started("import deeplens_hf"),
         "import of the model, torch and transformers with it": lambda: started("from deeplens_hf import DeepLens"),
-        "depth pass at its working size, both looks": looked,
+        "depth pass at its working size, all looks": looked,
         "open 12 megapixels, depth included": opened,
         "refocus 1280 x 960": lambda: middling.refocus(aperture=8),
         "render 768 x 512, aperture 2": lambda: rendered(2.0),

@@ -34,7 +34,7 @@ Run = Callable[..., list[Tensor]]  # the inputs by name -> the outputs in order
 
 
 class DepthGraph(nn.Module):
-    """image (1, 3, h, w) -> disparity, foreground (1, 1, h, w), at the working size of depth prediction."""
+    """image (1, 3, h, w), upright -> disparity, foreground (1, 1, h, w), at the working size of depth prediction."""
 
     outputs = ("disparity", "foreground")
 

@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .depth import ENCODERS, DepthPrediction, normalise_disparity, working_size
+from .depth import ENCODERS, DepthPrediction, normalise_disparity, resized
 from .edges import refine
 from .hub import HubMixin
 from .lens_blur import LENS_BLURS
 from .mending import EdgeMending, follow
 from .optics import DISC, MAX_APERTURE, ApertureShape, signed_defocus, srgb_to_linear
+from .orientation import Orientation
 from .pooling import halve
 from .repository import FORMAT_VERSION
 from .upsampling import GuidedUpsampling, halve_light, halve_map
@@ -37,12 +38,12 @@ class DeepLensConfig:
     blur_width: channels of the lens-blur network.
     blur_size: most that the lens blur works at; larger photos are halved until they fit, then upsampled.
     upsampling_width: channels of the guided-upsampling network.
-    format_version: 1 = without edge mending, as the first weights were.
+    format_version: 1 = without edge mending, as the first weights were; 2 = without orientation.
     """
 
     encoder: str = "mobilenet_v2"
     depth_width: int = 128
-    depth_size: int = 320
+    depth_size: int = 384
     lens_blur: str = "slabs"
     blur_width: int = 24
     blur_size: int = 768
@@ -88,6 +89,7 @@ class DeepLens(
         self.lens_blur = LENS_BLURS[config.lens_blur](config.blur_width)
         self.upsampling = GuidedUpsampling(self.lens_blur.feature_channels, config.upsampling_width)
         self.mending = EdgeMending() if config.format_version >= 2 else None
+        self.orientation = Orientation(self.depth.encoder.channels[-1]) if config.format_version >= 3 else None
 
     @property
     def device(self) -> torch.device:
@@ -108,14 +110,25 @@ class DeepLens(
             ValueError: wrong rank, channels, size or range.
         """
         check_image(image)
-        size = image.shape[-2:]
-        small = F.interpolate(image, working_size(size, self.config.depth_size), mode="bilinear", antialias=True)
-        maps = torch.cat(self.predict_small(small.clamp(0, 1)), 1)  # (B, 2, h, w)
+        small = resized(image, self.config.depth_size).clamp(0, 1)
+        turns = self.turns(small)
+        if any(turns):  # one by one: photos on their side have another shape
+            upright = [torch.rot90(each[None], -turn, (2, 3)) for each, turn in zip(small, turns, strict=True)]
+            predicted = [torch.cat(self.predict_small(each), 1) for each in upright]
+            maps = torch.cat([torch.rot90(each, turn, (2, 3)) for each, turn in zip(predicted, turns, strict=True)])
+        else:
+            maps = torch.cat(self.predict_small(small), 1)  # (B, 2, h, w)
         disparity, foreground = refine(maps, image).split(1, 1)  # (B, 1, H, W) each
         return DepthMaps(normalise_disparity(disparity), foreground)
 
+    def turns(self, image: Tensor) -> list[int]:
+        """By how many quarter turns to the left each of (B, 3, h, w) seems to have been turned; see `Orientation`."""
+        if self.orientation is None or self.depth.training:  # as they lie, while depth is learned from them
+            return [0] * len(image)
+        return self.orientation.turns(self.depth, image.to(next(self.depth.parameters()).dtype))
+
     def predict_small(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """`predict_depth` of photos (B, 3, h, w) of the working size, sides multiples of 16, with free scale."""
+        """Disparity of free scale, and foreground, of upright photos (B, 3, h, w) of the working size."""
         precision = next(self.depth.parameters()).dtype  # half, maybe: see from_pretrained
         disparity, foreground = (each.to(image.dtype) for each in self.depth.infer(image.to(precision)))
         if self.mending is not None:

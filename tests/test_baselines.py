@@ -164,17 +164,23 @@ def test_a_flaw_costs_what_it_takes_from_the_picture():
     assert render.flaw_losses(rows) == {"r": {"soft": 1.5, "mean": 1.5}}
 
 
-def test_depth_benchmark_scores_truth_perfect_and_its_reverse_as_nothing(data, tmp_path):
-    truth = torch.linspace(0, 1, 24).expand(1, 1, 20, 24)
+def ramp(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The toy's truth, disparity and subject, of the image as it was taken."""
+    disparity = torch.linspace(0, 1, 24).expand(1, 1, 20, 24)
+    disparity = disparity if image.shape[-1] == 24 else torch.rot90(disparity, 1, (2, 3))
+    return disparity, (disparity >= 0.5).float()
 
+
+def test_depth_benchmark_scores_truth_perfect_and_its_reverse_as_nothing(data, tmp_path):
     predictors = {
-        "truth": lambda image: (truth, (truth >= 0.5).float()),
-        "reverse": lambda image: (1 - truth, (truth < 0.5).float()),
+        "truth": ramp,
+        "reverse": lambda image: tuple(1 - each for each in ramp(image)),
         "vertical gradient": depth.vertical_gradient,
     }
     rows = depth.evaluate_depth(predictors, data, progress=False)
-    assert [row["set"] for row in rows] == ["stereo"] * 3 + ["photos"] * 3
-    by_predictor = {row["predictor"]: row for row in rows[3:]}
+    sets = ("stereo", "photos", "stereo, turned", "photos, turned")
+    assert [row["set"] for row in rows] == [each for each in sets for _ in range(3)]
+    by_predictor = {row["predictor"]: row for row in rows[3:6]}
     assert (by_predictor["truth"]["order"], by_predictor["truth"]["iou"], by_predictor["truth"]["boundary_f"]) == (
         1,
         1,
@@ -186,6 +192,18 @@ def test_depth_benchmark_scores_truth_perfect_and_its_reverse_as_nothing(data, t
     assert "photos, truth" in (tmp_path / "out/depth.md").read_text()
 
 
+def test_who_sees_the_photo_alone_scores_the_same_however_it_lies(data):
+    """... and who says that the bottom is near does not."""
+    rows = depth.evaluate_depth(
+        {"seen": lambda image: (image[:, :1], image[:, :1]), "vertical gradient": depth.vertical_gradient},
+        data,
+        progress=False,
+    )
+    orders = {(row["set"], row["predictor"]): row["order"] for row in rows}
+    assert orders["stereo", "seen"] == pytest.approx(orders["stereo, turned", "seen"], abs=0.03)  # other random pairs
+    assert orders["stereo", "vertical gradient"] != orders["stereo, turned", "vertical gradient"]
+
+
 def test_masks_that_hold_nobody_are_named_and_counted_apart(data, tmp_path):
     photos = data / "photos"
     lines = (photos / "manifest.jsonl").read_text()
@@ -194,10 +212,9 @@ def test_masks_that_hold_nobody_are_named_and_counted_apart(data, tmp_path):
     for suffix in (".jpg", ".disparity.png"):
         (train / f"00008{suffix}").write_bytes((train / f"00007{suffix}").read_bytes())
     Image.fromarray(np.zeros((20, 24), np.uint8)).save(train / "00008.foreground.png")
-    truth = torch.linspace(0, 1, 24).expand(1, 1, 20, 24)
-    rows = depth.evaluate_depth({"truth": lambda image: (truth, (truth >= 0.5).float())}, data, progress=False)
+    rows = depth.evaluate_depth({"truth": ramp}, data, progress=False)
     text = depth.to_markdown(rows)
-    every, people = (line for line in text.splitlines() if line.startswith("| photos, truth"))
+    every, people = (line for line in text.splitlines() if line.startswith("| photos, truth "))
     assert every.split("|")[2:7:4] == [" 2 ", " 0.500 "], "whatever is found counts as a miss"
     assert people.split("|")[2:7:4] == [" 1 ", " 1.000 "]
     assert "hold nobody (00008)" in text

@@ -125,6 +125,28 @@ def test_samples_without_a_disparity_teach_none():
 
 
 @pytest.mark.slow
+def unfolded(encoder: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """The deepest features by the library's own layers, convolution and batch norm apart."""
+    x = encoder.stem(x)
+    for block in encoder.blocks:
+        x = block(x)
+    return x
+
+
+def test_batch_norms_are_folded_into_the_convolutions():
+    torch.manual_seed(0)
+    encoder = ENCODERS["mobilenet_v2"]().eval()
+    for norm in (m for m in encoder.modules() if isinstance(m, nn.BatchNorm2d)):
+        for values, low, high in ((norm.running_mean, -1, 1), (norm.running_var, 0.5, 2), (norm.weight, 0.5, 2)):
+            nn.init.uniform_(values, low, high)
+        nn.init.uniform_(norm.bias, -1, 1)
+    image = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(image)[-1], unfolded(encoder, image), atol=1e-3, rtol=1e-4)
+    encoder(image)[-1].sum().backward()
+    assert all(p.grad is not None for p in encoder.parameters())
+
+
 def test_imagenet_weights_are_mapped_right():
     """Proof by what only trained weights give: on a photo each layer's input statistics are those stored beside it."""
     skimage = pytest.importorskip("skimage.data")
@@ -146,7 +168,7 @@ def test_imagenet_weights_are_mapped_right():
 
         hooks = [m.register_forward_hook(look) for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
         with torch.no_grad():
-            module((images - 0.45) / 0.225)
+            unfolded(module, (images - 0.45) / 0.225)
         for hook in hooks:
             hook.remove()
         return torch.stack(errors)

@@ -101,7 +101,7 @@ def test_a_dark_shadow_is_no_step_in_depth(model):
     [
         "astronaut",
         "chelsea",
-        pytest.param("dandelions", marks=pytest.mark.xfail(strict=False, reason="0.58")),
+        "dandelions",
         pytest.param("bowl_from_above", marks=pytest.mark.xfail(strict=False, reason="0.52")),
         pytest.param("coffee", marks=pytest.mark.xfail(strict=False, reason="0.79")),
         pytest.param("gravel", marks=pytest.mark.xfail(strict=False, reason="1.00")),
@@ -141,9 +141,7 @@ def test_a_stalk_stands_in_front_of_the_leaves(model):
     assert at(disparity, 0.72, 0.68) > at(disparity, 0.35, 0.5) + 0.2 > at(disparity, 0.06, 0.12) + 0.3
 
 
-@pytest.mark.parametrize(
-    "flipped", [False, pytest.param(True, marks=pytest.mark.xfail(strict=False, reason="in 66 % of the windows"))]
-)
+@pytest.mark.parametrize("flipped", [False, True])
 def test_the_sky_between_leaves_is_behind_them(model, flipped):
     """In windows that hold both: the leaves' mean disparity above the sky's, in at least 85 % of them."""
     photo = picture("dragonfly")

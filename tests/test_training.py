@@ -240,6 +240,19 @@ def test_every_stage_trains_resumes_and_keeps_its_record(data, tmp_path):
     assert [entry["stage"] for entry in json.loads((whole / "training.json").read_text())] == ["render", "depth", "all"]
 
 
+def test_orientation_trains_alone_and_gives_old_weights_what_they_lack(data, tmp_path):
+    torch.manual_seed(0)
+    old = DeepLens(DeepLensConfig(depth_width=32, blur_width=8, format_version=2))
+    old.save_pretrained(tmp_path / "old")
+    start = ("--data", data, "--from", tmp_path / "old")
+    newer = DeepLens.from_pretrained(train("orientation", *start, "--out", tmp_path, "--steps", 3, "--batch-size", 4))
+    weights = newer.state_dict()
+    assert all(torch.equal(value.half(), weights[name].half()) for name, value in old.state_dict().items())
+    assert float(newer.orientation.write.weight.detach().abs().max()) > 0, "it starts at zero"
+    with pytest.raises(ValueError, match="train orientation needs --data"):
+        train("orientation", "--out", tmp_path / "none")
+
+
 def test_mending_trains_alone_and_gives_old_weights_what_they_lack(tmp_path):
     torch.manual_seed(0)
     old = DeepLens(DeepLensConfig(depth_width=32, blur_width=8, format_version=1))

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -24,17 +25,20 @@ def vertical_gradient(image: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def evaluate_depth(predictors: dict[str, Predictor], data: Path, progress: bool = True) -> list[dict]:
-    """Predict every stereo scene and every held-out photo (split "val") with every predictor; one row each.
+    """Predict every stereo scene and every held-out photo (split "val") with every predictor; two rows each.
 
-    A row: predictor, set ("stereo" or "photos"), group, scene, seconds, and the figures of `metrics`: order and error
-    on both sets (on photos against a teacher's labels, not truth), edge_f on stereo, iou and boundary_f of the
-    foreground where the photo's mask was made by hand; None where a figure does not apply. nobody: whether that mask
-    is empty, for then nothing that is found is right.
+    The second is of the photo as nobody holds it: on its left side, on its head, on its right side, by turns.
+    A row: predictor, set ("stereo" or "photos", or with ", turned" after it), group, scene, seconds, and the figures of
+    `metrics`: order and error on both sets (on photos against a teacher's labels, not truth), edge_f on stereo, iou and
+    boundary_f of the foreground where the photo's mask was made by hand; None where a figure does not apply. nobody:
+    whether that mask is empty, for then nothing that is found is right.
     ValueError if `data` lacks one of the sets.
     """
     rows = []
-    samples = [*stereo_scenes(data), *labelled_photos(data, "val")]
-    for sample in tqdm(samples, desc="photos", disable=not progress):
+    upright = [*stereo_scenes(data), *labelled_photos(data, "val")]
+    samples = [(sample, "") for sample in upright]
+    samples += [(_turned(sample, 1 + i % 3), ", turned") for i, sample in enumerate(upright)]
+    for sample, how in tqdm(samples, desc="photos", disable=not progress):
         for name, predict in predictors.items():
             start = time.perf_counter()
             with torch.inference_mode():
@@ -44,6 +48,7 @@ def evaluate_depth(predictors: dict[str, Predictor], data: Path, progress: bool 
                 figures = _against_stereo(disparity, sample)
             else:
                 figures = _against_labels(disparity, foreground, sample)
+            figures["set"] += how
             rows.append({"predictor": name, **dict.fromkeys(FIGURES), **figures, "seconds": seconds})
     return rows
 
@@ -69,7 +74,9 @@ def to_markdown(rows: list[dict]) -> str:
         "# Depth and foreground\n\n"
         "`order`: share of random pairs in the true order of depth; `error`: mean absolute, after scale and shift;\n"
         "`edge_f`: disparity edges within 3 pixels; `iou`, `boundary_f`: the subject's mask, annotated photos only.\n"
-        "Stereo is measured truth; the photos' disparity is a teacher's.\n\n" + "\n\n".join(tables) + "\n"
+        "Stereo is measured truth; the photos' disparity is a teacher's. `turned`: lying on a side or on the head.\n\n"
+        + "\n\n".join(tables)
+        + "\n"
     )
 
 
@@ -86,6 +93,12 @@ def _table(rows: list[dict], by: str) -> str:
         for row in members
     ]
     return report.table([f"{by}, predictor", "photos", *FIGURES], lines)
+
+
+def _turned(sample: StereoScene | LabelledPhoto, turns: int) -> StereoScene | LabelledPhoto:
+    """The sample so many quarter turns to the left, with all that is known of it."""
+    maps = {name: value for name, value in vars(sample).items() if isinstance(value, Tensor)}
+    return replace(sample, **{name: torch.rot90(value, turns, (2, 3)) for name, value in maps.items()})
 
 
 def _against_stereo(disparity: Tensor, scene: StereoScene) -> dict:

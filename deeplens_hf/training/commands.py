@@ -25,12 +25,14 @@ from .pretrained import load_imagenet
 from .record import keep, of_todays_format, origin, read_record, save_weights
 from .rendered import RenderedScenes
 from .stages import stage_parts
+from .turned import TurnedPhotos
 
 if TYPE_CHECKING:
     from .photo_sets import PhotoSet
 
 DEFAULTS = {  # steps, batch size, peak learning rate: what made the shipped weights
     "depth": (1500, 12, 4e-4),
+    "orientation": (3000, 128, 1e-3),
     "highlights": (600, 8, 2e-3),
     "mending": (6000, 8, 2e-3),
     "render": (1600, 4, 1e-3),
@@ -46,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "stage",
         choices=list(DEFAULTS),
-        help="modules: depth; lamps at night; edges of disparity; lens blur and upsampling; all",
+        help="modules: depth; which way is up; lamps at night; edges of disparity; lens blur and upsampling; depth too",
     )
     parser.add_argument(
         "--data", help="folder of pictures, or a data set's id on the Hub; the render stage also does without"
@@ -120,7 +122,7 @@ def run(args: argparse.Namespace) -> Path:
         model = DeepLens(DeepLensConfig(encoder=args.encoder, lens_blur=args.lens_blur))
     if args.stage == "highlights" and model.config.lens_blur != "slabs":
         raise ValueError(f"train highlights needs a model with lens_blur slabs; got {model.config.lens_blur}")
-    if args.stage == "mending" and model.mending is None:
+    if args.stage in ("mending", "orientation") and getattr(model, args.stage) is None:
         model = of_todays_format(model)
     if args.depth_from:
         model.depth.load_state_dict(DeepLens.from_pretrained(args.depth_from).depth.state_dict())
@@ -134,7 +136,7 @@ def run(args: argparse.Namespace) -> Path:
         args.out, steps, batch_size, lr, args.seed,
         ema=args.ema,
         # scenes are traced on the GPU where there is one, and a worker process cannot share it
-        workers=0 if args.stage != "depth" and accelerator.device.type != "cpu" else args.workers,
+        workers=0 if args.stage not in ("depth", "orientation") and accelerator.device.type != "cpu" else args.workers,
         save_every=args.save_every,
         accumulate=args.accumulate,
         samples_every=args.samples_every,
@@ -149,6 +151,8 @@ def run(args: argparse.Namespace) -> Path:
         entry["scenes"] = args.scenes
     if args.stage in ("render", "mending"):
         dataset: Dataset = scenes
+    elif args.stage == "orientation":
+        dataset = TurnedPhotos(records, copy.deepcopy(model.depth).cpu(), steps * samples, args.seed)
     elif args.stage == "highlights":
         cache = args.cache or args.out / "scenes"
         dataset = NightScenes(records, cache, args.scenes, steps * samples, args.seed, args.size)
@@ -248,7 +252,7 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError("streaming needs --data with a data set or an image folder, without a manifest.jsonl")
     if args.ensemble and (args.stage != "depth" or args.start is None or args.streaming):
         raise ValueError("ensemble is for train depth --from weights whose looks are worth learning, without streaming")
-    if args.data is None and args.stage in ("depth", "all"):
+    if args.data is None and args.stage in ("depth", "orientation", "all"):
         raise ValueError(f"train {args.stage} needs --data: a folder with labelled photos")
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..model import DeepLens
@@ -19,20 +20,22 @@ Batch = dict[str, Tensor]
 
 
 class StageParts(NamedTuple):
-    """One stage: the modules it trains, its loss (batch, step) -> parts, and its sample picture batch -> (3, H, W)."""
+    """One stage: the modules it trains, its loss (batch, step) -> parts, and its sample picture, batch -> (3, H, W)."""
 
     modules: dict[str, nn.Module]
     loss: Callable[[Batch, int], dict[str, Tensor]]
-    picture: Callable[[Batch], Tensor]
+    picture: Callable[[Batch], Tensor] | None
 
 
 def stage_parts(stage: str, model: DeepLens, outline_weight: float = 0.5) -> StageParts:
-    """`stage` is "depth", "highlights", "mending", "render" or "all"; outline_weight: of the depth stage's loss."""
+    """`stage` is a key of `commands.DEFAULTS`; outline_weight: of the depth stage's loss."""
     renderer: dict[str, nn.Module] = {"lens_blur": model.lens_blur, "upsampling": model.upsampling}
     renderer |= {"mending": model.mending} if model.mending is not None else {}
     if stage == "depth":
         loss = partial(depth_stage, model, outline_weight=outline_weight)
         return StageParts({"depth": model.depth}, loss, partial(depth_picture, model))
+    if stage == "orientation":
+        return StageParts({"orientation": model.orientation}, partial(orientation_stage, model), None)
     if stage == "highlights":
         highlights = {"highlights": model.lens_blur.highlights}
         return StageParts(highlights, partial(highlights_stage, model), partial(highlights_picture, model))
@@ -57,6 +60,13 @@ def depth_stage(model: DeepLens, batch: Batch, step: int, outline_weight: float 
         masks=batch["has_foreground_mean"],
         maps=batch["has_disparity_mean"],
     )
+
+
+def orientation_stage(model: DeepLens, batch: Batch, step: int) -> dict[str, Tensor]:
+    """Turned photos, as the depth encoder sees them: by how much they were turned."""
+    logits = model.orientation(batch["cells"])  # (B, 4)
+    found = (logits.argmax(1) == batch["turns"]).float().mean()
+    return {"loss": F.cross_entropy(logits, batch["turns"]), "found": found}
 
 
 def highlights_stage(model: DeepLens, batch: Batch, step: int) -> dict[str, Tensor]:

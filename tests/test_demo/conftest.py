@@ -252,6 +252,12 @@ def examples() -> Path:
 
 
 @pytest.fixture
+def room() -> Path:
+    """A drum in front, a bottle behind: far apart, and rich in detail both."""
+    return ROOT / "tests" / "pictures" / "evening_room.jpg"
+
+
+@pytest.fixture
 def photo(tmp_path: Path) -> Path:
     """A photo stored lying on its side: 360 x 240 pixels in the file, 240 x 360 as everybody sees it."""
     exif = Image.Exif()

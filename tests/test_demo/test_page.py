@@ -41,10 +41,10 @@ def test_heic_opens_as_others_do(visit, photo, tmp_path):
 @pytest.mark.parametrize(
     "window", [WIDE, {"width": 900, "height": 700, "device_scale_factor": 2}], ids=["wide", "narrow at ratio 2"]
 )
-def test_what_is_clicked_becomes_sharp(visit, examples, window):
+def test_what_is_clicked_becomes_sharp(visit, room, window):
     near, far = (300, 720), (390, 300)  # the drum's cords, the bottle's label; pixels of the photo
     visitor = visit(**window)
-    visitor.upload(examples / "evening_room.jpg")
+    visitor.upload(room)
     scale = visitor.pixels("photo").shape[1] / ROOM[0]
     measured = {}
     for pane, (x, y) in (("photo", near), ("depth", far)):
@@ -138,9 +138,9 @@ def test_fields_and_readout_do_not_wait_for_the_picture(visit, photo):
     assert visitor.address("photo") == first
 
 
-def test_aperture_by_mouse_narrows_the_blur(visit, examples):
+def test_aperture_by_mouse_narrows_the_blur(visit, room):
     visitor = visit()
-    visitor.upload(examples / "evening_room.jpg")
+    visitor.upload(room)
     scale = visitor.pixels("photo").shape[1] / ROOM[0]
     wide = visitor.address("photo")
     blurred = sharpness(visitor.pixels("photo"), 390 * scale, 300 * scale)

@@ -1,0 +1,46 @@
+"""Which way is up: photos that lie on their side, or stand on their head, are set upright before depth is predicted.
+
+Networks learn from upright photos that what is low is near. Most photos show which way they were taken (Gidaris et al.,
+"Unsupervised representation learning by predicting image rotations", ICLR 2018); those that do not stay as they are.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .depth import DepthPrediction, resized
+
+SIZE = 224  # pixels of the long side: enough to tell, and cheap
+CELLS = 6  # along either side: what lies where
+SURE = 0.85  # probability from which a photo is turned
+
+
+def cells(depth: DepthPrediction, image: Tensor) -> Tensor:
+    """image (B, 3, H, W) -> the depth encoder's deepest features, averaged over parts of the photo, (B, C, 6, 6)."""
+    return F.adaptive_avg_pool2d(depth.encode(resized(image, SIZE))[-1], CELLS)
+
+
+class Orientation(nn.Module):
+    """`cells` (B, C, 6, 6) -> logits (B, 4) of 0 to 3 quarter turns to the left.
+
+    Before training all four are alike, and no photo is turned.
+    """
+
+    def __init__(self, channels: int, width: int = 32):
+        super().__init__()
+        self.standardise = nn.BatchNorm2d(channels, affine=False)
+        self.read = nn.Conv2d(channels, width, 1)
+        self.drop = nn.Dropout(0.3)
+        self.write = nn.Linear(width * CELLS**2, 4)
+        nn.init.zeros_(self.write.weight)
+        nn.init.zeros_(self.write.bias)
+
+    def forward(self, cells: Tensor) -> Tensor:
+        x = F.relu(self.read(self.standardise(cells)))  # (B, width, 6, 6)
+        return self.write(self.drop(x.flatten(1)))
+
+    def turns(self, depth: DepthPrediction, image: Tensor) -> list[int]:
+        """By how many quarter turns to the left each photo of (B, 3, H, W) was turned; 0 where it is not sure."""
+        seen = cells(depth, image).to(self.write.weight.dtype)  # depth may be in half precision: see from_pretrained
+        probability, turns = self(seen).softmax(1).max(1)  # (B,) each
+        return torch.where(probability > SURE, turns, 0).tolist()

@@ -1,0 +1,143 @@
+"""Photos on their side or on their head are understood as if they stood upright; upright ones are left alone."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import default_collate
+
+from deeplens_hf import DeepLens, DeepLensConfig
+from deeplens_hf.depth import resized
+from deeplens_hf.orientation import Orientation, cells
+from deeplens_hf.training.data import PhotoRecord
+from deeplens_hf.training.stages import stage_parts
+from deeplens_hf.training.turned import TurnedPhotos
+
+EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.jpg"))
+
+
+def load(file: Path) -> torch.Tensor:
+    """(1, 3, H, W) in [0, 1], at most 320 pixels a side."""
+    photo = Image.open(file).convert("RGB")
+    photo.thumbnail((320, 320))
+    return torch.from_numpy(np.array(photo)).permute(2, 0, 1)[None] / 255
+
+
+@pytest.fixture
+def turning() -> DeepLens:
+    """An untrained model that takes a photo whose left half is the brighter one for turned once to the left."""
+
+    class LeftIsUp(Orientation):
+        def forward(self, cells: torch.Tensor) -> torch.Tensor:
+            logits = torch.zeros(len(cells), 4)
+            brighter = self.seen[..., : self.seen.shape[-1] // 2].mean((1, 2, 3)) > self.seen.mean((1, 2, 3)) + 0.1
+            logits[:, 1] = 50 * brighter
+            return logits
+
+        def turns(self, depth: torch.nn.Module, image: torch.Tensor) -> list[int]:
+            self.seen = image
+            return super().turns(depth, image)
+
+    torch.manual_seed(0)
+    model = DeepLens(DeepLensConfig(depth_width=32, blur_width=8, depth_size=96)).eval()
+    model.orientation = LeftIsUp(160).eval()
+    return model
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+def test_upright_photos_stay_as_they_are(model, file):
+    with torch.inference_mode():
+        assert model.turns(load(file)) == [0]
+
+
+@pytest.mark.parametrize("name", ["astronaut", "landscape"])
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_turned_photo_has_the_depth_of_the_upright_one(model, name, turns):
+    photo = load(next(file for file in EXAMPLES if file.stem == name))
+    with torch.inference_mode():
+        upright = model.predict_depth(photo)
+        turned = model.predict_depth(torch.rot90(photo, turns, (2, 3)))
+    for straight, other in zip(upright, turned, strict=True):
+        assert other.shape[-2:] == (straight.shape[-2:] if turns == 2 else straight.shape[:-3:-1])
+        assert float((torch.rot90(other, -turns, (2, 3)) - straight).abs().mean()) < 0.03
+
+
+def test_each_photo_of_a_batch_is_turned_by_itself(turning):
+    rng = torch.Generator().manual_seed(1)
+    shade = torch.linspace(0.9, 0.1, 96).expand(1, 3, 64, 96)
+    batch = torch.cat([shade, shade.flip(-1), shade.mean().expand(1, 3, 64, 96)])
+    batch = (batch + 0.1 * torch.rand(batch.shape, generator=rng)).clamp(0, 1)
+    with torch.inference_mode():
+        assert turning.turns(batch) == [1, 0, 0]
+        together = turning.predict_depth(batch)
+        for i, photo in enumerate(batch):
+            alone = turning.predict_depth(photo[None])
+            torch.testing.assert_close(together.disparity[i : i + 1], alone.disparity, atol=1e-3, rtol=0)
+        by_hand = turning.predict_depth(torch.rot90(batch[:1], -1, (2, 3)))
+    torch.testing.assert_close(together.foreground[:1], torch.rot90(by_hand.foreground, 1, (2, 3)), atol=0.02, rtol=0)
+
+
+def test_who_is_not_sure_turns_nothing(turning):
+    torch.manual_seed(0)
+    photos = torch.rand(2, 3, 64, 96)
+    untrained = DeepLens(DeepLensConfig(depth_width=32, blur_width=8)).eval()
+    assert untrained.turns(photos) == [0, 0]
+    assert DeepLens(DeepLensConfig(depth_width=32, blur_width=8, format_version=2)).eval().turns(photos) == [0, 0]
+    shade = torch.linspace(0.9, 0.1, 96).expand(1, 3, 64, 96)
+    turning.train()
+    assert turning.turns(shade) == [0], "what the networks learn from is taken as it lies"
+
+
+@pytest.fixture
+def slopes(tmp_path: Path) -> list[PhotoRecord]:
+    """Photos that are bright above and dark below."""
+    rows = np.linspace(255, 0, 90)[:, None, None] * np.array([1, 0.8, 0.6])
+    for name in "abcd":
+        Image.fromarray(np.broadcast_to(rows, (90, 120, 3)).astype(np.uint8)).save(tmp_path / f"{name}.png")
+    return [PhotoRecord(tmp_path / f"{name}.png", tmp_path / "none", None, "") for name in "abcd"]
+
+
+def test_samples_are_parts_of_photos_seen_four_ways(model, slopes):
+    photos = TurnedPhotos(slopes, model.depth, length=40, seed=0)
+    parts = [photos.part(index) for index in range(4)]
+    for part in parts:
+        assert part[:, : len(part) // 3].mean() > part[:, -len(part) // 3 :].mean()
+        assert 0.6 * 90 - 1 <= part.shape[1] <= 90 and 0.6 * 120 - 1 <= part.shape[2] <= 120
+    assert len({part.shape for part in parts}) > 1, "another part of each"
+    again = TurnedPhotos(slopes, model.depth, length=40, seed=0)
+    samples = [photos[position] for position in range(40)]
+    for position in (39, 3):
+        assert all(torch.equal(value, samples[position][name]) for name, value in again[position].items())
+    assert {int(sample["turns"]) for sample in samples} == {0, 1, 2, 3}
+    with torch.inference_mode():
+        turned = torch.rot90(photos.part(2)[None], 3, (2, 3))
+        torch.testing.assert_close(photos.seen[2, 3].float(), cells(model.depth, turned)[0], atol=1e-2, rtol=1e-2)
+
+
+def test_training_learns_the_head_alone(model, slopes):
+    torch.manual_seed(0)
+    model = copy.deepcopy(model)
+    before = copy.deepcopy(model.depth.state_dict())
+    model.orientation = Orientation(model.depth.encoder.channels[-1])
+    parts = stage_parts("orientation", model)
+    photos = TurnedPhotos(slopes, model.depth, length=64, seed=0)
+    batch = default_collate([photos[position] for position in range(64)])
+    learned = torch.optim.Adam(parts.modules["orientation"].parameters(), 1e-3)
+    assert list(parts.modules) == ["orientation"]
+    for step in range(60):
+        loss = parts.loss(batch, step)["loss"]
+        learned.zero_grad()
+        loss.backward()
+        learned.step()
+    model.eval()
+    assert all(torch.equal(value, before[name]) for name, value in model.depth.state_dict().items())
+    with torch.inference_mode():
+        lying = [torch.rot90(photos.part(0)[None], turns, (2, 3)) for turns in range(4)]
+        assert [model.turns(each)[0] for each in lying] == [0, 1, 2, 3]
+
+
+def test_a_photo_is_resized_to_the_strides_multiples():
+    assert resized(torch.rand(1, 3, 100, 333), 224).shape == (1, 3, 64, 224)
