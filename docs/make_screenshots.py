@@ -11,7 +11,7 @@ from playwright.sync_api import sync_playwright
 HERE = Path(__file__).parent
 READY = "#viewfinder .finder:not([data-empty]):not([data-busy])"
 SHOTS = (  # file, example to open, point to click as shares of the pane, browser context
-    ("page.jpg", "evening_room.jpg", (0.35, 0.58), {"viewport": {"width": 1360, "height": 1150}}),
+    ("page.jpg", "night_bridge.jpg", (0.5, 0.77), {"viewport": {"width": 1360, "height": 1150}}),
     (
         "page_dark.jpg",
         "landscape.jpg",
