@@ -196,7 +196,7 @@ class DepthPrediction(nn.Module):
         mirrored, long_side = image.flip(-1), max(image.shape[-2:])
         second, small = (look(self, mirrored, round(share * long_side)) for share in (MIRRORED_SIZE, BROAD_SIZE))
         disparity, foreground = self(image)
-        disparity = standardise(standardise(disparity) + standardise(second[0].flip(-1)))
+        disparity = averaged(disparity, second[0].flip(-1))
         foreground = (foreground + second[1].flip(-1)) / 2
         return disparity + broad(standardise(small[0].flip(-1)) - disparity) / 2, foreground
 
@@ -220,6 +220,11 @@ def standardise(disparity: Tensor) -> Tensor:
     """Mean 0 and standard deviation 1 over each map, (B, 1, h, w); a flat map becomes 0."""
     centred = disparity - disparity.mean((1, 2, 3), keepdim=True)
     return centred / centred.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-6)
+
+
+def averaged(one: Tensor, other: Tensor) -> Tensor:
+    """Two maps of free scale, (B, 1, h, w) each, of equal say -> one of mean 0 and standard deviation 1."""
+    return standardise(standardise(one) + standardise(other))
 
 
 def broad(x: Tensor) -> Tensor:

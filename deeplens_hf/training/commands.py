@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "stage",
         choices=list(DEFAULTS),
-        help="modules: depth; which way is up; lamps at night; edges of disparity; lens blur and upsampling; depth too",
+        help="depth; which way is up; lamps at night; edges of disparity; lens blur and upsampling; depth and blur",
     )
     parser.add_argument(
         "--data", help="folder of pictures, or a data set's id on the Hub; the render stage also does without"

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ..depth import DepthPrediction, broad, look, normalise_disparity, standardise
+from ..depth import DepthPrediction, averaged, broad, look, normalise_disparity, standardise
 from .data import PhotoRecord, to_tensor
 
 DETAIL_SIZE, BROAD_SIZE = 384, 224  # long sides, pixels
@@ -27,7 +27,7 @@ def ensembled(depth: DepthPrediction, image: Tensor, label: Tensor) -> Tensor:
 
     def looked(long_side: int) -> Tensor:
         straight, mirrored = look(depth, both, long_side)[0].split(1)
-        return standardise(standardise(straight) + standardise(mirrored.flip(-1)))
+        return averaged(straight, mirrored.flip(-1))
 
     fine, coarse = looked(DETAIL_SIZE), looked(BROAD_SIZE)
     label = F.interpolate(label, image.shape[-2:], mode="bilinear")
