@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .aperture_blur import blur
-from .highlights import HighlightRecovery
+from .highlights import HighlightRecovery, darkness
 from .optics import DISC, ApertureShape
 from .pooling import halve
 from .slabs import Slab, slab_knots, slab_weight, used_rows
@@ -97,6 +97,7 @@ class SlabLensBlur(nn.Module):
         super().__init__()
         self.surfaces = SurfaceExtraction(width)
         self.highlights = HighlightRecovery()
+        self.gleams: HighlightRecovery | None = HighlightRecovery(by_day=True)
         self.kernels = KernelPrediction(width)
 
     def forward(
@@ -112,7 +113,7 @@ class SlabLensBlur(nn.Module):
 
         knots: fixed ones, from near to far, none of which is left out: for a graph that cannot look at its data.
         """
-        recovered = self.highlights(light) if highlights else light  # by day, the light itself
+        recovered = self.recovered(light) if highlights else light
         radiance = None if recovered is light else light + highlights * (recovered - light)
         seen, features = self.surfaces(light, defocus, subject, radiance)
         fixed = knots is not None
@@ -140,6 +141,14 @@ class SlabLensBlur(nn.Module):
             )
             strips.append(weigh([x[:, :3] for x in features_here], kernels))
         return torch.cat(strips, 2), hints
+
+    def recovered(self, light: Tensor) -> Tensor:
+        """light (B, 3, h, w) linear, clipped -> as it was before; the tensor itself where nothing was lost."""
+        dark = darkness(light)
+        by_night, by_day = self.highlights(light, dark), light if self.gleams is None else self.gleams(light, dark)
+        if by_night is light or by_day is light:
+            return by_day if by_night is light else by_night
+        return by_night * (by_day / light.clamp(min=1e-6))  # at dusk each does its share
 
 
 class ConvolutionalLensBlur(nn.Module):

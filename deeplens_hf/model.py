@@ -38,7 +38,8 @@ class DeepLensConfig:
     blur_width: channels of the lens-blur network.
     blur_size: most that the lens blur works at; larger photos are halved until they fit, then upsampled.
     upsampling_width: channels of the guided-upsampling network.
-    format_version: 1 = without edge mending, as the first weights were; 2 = without orientation.
+    format_version: 1 = without edge mending, as the first weights were; 2 = without orientation; 3 = without
+        gleams by day.
     """
 
     encoder: str = "mobilenet_v2"
@@ -87,6 +88,8 @@ class DeepLens(
         self.config = config
         self.depth = DepthPrediction(config.encoder, config.depth_width)
         self.lens_blur = LENS_BLURS[config.lens_blur](config.blur_width)
+        if config.format_version < 4 and config.lens_blur == "slabs":
+            self.lens_blur.gleams = None
         self.upsampling = GuidedUpsampling(self.lens_blur.feature_channels, config.upsampling_width)
         self.mending = EdgeMending() if config.format_version >= 2 else None
         self.orientation = Orientation(self.depth.encoder.channels[-1]) if config.format_version >= 3 else None

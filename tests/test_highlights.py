@@ -1,14 +1,18 @@
-"""Recovering clipped light: only what is clipped, only by night, and the loss against light that is known."""
+"""Recovering clipped light: only what is clipped, lamps and gleams but no white paper, and what it is learned from."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from deeplens_hf.highlights import HighlightRecovery, darkness
-from deeplens_hf.training.hdr import NightScenes, glare
+from deeplens_hf import DeepLens, DeepLensConfig
+from deeplens_hf.highlights import HighlightRecovery, character, darkness, marked_part
+from deeplens_hf.training.data import PhotoRecord
+from deeplens_hf.training.hdr import ClippedScenes, glare, specks
 from deeplens_hf.training.losses import highlights_loss
+from deeplens_hf.training.record import of_todays_format
 
 
 def night(size=96):
@@ -22,23 +26,78 @@ def night(size=96):
 def test_a_lamp_at_night_is_brighter_than_it_looks(model):
     light = night()
     with torch.inference_mode():
-        radiance = model.lens_blur.highlights(light)
+        radiance = model.lens_blur.recovered(light)
     lamp = light == 1
     assert float(radiance[lamp].mean()) > 2
     assert torch.equal(radiance[~lamp], light[~lamp])
 
 
-def test_nothing_is_added_by_day(model):
-    light = night() + 0.3 * (night() < 0.9)
+@pytest.mark.parametrize("by_day", [False, True])
+def test_only_what_is_marked_is_looked_at_and_it_makes_no_difference(by_day):
+    torch.manual_seed(0)
+    module = HighlightRecovery(8, by_day)
+    torch.nn.init.normal_(module.write.weight, std=0.1)
+    torch.nn.init.zeros_(module.write.bias)  # as if much had been learned
+    if by_day:
+        torch.nn.init.normal_(module.whole.weight)
+    lit = torch.cat([night(400), 0.05 * torch.ones(1, 3, 400, 224)], 3)
+    lit[..., 230, 500] = 1.0
+    lit = lit + 0.3 * (lit < 0.5) * by_day
+    light = torch.cat([lit * 0.9, lit, lit.flip(-1)])
+    clipped, share = (light == 1).float(), torch.ones(3, 1, 1, 1)
+    dark = darkness(light)
+    context = module.whole(character(light, clipped, dark)) if by_day else None
+    with torch.no_grad():
+        whole, part = module.recovered(light, clipped, share, context), module(light, dark)
+    torch.testing.assert_close(part, whole, atol=1e-4, rtol=1e-4)
+    assert torch.equal(part[0], light[0]) and not torch.equal(part[1], light[1])
+
+
+def test_the_part_about_marks():
+    marked = torch.zeros(4, 3, 300, 200, dtype=torch.bool)
+    assert marked_part(marked) is None
+    marked[2, 1, 150, 190] = True
+    samples, channels, rows, columns = marked_part(marked)
+    assert samples.tolist() == [2] and channels == slice(None)
+    assert rows.start % 16 == columns.start % 16 == 0
+    assert rows.start <= 150 - 96 < 150 + 96 < rows.stop <= 150 + 98 and columns.stop >= 200
+
+
+def test_white_paper_stays_and_gleams_on_metal_shine(model):
+    """By day: a gleam as the sun draws it on a dark ball, and a sheet of paper, a quarter of the picture."""
+    y, x = torch.meshgrid(torch.arange(192.0), torch.arange(192.0), indexing="ij")
+    grain = 0.03 * torch.rand(1, 3, 192, 192, generator=torch.Generator().manual_seed(0))
+    table = grain + torch.tensor([0.35, 0.25, 0.18]).view(1, 3, 1, 1)
+    paper, ball = table.clone(), table.clone()
+    paper[..., 40:140, 50:150] = 1.0
+    inside = torch.hypot(x - 96, y - 96) < 40
+    shade = (0.25 - 0.002 * torch.hypot(x - 80, y - 76)).clamp(min=0.02)
+    sun = 30 * torch.exp(-((torch.hypot(x - 80, y - 76) / 4) ** 2))
+    ball = torch.where(inside, (shade + sun).expand(1, 3, -1, -1), ball).clamp(max=1)
     with torch.inference_mode():
-        assert torch.equal(model.lens_blur.highlights(light), light)
+        paper_found, ball_found = model.lens_blur.recovered(paper), model.lens_blur.recovered(ball)
+    assert float(paper_found[paper >= 1].mean()) < 1.15
+    assert float(ball_found[ball >= 1].mean()) > 1.5
+    assert torch.equal(ball_found[ball < 0.9], ball[ball < 0.9])
+
+
+def test_weights_of_format_3_and_untrained_ones_leave_the_day_as_it_is():
+    day = night() + 0.3 * (night() < 0.9)
+    older = DeepLens(DeepLensConfig(depth_width=32, blur_width=8, format_version=3))
+    newer = of_todays_format(older)
+    assert older.lens_blur.gleams is None
+    for model in (older, newer):
+        torch.nn.init.ones_(model.lens_blur.highlights.write.bias)  # as if lamps had been learned
+        with torch.inference_mode():
+            torch.testing.assert_close(model.lens_blur.recovered(day), day, atol=0.05, rtol=0)
+            assert float(model.lens_blur.recovered(night()).max()) > 2
 
 
 def test_an_unclipped_channel_keeps_its_light(model):
     light = night()
     light[:, 2][light[:, 2] == 1] = 0.6  # a warm lamp
     with torch.inference_mode():
-        radiance = model.lens_blur.highlights(light)
+        radiance = model.lens_blur.recovered(light)
     assert torch.equal(radiance[:, 2], light[:, 2]) and float(radiance[:, 0].max()) > 1.5
 
 
@@ -57,13 +116,40 @@ def test_loss_is_nothing_for_the_true_light_and_counts_the_logarithm():
 
 
 def test_night_scenes_are_dark_with_lamps_and_come_again(tmp_path):
-    scenes = NightScenes([], tmp_path, 6, 12, seed=3, size=64)
+    scenes = ClippedScenes([], tmp_path, 6, 12, seed=3, size=64)
     samples = [scenes[position] for position in range(6)]
     assert max(float(sample["light"].max()) for sample in samples) > 2
     for sample in samples:
         assert sample["image"].shape == (3, 64, 64) and float(sample["image"].max()) <= 1
-    again = NightScenes([], tmp_path / "new", 6, 12, seed=3, size=64)[4]
+    again = ClippedScenes([], tmp_path / "new", 6, 12, seed=3, size=64)[4]
     torch.testing.assert_close(again["light"], samples[4]["light"])
+
+
+def test_scenes_that_an_engine_lit_and_photos_are_among_the_samples(tmp_path):
+    lit = tmp_path / "lit"
+    lit.mkdir()
+    for kind, value in (("day", 3.0), ("night", 7.0)):
+        np.save(lit / f"{kind}-0-64-00000.npy", np.full((3, 64, 64), value, np.float16))
+    noise = np.random.default_rng(0).integers(90, 256, (100, 120, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "photo.png")
+    photo = PhotoRecord(tmp_path / "photo.png", tmp_path / "none", None, "own")
+    scenes = ClippedScenes([photo], tmp_path / "night", 2, 60, seed=0, size=64, lit=lit)
+    lights = [scenes[position]["light"] for position in range(60)]
+    plain = [light for light in lights if float(light.std()) < 1e-3]
+    photos = [light for light in lights if float(light.std()) > 0.05 and float(light.max()) <= 1]
+    assert 15 < len(plain) < 33 and len(photos) > 10
+    assert {1.5 < float(light.mean()) < 5 for light in plain} == {True, False}
+    with pytest.raises(ValueError, match="no scenes of 96 pixels"):
+        ClippedScenes([photo], tmp_path / "night", 2, 60, seed=0, size=96, lit=lit)
+
+
+def test_specks_of_a_photo_are_unknown_and_wide_white_is_not():
+    shown = torch.full((3, 64, 64), 0.4)
+    shown[:, 10:40, 10:40] = 1.0  # paper
+    shown[:, 50:53, 50:54] = 1.0  # a gleam
+    shown[2, 5:7, 50:60] = 1.0  # a blue line, of one channel only
+    found = specks(shown)
+    assert found.shape == (1, 64, 64) and bool(found[0, 50:53, 50:54].all()) and int(found.sum()) == 12
 
 
 def test_glare_keeps_the_light_and_reaches_farther_from_brighter_lamps():
@@ -78,7 +164,9 @@ def test_glare_keeps_the_light_and_reaches_farther_from_brighter_lamps():
     assert spread[1] > spread[0]
 
 
-def test_gradients_flow_through_what_is_recovered():
-    module = HighlightRecovery(8)
-    module(night()).sum().backward()
+@pytest.mark.parametrize("by_day", [False, True])
+def test_gradients_flow_through_what_is_recovered(by_day):
+    module = HighlightRecovery(8, by_day)
+    light = night() + 0.3 * (night() < 0.9) * by_day
+    module(light, darkness(light)).sum().backward()
     assert all(p.grad is not None and bool(p.grad.any()) for p in module.parameters())

@@ -268,7 +268,13 @@ def test_mending_trains_alone_and_gives_old_weights_what_they_lack(tmp_path):
 
 @pytest.mark.slow
 def test_highlights_train_alone_and_need_slabs(tmp_path):
-    arguments = ("highlights", "--out", tmp_path, "--steps", 2, "--batch-size", 2, "--scenes", 3, "--size", 64)
+    lit = tmp_path / "lit"
+    lit.mkdir()
+    gleam = torch.full((3, 64, 64), 0.3)
+    gleam[:, 20:30, 20:30] = 6.0
+    np.save(lit / "day-0-64-00000.npy", gleam.half().numpy())
+    small = ("--steps", 2, "--batch-size", 6, "--scenes", 3, "--size", 64)
+    arguments = ("highlights", "--out", tmp_path, "--lit", lit, *small)
     before = DeepLens.from_pretrained(train("render", "--out", tmp_path / "start", "--steps", 1, "--batch-size", 1,
                                             "--scenes", 1, "--size", 64))  # fmt: skip
     after = DeepLens.from_pretrained(train(*arguments, "--from", tmp_path / "start" / "weights", "--ema", 0))
@@ -277,9 +283,9 @@ def test_highlights_train_alone_and_need_slabs(tmp_path):
         for (name, old), new in zip(before.named_parameters(), after.parameters(), strict=True)
         if not torch.equal(old, new)
     }
-    assert moved == {"highlights"}
+    assert moved == {"highlights", "gleams"}
     record = json.loads((tmp_path / "weights" / "training.json").read_text())
-    assert [entry["stage"] for entry in record] == ["render", "highlights"]
+    assert [entry["stage"] for entry in record] == ["render", "highlights"] and record[1]["lit"] == 1
     with pytest.raises(ValueError, match="lens_blur slabs"):
         train(*arguments, "--lens-blur", "convolutional")
 

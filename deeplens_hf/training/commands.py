@@ -15,10 +15,11 @@ from torch.utils.data import Dataset
 
 from ..hub import HUB_NAME
 from ..model import DeepLens, DeepLensConfig
+from ..repository import FORMAT_VERSION
 from .data import DepthPhotos, PhotoRecord, has_manifest, labelled_photos
 from .ensemble import EnsembledLabels
 from .flawed import FlawedScenes
-from .hdr import NightScenes
+from .hdr import ClippedScenes
 from .loop import Run, fit, launch
 from .mixture import DepthMixture, Sources
 from .pretrained import load_imagenet
@@ -64,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scenes", type=int, default=800, help="how many different scenes to trace")
     parser.add_argument("--tabletops", type=int, default=160, help="how many different table-tops to draw (depth)")
     parser.add_argument("--cache", type=Path, help="folder for traced scenes (default: OUT/scenes)")
+    parser.add_argument("--lit", type=Path, help="folder of scenes that training/blender.py has lit (highlights)")
     parser.add_argument("--sources", default="", metavar="NAME=PART,...", help=MIX)
     parser.add_argument(
         "--ensemble",
@@ -122,7 +124,7 @@ def run(args: argparse.Namespace) -> Path:
         model = DeepLens(DeepLensConfig(encoder=args.encoder, lens_blur=args.lens_blur))
     if args.stage == "highlights" and model.config.lens_blur != "slabs":
         raise ValueError(f"train highlights needs a model with lens_blur slabs; got {model.config.lens_blur}")
-    if args.stage in ("mending", "orientation") and getattr(model, args.stage) is None:
+    if args.stage in ("mending", "orientation", "highlights") and model.config.format_version < FORMAT_VERSION:
         model = of_todays_format(model)
     if args.depth_from:
         model.depth.load_state_dict(DeepLens.from_pretrained(args.depth_from).depth.state_dict())
@@ -155,8 +157,8 @@ def run(args: argparse.Namespace) -> Path:
         dataset = TurnedPhotos(records, copy.deepcopy(model.depth).cpu(), steps * samples, args.seed)
     elif args.stage == "highlights":
         cache = args.cache or args.out / "scenes"
-        dataset = NightScenes(records, cache, args.scenes, steps * samples, args.seed, args.size)
-        entry["scenes"] = args.scenes
+        dataset = ClippedScenes(records, cache, args.scenes, steps * samples, args.seed, args.size, args.lit)
+        entry |= {"scenes": args.scenes} | ({"lit": len(dataset.lit)} if args.lit else {})
     else:
         if args.stage == "depth":
             sources = Sources.parse(args.sources)

@@ -1,4 +1,9 @@
-"""Scenes at night with the light that a photo clips: what highlight recovery learns from. Nothing is traced."""
+"""Pictures with the light that a photo clips: what highlight recovery learns from.
+
+Of three kinds: scenes at night that are drawn here; those that `blender` has lit, by day and by night; and photos by
+day, of which nothing is known but that white paper, shirts and skies are to stay what they are. Their own specks may be
+gleams or not.
+"""
 
 import math
 import os
@@ -8,14 +13,19 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.random import Generator
+from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from ..optics import linear_to_srgb
-from .data import PhotoRecord
+from ..highlights import darkness
+from ..optics import linear_to_srgb, srgb_to_linear
+from ..pooling import window_max
+from . import mattes
+from .data import PhotoRecord, to_tensor
+from .drawn import DrawnScenes
 from .studio import Studio
 
 SMALLEST_LAMP = 1.0  # pixels
+LIT, PHOTOS = 0.4, 0.35  # shares of the samples, where there are scenes that an engine lit
 
 
 def glare(light: Tensor, draw: Generator) -> Tensor:
@@ -41,21 +51,50 @@ def _gaussian(light: Tensor, sigma: float) -> Tensor:
     return light.contiguous()
 
 
-class NightScenes(Dataset):
+def specks(shown: Tensor) -> Tensor:
+    """Where two channels of (3, S, S) or all clip in places no more than 4 pixels wide: (1, S, S) of bool."""
+    clipped = (shown.sort(0).values[1:2] > 0.95).float()[None]  # (1, 1, S, S)
+    wide = window_max(-window_max(-clipped, 2), 3)
+    return (clipped > wide)[0]
+
+
+def printed(shown: Tensor, draw: Generator) -> tuple[Tensor, Tensor]:
+    """A label, poster or board, white on dark or any other colours, on part of a picture (3, S, S) in sRGB.
+
+    Returns the picture and where the board is, (1, S, S) of bool.
+    """
+    size = shown.shape[-1]
+    at, reach = draw.uniform(0, size, 2), size * draw.uniform(0.15, 0.6)
+    board = torch.from_numpy(mattes.facets(draw, size, tuple(at), reach))
+    ink = torch.from_numpy(mattes.glyphs(draw, size))
+    colours = (draw.uniform(0, 1.2, (2, 3)) if draw.random() < 0.4 else draw.uniform(0, 1.2, (2, 1))) * np.ones(3)
+    ground, letters = (torch.from_numpy(colour.astype(np.float32)).view(3, 1, 1) for colour in colours)
+    return torch.lerp(shown, torch.lerp(ground, letters, ink), board), board[None] > 0
+
+
+class ClippedScenes(DrawnScenes):
     """Position in the run -> sample; a pure function of (seed, position, photos), so that a run can resume anywhere.
 
-    Samples: image (3, S, S) sRGB of 8 bit, light (3, S, S) linear, unclipped. Scenes are kept in `cache`; further
-    epochs show them turned, a little brighter or darker, and through another lens.
+    Samples: image (3, S, S) sRGB of 8 bit, light (3, S, S) linear, unclipped, known (1, S, S) of bool: where.
+    Scenes at night are kept in `cache`; further epochs show them turned, a little brighter or darker, and through
+    another lens. lit: a folder that `blender` has filled, with scenes of this size; without it all samples are drawn
+    scenes at night. ValueError if none are in it.
     """
 
-    def __init__(self, records: list[PhotoRecord], cache: Path, scenes: int, length: int, seed: int, size: int = 192):
-        self.photos = [record.photo for record in records]
-        self.masks = [record.foreground for record in records if record.foreground]
-        self.cache, self.scenes, self.length, self.seed, self.size = cache, scenes, length, seed, size
-        cache.mkdir(parents=True, exist_ok=True)
-
-    def __len__(self) -> int:
-        return self.length
+    def __init__(
+        self,
+        records: list[PhotoRecord],
+        cache: Path,
+        scenes: int,
+        length: int,
+        seed: int,
+        size: int = 192,
+        lit: Path | None = None,
+    ):
+        super().__init__(records, cache, scenes, length, seed, size)
+        self.lit = sorted(lit.glob(f"*-{size}-?????.npy")) if lit else []
+        if lit and not self.lit:
+            raise ValueError(f"lit: no scenes of {size} pixels in {lit}")
 
     def light(self, index: int) -> np.ndarray:
         """(3, S, S) linear, unclipped, of scene `index`."""
@@ -71,15 +110,52 @@ class NightScenes(Dataset):
             os.replace(part, file)
         return np.load(file).astype(np.float32)
 
+    def photo(self, draw: Generator) -> tuple[Tensor, Tensor]:
+        """Part of a photo not taken at night, often edited as people do, and where that is all there is to know of it.
+
+        (3, S, S) linear and (1, S, S) of bool.
+        """
+        while True:
+            with Image.open(self.photos[draw.integers(len(self.photos))]) as file:
+                picture = file.convert("RGB")
+            part = int(draw.uniform(0.25, 1) * min(picture.size))
+            left, top = (int(draw.integers(side - part + 1)) for side in picture.size)
+            box = (left, top, left + part, top + part)
+            cut = picture.resize((self.size, self.size), Image.Resampling.BILINEAR, box=box)
+            shown = to_tensor(cut)
+            if draw.random() < 0.5:
+                grey = shown.mean(0, keepdim=True)
+                shown = grey + math.exp(draw.uniform(0, 1)) * (shown - grey)
+            if draw.random() < 0.5:
+                shown = shown * draw.uniform(1, 1.4)
+            known = ~specks(shown)
+            if draw.random() < 0.25:
+                shown, board = printed(shown, draw)
+                known |= board
+            light = srgb_to_linear(shown.clamp(0, 1))
+            if float(darkness(light[None])) < 1:
+                return light, known
+
     def __getitem__(self, position: int) -> dict[str, Tensor]:
         epoch, at = divmod(position, self.scenes)
-        order = np.random.default_rng((self.seed, 6, epoch)).permutation(self.scenes)
         draw = np.random.default_rng((self.seed, 7, position))
-        light = torch.from_numpy(self.light(int(order[at]))) * float(np.exp(draw.normal() * 0.2))
-        light = torch.rot90(light, int(draw.integers(4)), (-2, -1))
-        light = glare(light.flip(-1) if draw.random() < 0.5 else light, draw)
+        kind, known = draw.random() if self.lit else 1.0, torch.ones(1, self.size, self.size, dtype=torch.bool)
+        if kind < PHOTOS and self.photos:
+            light, known = self.photo(draw)
+        else:
+            if kind < PHOTOS + LIT:
+                scene = np.load(self.lit[draw.integers(len(self.lit))]).astype(np.float32)
+            else:
+                order = np.random.default_rng((self.seed, 6, epoch)).permutation(self.scenes)
+                scene = self.light(int(order[at]))
+            light = torch.from_numpy(scene) * float(np.exp(draw.normal() * 0.2))
+            light = torch.rot90(light, int(draw.integers(4)), (-2, -1))
+            light = light.flip(-1) if draw.random() < 0.5 else light
+            if kind >= PHOTOS + LIT or draw.random() < 0.5:  # an engine's scenes often are shown without glare
+                light = glare(light, draw)
         return {
             "image": (linear_to_srgb(light) * 255).round() / 255,
             "light": light,
+            "known": known,
             "position": torch.tensor(position),
         }

@@ -95,7 +95,7 @@ def highlights_loss(predicted: Tensor, light: Tensor, radius: float) -> dict[str
 
     radius: of the blur disc, pixels.
     """
-    clipped = (light > 1).float()
+    clipped = (light > 0.99).float()
     logarithm = (predicted.clamp(min=1e-3).log() - light.clamp(min=1e-3).log()).abs() * clipped
     seen, wanted = (linear_to_srgb(convolve(each, disc(radius)).clamp(min=0)) for each in (predicted, light))
     parts = {

@@ -8,15 +8,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from .data import PhotoRecord
+from .drawn import DrawnScenes
 from .scenes import Scene, corrupt_disparity, random_scene
 
 FLAW_CHANCE = 0.5  # of samples that get a disparity as a network would predict it; the rest keep the true one
 
 
-class RenderedScenes(Dataset):
+class RenderedScenes(DrawnScenes):
     """Position in the run -> sample; a pure function of (seed, position, photos), so that a run can resume anywhere.
 
     Samples: image (3, S, S) and target (3, S, S) in sRGB, disparity (1, S, S), foreground (1, S, S), 0.5 = unknown,
@@ -38,14 +38,8 @@ class RenderedScenes(Dataset):
         size: int = 256,
         device: str = "cpu",
     ):
-        self.photos = [record.photo for record in records]
-        self.masks = [record.foreground for record in records if record.foreground]
-        self.cache, self.scenes, self.length, self.seed, self.size = cache, scenes, length, seed, size
+        super().__init__(records, cache, scenes, length, seed, size)
         self.device = device
-        cache.mkdir(parents=True, exist_ok=True)
-
-    def __len__(self) -> int:
-        return self.length
 
     def scene(self, index: int) -> Scene:
         """The scene of this number: from the cache, else traced and cached."""

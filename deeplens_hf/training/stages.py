@@ -37,7 +37,7 @@ def stage_parts(stage: str, model: DeepLens, outline_weight: float = 0.5) -> Sta
     if stage == "orientation":
         return StageParts({"orientation": model.orientation}, partial(orientation_stage, model), None)
     if stage == "highlights":
-        highlights = {"highlights": model.lens_blur.highlights}
+        highlights = {name: getattr(model.lens_blur, name) for name in ("highlights", "gleams")}
         return StageParts(highlights, partial(highlights_stage, model), partial(highlights_picture, model))
     if stage == "mending":
         return StageParts({"mending": model.mending}, partial(mending_stage, model), partial(mending_picture, model))
@@ -70,16 +70,17 @@ def orientation_stage(model: DeepLens, batch: Batch, step: int) -> dict[str, Ten
 
 
 def highlights_stage(model: DeepLens, batch: Batch, step: int) -> dict[str, Tensor]:
-    """Scenes at night: the light that the photo lost, blurred more or less."""
+    """Lamps and gleams: the light that the photo lost, blurred more or less."""
     with torch.autocast(batch["image"].device.type, enabled=False):
-        radiance = model.lens_blur.highlights(srgb_to_linear(batch["image"]))
+        radiance = model.lens_blur.recovered(srgb_to_linear(batch["image"]))
+        radiance = torch.where(batch["known"], radiance, batch["light"])
         return highlights_loss(radiance, batch["light"], (3.0, 7.0, 15.0)[step % 3])
 
 
 def highlights_picture(model: DeepLens, batch: Batch) -> Tensor:
     """(3, H, W), a tenth of the light: as photographed | as it was | as recovered."""
     shown = srgb_to_linear(batch["image"])
-    return torch.cat([linear_to_srgb(x / 10) for x in (shown, batch["light"], model.lens_blur.highlights(shown))], 3)[0]
+    return torch.cat([linear_to_srgb(x / 10) for x in (shown, batch["light"], model.lens_blur.recovered(shown))], 3)[0]
 
 
 def mending_stage(model: DeepLens, batch: Batch, step: int) -> dict[str, Tensor]:
