@@ -77,6 +77,7 @@ def build_demo(
     with gr.Blocks(title="DeepLens", analytics_enabled=False, delete_cache=(IDLE, IDLE)) as page:
         scene = gr.State(time_to_live=IDLE)
         comparing = gr.State(False)
+        cut = gr.State()  # the flag of the film under way
         gr.Markdown(TITLE, elem_id="title")
         with gr.Row(equal_height=False):
             upload = gr.Image(
@@ -221,7 +222,8 @@ def build_demo(
         taken = save.click(studio.save, [scene, view, encoding, place, *lens], ready, show_progress_on=save, **gpu)
         taken.success(None, js=FETCH)
         save_depth.click(studio.save_depth, scene, ready, **private).success(None, js=FETCH)
-        rolling = roll.click(studio.film, [scene, start, end, seconds, easing, *lens], [film, reels], **reel)
-        cancel.click(None, cancels=rolling, **private)
+        rolling = roll.click(studio.roll, None, cut, queue=False, **quiet)
+        rolling.success(studio.film, [scene, cut, start, end, seconds, easing, *lens], [film, reels], **reel)
+        cancel.click(studio.cancel, cut, None, queue=False, **quiet)  # gradio's `cancels` now and then ends in "Error"
         add_api(studio.darkroom)
     return page

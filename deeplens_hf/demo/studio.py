@@ -4,6 +4,7 @@ import dataclasses
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import gradio as gr
@@ -192,19 +193,33 @@ class Studio:
         save_disparity(scene.photo.disparity, path)
         return str(path)
 
+    @staticmethod
+    def roll() -> Event:
+        """A flag for a film: once set, that film ends at its next frame, or before its first."""
+        return Event()
+
+    @staticmethod
+    def cancel(cut: Event | None) -> None:
+        """Set the flag of the film under way, if there is one."""
+        if cut is not None:
+            cut.set()
+
     def film(
-        self, scene: Scene | None, start: str, end: str, seconds: float, easing: str, *lens: Any,
+        self, scene: Scene | None, cut: Event, start: str, end: str, seconds: float, easing: str, *lens: Any,
         progress: gr.Progress = gr.Progress(),  # noqa: B008  that is how gradio finds it
     ) -> Iterator[tuple]:  # fmt: skip
-        """A rack focus; a step a frame, so that it can be cancelled between any two."""
+        """A rack focus; a step a frame, so that it can end between any two."""
         scene = needed(scene)
         with told():
             ends = [self._plane(scene, text) for text in (start, end)]
             planes, frames = focus_path(*ends, seconds, easing, FPS), []
             for frame in self.darkroom.film(scene.photo.reduced(SIDE), planes, scene.lens(*lens)):
+                if cut.is_set():
+                    yield SKIP, SKIP
+                    return
                 frames.append(frame)
                 progress((len(frames), len(planes)), desc="Rendering", unit="frames")
-                yield SKIP, SKIP  # here a cancelled film ends
+                yield SKIP, SKIP  # whoever has left the page ends the film here
         progress(1.0, desc="Encoding")
         mp4, webp = (file_to_take(scene.name, f"_rack_focus{suffix}") for suffix in (".mp4", ".webp"))
         write_mp4(frames, mp4, FPS)
