@@ -149,6 +149,19 @@ def test_what_is_not_known_is_marked(data, tmp_path):
     assert max(float(sample["foreground"].mean()) for sample in collages[1]) > 0.05, "people stand in the places"
 
 
+def test_lit_scenes_are_learned_from_as_they_lie_there(data, tmp_path):
+    picture = np.zeros((60, 80, 3), np.uint8)
+    np.savez(tmp_path / "lit-0-80-00003.npz", image=picture + 90, disparity=picture[..., 0] + 255)
+    sources = Sources.parse("photos=0,collage=0,tabletop=0,layered=0,lit=1")
+    lit = DepthMixture(labelled_photos(data, "train"), tmp_path, 2, 1, 1000, 4, 0, sources, lit=tmp_path)
+    for sample in (lit[0], lit[5]):
+        assert float(sample["disparity"].min()) == 1 and float(sample["has_foreground"]) == 0
+    with pytest.raises(ValueError, match="no scenes with depth in"):
+        DepthMixture([], tmp_path, 2, 1, 1000, 4, 0, sources, lit=data)
+    with pytest.raises(ValueError, match="lit needs a folder"):
+        DepthMixture([], tmp_path, 2, 1, 1000, 4, 0, sources)
+
+
 def test_a_flip_turns_photo_and_maps_alike(data, tmp_path):
     """The toy label runs down the picture: whichever way up a sample is, its mask's round head stays with it."""
     for i in range(12):

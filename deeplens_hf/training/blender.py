@@ -374,10 +374,15 @@ def exposed(light: np.ndarray, ambient: float, clipped: float) -> np.ndarray:
     return light * min(gain, most)
 
 
+def at_night(index: int) -> bool:
+    """Which scenes these are: NIGHTS of any run of them."""
+    return (index * 0.618034) % 1 < NIGHTS
+
+
 def scene(seed: int, index: int, size: int, photos: list[Path], samples: int) -> tuple[str, np.ndarray]:
     """Scene `index`: "day" or "night", and its light (3, S, S)."""
     rng = np.random.default_rng((seed, 11, index))
-    night = (index * 0.618034) % 1 < NIGHTS
+    night = at_night(index)
     stage = Stage(rng, photos, size)
     if night:
         stage.street() if rng.random() < 0.6 else stage.party()
@@ -397,10 +402,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--size", type=int, default=192)
     parser.add_argument("--samples", type=int, default=16)
+    parser.add_argument("--only", choices=("day", "night"), help="leave the others out, their numbers with them")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     photos = sorted(args.photos.glob("*.jpg"))
     for index in range(args.first, args.scenes, args.step):
+        if args.only and args.only != ("night" if at_night(index) else "day"):
+            continue
         name = f"{args.seed}-{args.size}-{index:05d}.npy"
         if any((args.out / f"{kind}-{name}").exists() for kind in ("day", "night")):
             continue

@@ -65,7 +65,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scenes", type=int, default=800, help="how many different scenes to trace")
     parser.add_argument("--tabletops", type=int, default=160, help="how many different table-tops to draw (depth)")
     parser.add_argument("--cache", type=Path, help="folder for traced scenes (default: OUT/scenes)")
-    parser.add_argument("--lit", type=Path, help="folder of scenes that training/blender.py has lit (highlights)")
+    parser.add_argument(
+        "--lit",
+        type=Path,
+        help="folder of scenes that training/blender.py (highlights) or blender_depth.py (depth) lit",
+    )
     parser.add_argument("--sources", default="", metavar="NAME=PART,...", help=MIX)
     parser.add_argument(
         "--ensemble",
@@ -170,8 +174,9 @@ def run(args: argparse.Namespace) -> Path:
             else:
                 labels = EnsembledLabels(copy.deepcopy(model.depth).cpu(), cache) if args.ensemble else None
                 dataset = DepthMixture(
-                    records, cache, args.tabletops, args.scenes, steps * samples, samples, args.seed, sources, labels
-                )
+                    records, cache, args.tabletops, args.scenes, steps * samples, samples, args.seed, sources, labels,
+                    args.lit,
+                )  # fmt: skip
             entry |= {
                 "scenes": args.scenes,
                 "tabletops": args.tabletops,
@@ -179,6 +184,7 @@ def run(args: argparse.Namespace) -> Path:
                 "outline_weight": args.outline_weight,
             }
             entry |= {"labels": "ensembled"} if args.ensemble else {}
+            entry |= {"lit": len(dataset.exact.files)} if args.lit else {}
         else:
             dataset = Together(scenes, DepthPhotos(records, (256, 256), 0, steps * samples, args.seed))
     parts = stage_parts(args.stage, model, args.outline_weight)

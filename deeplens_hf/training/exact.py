@@ -17,13 +17,19 @@ class ExactScenes:
 
     `tabletop`: solids seen by a pinhole camera. `layered`: cut-outs, hair, foliage and fences before one another with
     everything in focus; they are those of the render stage, which finds them in the same `cache`. `plane`: flat ones.
+    `lit`: the files of a folder that `blender_depth` has filled, of any shape (H, W); ValueError if none are in it.
     """
 
-    def __init__(self, records: list[PhotoRecord], cache: Path, seed: int, size: int = 320):
+    def __init__(
+        self, records: list[PhotoRecord], cache: Path, seed: int, size: int = 320, lit: Path | None = None
+    ):  # fmt: skip
         self.photos = [record.photo for record in records]
         self.masks = [record.foreground for record in records if record.foreground]
         self.cache, self.seed, self.size = cache, seed, size
         self.traced = RenderedScenes(records, cache, 1, 1, seed)
+        self.files = sorted(lit.glob("lit-*-?????.npz")) if lit else []
+        if lit and not self.files:
+            raise ValueError(f"lit: no scenes with depth in {lit}")
 
     def tabletop(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         file = self.cache / f"tabletop-{self.seed}-{self.size}-{index:05d}.npz"
@@ -44,6 +50,10 @@ class ExactScenes:
     def plane(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         drawn = plane_scene(self.seed * 1_000_000 + index, self.size * 3 // 4, self.photos, self.masks)
         return _bytes(*drawn)
+
+    def lit(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        with np.load(self.files[index]) as kept:
+            return kept["image"], kept["disparity"]
 
 
 def _bytes(image: NDArray, disparity: NDArray) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -23,7 +23,7 @@ PEOPLE = ("ccp_people", "human_seg")  # groups whose masks people drew by hand
 PLACES = ("urban_sun", "wallpaper", "deep_photo_style", "opensfm")  # groups of photos without a subject of their own
 
 
-KINDS = ("photos", "collage", "tabletop", "layered", "plane")
+KINDS = ("photos", "collage", "tabletop", "layered", "plane", "lit")
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Sources:
     tabletop: float = 0.24
     layered: float = 0.12
     plane: float = 0.0
+    lit: float = 0.0
     people: float = 0.5  # share of `photos` that is drawn from those with hand-drawn masks
     sharpened: float = 1.0  # share of photos whose labels are brought to the photo's edges
 
@@ -75,7 +76,8 @@ class DepthMixture(Dataset):
 
     Samples: image (3, h, w), disparity (1, h, w), foreground (1, h, w), has_disparity (), has_foreground (); (h, w)
     is one of SHAPES for each `batch_size` positions in a row. There are `tabletops` and
-    `scenes` (layered) different ones. labels: of the photos, in place of the teacher's.
+    `scenes` (layered) different ones; planes are drawn, not kept; `lit`: see `ExactScenes`. labels: of the photos, in
+    place of the teacher's.
     """
 
     def __init__(
@@ -89,15 +91,18 @@ class DepthMixture(Dataset):
         seed: int,
         sources: Sources = Sources(),  # noqa: B008 (frozen)
         labels: EnsembledLabels | None = None,
+        lit: Path | None = None,
     ):
         self.records, self.length, self.batch_size, self.seed, self.sources = records, length, batch_size, seed, sources
         self.people = [record for record in records if record.group in PEOPLE and record.foreground]
         self.places = [record for record in records if record.group in PLACES] or records
-        self.exact, self.labels = ExactScenes(records, cache, seed), labels
-        self.counts = {"tabletop": tabletops, "layered": scenes, "plane": 1_000_000}  # planes are drawn, not kept
+        self.exact, self.labels = ExactScenes(records, cache, seed, lit=lit), labels
+        self.counts = {"tabletop": tabletops, "layered": scenes, "plane": 1_000_000, "lit": len(self.exact.files)}
         parts = {kind: getattr(sources, kind) for kind in KINDS}
         if not self.people:
             parts["collage"] = 0.0
+        if sources.lit and not lit:
+            raise ValueError("sources: lit needs a folder of lit scenes")
         self.kinds, self.shares = list(parts), np.array(list(parts.values())) / sum(parts.values())
         self._sharp = lru_cache(maxsize=None)(self._sharp)  # sharpening costs more than keeping
 
