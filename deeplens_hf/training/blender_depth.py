@@ -10,6 +10,7 @@ What is there already is left alone, so that several of these may fill one folde
 """
 
 import argparse
+import itertools
 import math
 import os
 from pathlib import Path
@@ -17,6 +18,8 @@ from pathlib import Path
 import bpy
 import numpy as np
 from blender import Stage, between, exposed
+
+LEAST_SPREAD = 8  # of 255: less is the inside of a wall
 
 
 class Place(Stage):
@@ -222,9 +225,8 @@ def encoded(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return (shown * 255).round().astype(np.uint8).transpose(1, 2, 0)
 
 
-def scene(seed: int, index: int, size: int, photos: list[Path], samples: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scene `index`: image (H, W, 3) and disparity (H, W), uint8."""
-    rng = np.random.default_rng((seed, 12, index))
+def scene(rng: np.random.Generator, size: int, photos: list[Path], samples: int) -> tuple[np.ndarray, np.ndarray]:
+    """Image (H, W, 3) and disparity (H, W), uint8."""
     place = Place(rng, photos, size)
     place.scene.cycles.max_bounces, place.scene.cycles.diffuse_bounces = 5, 2
     place.scene.cycles.sample_clamp_indirect = 8.0
@@ -256,7 +258,11 @@ def main() -> None:
         file = args.out / f"lit-{args.seed}-{args.size}-{index:05d}.npz"
         if file.exists():
             continue
-        image, disparity = scene(args.seed, index, args.size, photos, args.samples)
+        for attempt in itertools.count():
+            rng = np.random.default_rng((args.seed, 12, index) + (attempt,) * (attempt > 0))
+            image, disparity = scene(rng, args.size, photos, args.samples)
+            if image.std() > LEAST_SPREAD:
+                break
         part = args.out / f"{index}.part.npz"
         np.savez_compressed(part, image=image, disparity=disparity)
         os.replace(part, file)
