@@ -117,14 +117,6 @@ def test_samples_are_parts_of_photos_seen_four_ways(model, slopes):
         torch.testing.assert_close(photos.seen[2, 3].float(), cells(model.depth, turned)[0], atol=1e-2, rtol=1e-2)
 
 
-def test_lit_scenes_are_turned_with_the_photos(model, slopes, tmp_path):
-    np.savez(tmp_path / "lit-0-80-00000.npz", image=np.full((60, 80, 3), 90, np.uint8), disparity=None)
-    photos = TurnedPhotos(slopes, model.depth, length=40, seed=0, lit=tmp_path)
-    assert len(photos.files) == 5 and set(np.unique(photos.part(4).numpy())) == {np.float32(90 / 255)}
-    with pytest.raises(ValueError, match="no scenes"):
-        TurnedPhotos(slopes, model.depth, length=40, seed=0, lit=tmp_path / "none")
-
-
 def test_training_learns_the_head_alone(model, slopes):
     torch.manual_seed(0)
     model = copy.deepcopy(model)

@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lit",
         type=Path,
-        help="folder of scenes that training/blender.py (highlights) or blender_depth.py (depth, orientation) lit",
+        help="folder of scenes that training/blender.py (highlights) or blender_depth.py (depth) lit",
     )
     parser.add_argument("--sources", default="", metavar="NAME=PART,...", help=MIX)
     parser.add_argument(
@@ -158,8 +158,7 @@ def run(args: argparse.Namespace) -> Path:
     if args.stage in ("render", "mending"):
         dataset: Dataset = scenes
     elif args.stage == "orientation":
-        dataset = TurnedPhotos(records, copy.deepcopy(model.depth).cpu(), steps * samples, args.seed, args.lit)
-        entry |= {"lit": len(dataset.lit)} if args.lit else {}
+        dataset = TurnedPhotos(records, copy.deepcopy(model.depth).cpu(), steps * samples, args.seed)
     elif args.stage == "highlights":
         cache = args.cache or args.out / "scenes"
         dataset = ClippedScenes(records, cache, args.scenes, steps * samples, args.seed, args.size, args.lit)

@@ -12,14 +12,6 @@ from .rendered import RenderedScenes
 from .tabletop import tabletop_scene
 
 
-def lit_scenes(folder: Path | None) -> list[Path]:
-    """Files with image (H, W, 3) and disparity (H, W), both uint8; none without a folder. ValueError if it has none."""
-    files = sorted(folder.glob("lit-*-?????.npz")) if folder else []
-    if folder and not files:
-        raise ValueError(f"lit: no scenes with depth in {folder}")
-    return files
-
-
 class ExactScenes:
     """Scene i of a kind -> picture (S, S, 3) and disparity (S, S), both uint8; a pure function of (seed, i, photos).
 
@@ -35,7 +27,9 @@ class ExactScenes:
         self.masks = [record.foreground for record in records if record.foreground]
         self.cache, self.seed, self.size = cache, seed, size
         self.traced = RenderedScenes(records, cache, 1, 1, seed)
-        self.files = lit_scenes(lit)
+        self.files = sorted(lit.glob("lit-*-?????.npz")) if lit else []
+        if lit and not self.files:
+            raise ValueError(f"lit: no scenes with depth in {lit}")
 
     def tabletop(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         file = self.cache / f"tabletop-{self.seed}-{self.size}-{index:05d}.npz"

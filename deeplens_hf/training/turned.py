@@ -1,9 +1,4 @@
-"""Photos turned by none to three quarters, for the orientation stage: whoever took them held them upright.
-
-Scenes that were lit for depth go with them: what lies flat and is seen from straight above is to leave it unsure.
-"""
-
-from pathlib import Path
+"""Photos turned by none to three quarters, for the orientation stage: whoever took them held them upright."""
 
 import numpy as np
 import torch
@@ -14,7 +9,6 @@ from torch.utils.data import Dataset
 from ..depth import DepthPrediction
 from ..orientation import cells
 from .data import PhotoRecord, to_tensor
-from .exact import lit_scenes
 
 LEAST = 0.6  # of either side: the smallest part of a photo that is shown
 
@@ -26,12 +20,8 @@ class TurnedPhotos(Dataset):
     that it can lie, and what was seen is kept in memory: 12 kB each.
     """
 
-    def __init__(
-        self, records: list[PhotoRecord], depth: DepthPrediction, length: int, seed: int, lit: Path | None = None
-    ):
-        self.lit = lit_scenes(lit)
-        self.files = [record.photo for record in records] + self.lit
-        self.depth, self.length, self.seed = depth.eval(), length, seed
+    def __init__(self, records: list[PhotoRecord], depth: DepthPrediction, length: int, seed: int):
+        self.records, self.depth, self.length, self.seed = records, depth.eval(), length, seed
         self.seen: dict[tuple[int, int], Tensor] = {}
 
     def __len__(self) -> int:
@@ -39,7 +29,7 @@ class TurnedPhotos(Dataset):
 
     def __getitem__(self, position: int) -> dict[str, Tensor]:
         draw = np.random.default_rng((self.seed, 3, position))
-        index, turns = int(draw.integers(len(self.files))), int(draw.integers(4))
+        index, turns = int(draw.integers(len(self.records))), int(draw.integers(4))
         if (index, turns) not in self.seen:
             with torch.inference_mode():
                 image = torch.rot90(self.part(index)[None], turns, (2, 3))
@@ -49,9 +39,7 @@ class TurnedPhotos(Dataset):
     def part(self, index: int) -> Tensor:
         """A part of a photo, as it was taken or mirrored, (3, h, w) in [0, 1]."""
         draw = np.random.default_rng((self.seed, 4, index))
-        file = self.files[index]
-        shown = Image.fromarray(np.load(file)["image"]) if file.suffix == ".npz" else Image.open(file).convert("RGB")
-        image = to_tensor(shown)
+        image = to_tensor(Image.open(self.records[index].photo).convert("RGB"))
         height, width = (round(side * draw.uniform(LEAST, 1)) for side in image.shape[1:])
         top, left = draw.integers(image.shape[1] - height + 1), draw.integers(image.shape[2] - width + 1)
         image = image[:, top : top + height, left : left + width]
