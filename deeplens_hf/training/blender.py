@@ -222,11 +222,20 @@ class Stage:
         thing.rotation_euler = (Vector(towards) - Vector(at)).to_track_quat("-Z", "Y").to_euler()
         thing.rotation_euler.rotate_axis("Z", roll)
 
-    def camera(self, at: tuple, towards: tuple, lens: float) -> None:
+    def sun(self, strongest: float, sharpest: float, lowest: float) -> None:
+        """Energy up to, angle from, height from."""
+        rng, data = self.rng, bpy.data.lights.new("sun", "SUN")
+        data.energy, data.angle = between(rng, 1.5, strongest), between(rng, sharpest, 0.1)
+        self.aim(bpy.data.objects.new("sun", data), (*rng.normal(0, 6, 2), rng.uniform(lowest, 9)), (0, 0, 0))
+
+    def lights(self) -> list[bpy.types.Object]:
+        return [each for each in self.scene.objects if each.type == "LIGHT"]
+
+    def camera(self, at: tuple, towards: tuple, lens: float, roll: float) -> None:
         data = bpy.data.cameras.new("camera")
         data.lens = lens
         self.scene.camera = bpy.data.objects.new("camera", data)
-        self.aim(self.scene.camera, at, towards, self.rng.normal() * 0.05)
+        self.aim(self.scene.camera, at, towards, roll)
 
     def heaven(self, colour: tuple[float, float, float], strength: float) -> None:
         background = self.sky.nodes["Background"]
@@ -248,9 +257,7 @@ class Stage:
             self.thing(rng.normal(0, 0.9), rng.uniform(-1.8, 2.2), between(rng, 0.08, 0.6))
         self.heaven(tuple(rng.uniform(0.6, 1, 3)), between(rng, 0.15, 1.0))
         if rng.random() < 0.35:
-            data = bpy.data.lights.new("sun", "SUN")
-            data.energy, data.angle = between(rng, 1.5, 6), between(rng, 0.009, 0.1)
-            self.aim(bpy.data.objects.new("sun", data), (*rng.normal(0, 6, 2), rng.uniform(3, 9)), (0, 0, 0))
+            self.sun(6, 0.009, 3)
         for _ in range(int(rng.integers(1, 4))):
             at = (*rng.normal(0, 3, 2), rng.uniform(1.5, 5))
             self.lamp(at, (*rng.normal(0, 1, 2), 0), between(rng, 40, 600), between(rng, 0.15, 2.5))
@@ -259,6 +266,7 @@ class Stage:
             (rng.normal() * 0.6, -distance, 0.3 + distance * height * 0.6),
             (rng.normal() * 0.5, rng.uniform(-0.5, 1.2), rng.uniform(0, 0.5)),
             between(rng, 32, 130),
+            rng.normal() * 0.05,
         )
 
     def street(self) -> None:
@@ -288,7 +296,7 @@ class Stage:
         self.heaven(tuple(rng.uniform(0.3, 1, 3) * (0.5, 0.7, 1.0)), between(rng, 0.003, 0.06))
         self.camera(
             (rng.normal() * width / 4, -3, rng.uniform(1.2, 2.4)), (rng.normal() * 3, 20, rng.uniform(0.5, 5)),
-            between(rng, 24, 90),
+            between(rng, 24, 90), rng.normal() * 0.05,
         )  # fmt: skip
 
     def windows(self, side: int, width: float, y: float, deep: float, high: float) -> None:
@@ -335,7 +343,7 @@ class Stage:
         """Things in the dark among bulbs, candles and screens."""
         rng = self.rng
         self.table()
-        for lamp in [each for each in self.scene.objects if each.type == "LIGHT"]:
+        for lamp in self.lights():
             lamp.data.energy *= between(rng, 0.003, 0.1)
         self.heaven(tuple(rng.uniform(0.3, 1, 3)), between(rng, 0.002, 0.03))
         for _ in range(int(rng.integers(1, 4))):
@@ -374,48 +382,52 @@ def exposed(light: np.ndarray, ambient: float, clipped: float) -> np.ndarray:
     return light * min(gain, most)
 
 
-def at_night(index: int) -> bool:
-    """Which scenes these are: NIGHTS of any run of them."""
-    return (index * 0.618034) % 1 < NIGHTS
+def kind_of(index: int) -> str:
+    """ "day" or "night": NIGHTS of any run of scenes are the latter."""
+    return "night" if (index * 0.618034) % 1 < NIGHTS else "day"
 
 
-def scene(seed: int, index: int, size: int, photos: list[Path], samples: int) -> tuple[str, np.ndarray]:
-    """Scene `index`: "day" or "night", and its light (3, S, S)."""
-    rng = np.random.default_rng((seed, 11, index))
-    night = at_night(index)
+def scene(seed: int, index: int, size: int, photos: list[Path], samples: int) -> np.ndarray:
+    """Scene `index`: its light (3, S, S)."""
+    rng, night = np.random.default_rng((seed, 11, index)), kind_of(index) == "night"
     stage = Stage(rng, photos, size)
     if night:
         stage.street() if rng.random() < 0.6 else stage.party()
     else:
         stage.table()
     ambient, clipped = (between(rng, *AMBIENT_BY_NIGHT), 0.25) if night else (AMBIENT_BY_DAY, between(rng, 0.003, 0.15))
-    return "night" if night else "day", exposed(stage.photograph(samples), ambient, clipped)
+    return exposed(stage.photograph(samples), ambient, clipped)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def arguments(about: str, scenes: int, size: int) -> argparse.ArgumentParser:
+    """What every program that fills a folder with scenes is told."""
+    parser = argparse.ArgumentParser(description=about.split("\n")[0])
     parser.add_argument("out", type=Path, help="folder for the scenes")
     parser.add_argument("--photos", type=Path, required=True, help="folder of JPEGs that things are painted with")
-    parser.add_argument("--scenes", type=int, default=600)
+    parser.add_argument("--scenes", type=int, default=scenes)
     parser.add_argument("--first", type=int, default=0, help="number of the first scene: to share the work")
     parser.add_argument("--step", type=int, default=1, help="... and every how many-th")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--size", type=int, default=192)
+    parser.add_argument("--size", type=int, default=size)
     parser.add_argument("--samples", type=int, default=16)
+    return parser
+
+
+def main() -> None:
+    parser = arguments(__doc__, scenes=600, size=192)
     parser.add_argument("--only", choices=("day", "night"), help="leave the others out, their numbers with them")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     photos = sorted(args.photos.glob("*.jpg"))
     for index in range(args.first, args.scenes, args.step):
-        if args.only and args.only != ("night" if at_night(index) else "day"):
+        kind = kind_of(index)
+        file = args.out / f"{kind}-{args.seed}-{args.size}-{index:05d}.npy"
+        if file.exists() or args.only not in (None, kind):
             continue
-        name = f"{args.seed}-{args.size}-{index:05d}.npy"
-        if any((args.out / f"{kind}-{name}").exists() for kind in ("day", "night")):
-            continue
-        kind, light = scene(args.seed, index, args.size, photos, args.samples)
+        light = scene(args.seed, index, args.size, photos, args.samples)
         part = args.out / f"{index}.part.npy"
         np.save(part, light.clip(0, 60000).astype(np.float16))
-        os.replace(part, args.out / f"{kind}-{name}")
+        os.replace(part, file)
 
 
 if __name__ == "__main__":

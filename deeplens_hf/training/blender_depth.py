@@ -9,7 +9,6 @@ One file a scene, `lit-SEED-SIZE-00000.npz`: image (H, W, 3) and disparity (H, W
 What is there already is left alone, so that several of these may fill one folder, and a run that was stopped goes on.
 """
 
-import argparse
 import itertools
 import math
 import os
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import bpy
 import numpy as np
-from blender import Stage, between, exposed
+from blender import Stage, arguments, between, exposed
 
 LEAST_SPREAD = 8  # of 255: less is the inside of a wall
 
@@ -29,11 +28,6 @@ class Place(Stage):
         thing = self.box((x, y, floor + half[2]), half, made)
         thing.rotation_euler = (0, 0, yaw)
         return thing
-
-    def sun(self) -> None:
-        rng, data = self.rng, bpy.data.lights.new("sun", "SUN")
-        data.energy, data.angle = between(rng, 1.5, 8), between(rng, 0.006, 0.1)
-        self.aim(bpy.data.objects.new("sun", data), (*rng.normal(0, 6, 2), rng.uniform(2, 9)), (0, 0, 0))
 
     def leaves(self, at: tuple, radius: float, count: int, size: float, made: bpy.types.Material) -> None:
         """A cloud of leaves, each a bent rhomb."""
@@ -71,11 +65,11 @@ class Place(Stage):
         rng = self.rng
         self.table()
         if rng.random() < 0.35:
-            self.sun()
+            self.sun(8, 0.006, 2)
         if rng.random() < 0.25:
             self.leaves((*rng.normal(0, 0.7, 2), rng.uniform(0.2, 0.8)), between(rng, 0.2, 0.7),
                         int(rng.integers(30, 300)), between(rng, 0.04, 0.2), self.green())  # fmt: skip
-        for light in [each for each in self.scene.objects if each.type == "LIGHT"]:
+        for light in self.lights():
             light.visible_camera = False
         up = rng.uniform(0.06, 1.0)
         distance = between(rng, 1.6, 6)
@@ -85,7 +79,7 @@ class Place(Stage):
         at = towards + (flat * math.sin(yaw), -flat * math.cos(yaw), distance * up)
         at[2] = max(at[2], 0.15)
         turned = rng.uniform(-math.pi, math.pi) if up > 0.93 and rng.random() < 0.5 else rng.normal() * 0.07
-        self.look(tuple(at), tuple(towards), between(rng, 24, 85), turned)
+        self.camera(tuple(at), tuple(towards), between(rng, 24, 85), turned)
 
     def room(self) -> None:
         """Floor, walls, ceiling, furniture, pictures; a window or lamps."""
@@ -110,12 +104,12 @@ class Place(Stage):
             self.thing(rng.uniform(-wide, wide) * 0.9, rng.uniform(-0.5, deep), between(rng, 0.08, 0.5))
         self.heaven(tuple(rng.uniform(0.7, 1, 3)), between(rng, 0.1, 1.2))
         if rng.random() < 0.5:
-            self.sun()
+            self.sun(8, 0.006, 2)
         for _ in range(int(rng.integers(1, 4))):
             at = (rng.uniform(-wide, wide) * 0.8, rng.uniform(-1, deep), rng.uniform(1.2, high - 0.1))
             self.lamp(at, (*rng.normal(0, 1, 2), 0), between(rng, 20, 200), between(rng, 0.1, 1.5))
             self.scene.objects[-1].visible_camera = False
-        self.look((rng.normal() * wide / 3, -rng.uniform(0.3, 2.2), rng.uniform(0.5, 1.9)),
+        self.camera((rng.normal() * wide / 3, -rng.uniform(0.3, 2.2), rng.uniform(0.5, 1.9)),
                   (rng.normal() * wide / 3, deep * 0.7, rng.uniform(0.2, 1.7)), between(rng, 18, 50),
                   rng.normal() * 0.04)  # fmt: skip
 
@@ -168,7 +162,7 @@ class Place(Stage):
                 if made.name.startswith("lit"):
                     made.node_tree.nodes["Principled BSDF"].inputs["Emission Strength"].default_value *= 0.02
             eye, lens = rng.uniform(0.6, 3), between(rng, 20, 70)
-            self.look((rng.normal(), -3, eye), (rng.normal() * 3, 20, rng.uniform(0, 4)), lens, rng.normal() * 0.04)
+            self.camera((rng.normal(), -3, eye), (rng.normal() * 3, 20, rng.uniform(0, 4)), lens, rng.normal() * 0.04)
         else:
             self.box((0, 20, -0.5), (60, 60, 0.5), self.material("matt") if rng.random() < 0.4 else self.green())
             if rng.random() < 0.6:
@@ -183,17 +177,11 @@ class Place(Stage):
             for _ in range(int(rng.integers(0, 8))):
                 self.thing(rng.normal() * 1.5, rng.uniform(-1, 6), between(rng, 0.08, 0.9))
             up = between(rng, 0.25, 3)
-            self.look((rng.normal() * 0.5, -rng.uniform(1.5, 4), up), (rng.normal(), 2, rng.uniform(0, 0.8)),
+            self.camera((rng.normal() * 0.5, -rng.uniform(1.5, 4), up), (rng.normal(), 2, rng.uniform(0, 0.8)),
                       between(rng, 22, 85), rng.normal() * 0.05)  # fmt: skip
         self.heaven(tuple(rng.uniform(0.6, 1, 3)), between(rng, 0.4, 1.5))
         if rng.random() < 0.7:
-            self.sun()
-
-    def look(self, at: tuple, towards: tuple, lens: float, roll: float) -> None:
-        data = bpy.data.cameras.new("camera")
-        data.lens = lens
-        self.scene.camera = bpy.data.objects.new("camera", data)
-        self.aim(self.scene.camera, at, towards, roll)
+            self.sun(8, 0.006, 2)
 
     # What comes of it
 
@@ -207,7 +195,7 @@ class Place(Stage):
         links.new(seen.outputs["View Z Depth"], glow.inputs["Strength"])
         links.new(glow.outputs["Emission"], out.inputs["Surface"])
         self.scene.view_layers[0].material_override = made
-        for light in [each for each in self.scene.objects if each.type == "LIGHT"]:
+        for light in self.lights():
             light.hide_render = True
         self.heaven((0, 0, 0), 0)
         cycles = self.scene.cycles
@@ -242,16 +230,7 @@ def scene(rng: np.random.Generator, size: int, photos: list[Path], samples: int)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("out", type=Path, help="folder for the scenes")
-    parser.add_argument("--photos", type=Path, required=True, help="folder of JPEGs that things are painted with")
-    parser.add_argument("--scenes", type=int, default=1000)
-    parser.add_argument("--first", type=int, default=0, help="number of the first scene: to share the work")
-    parser.add_argument("--step", type=int, default=1, help="... and every how many-th")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--size", type=int, default=288)
-    parser.add_argument("--samples", type=int, default=16)
-    args = parser.parse_args()
+    args = arguments(__doc__, scenes=1000, size=288).parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     photos = sorted(args.photos.glob("*.jpg"))
     for index in range(args.first, args.scenes, args.step):

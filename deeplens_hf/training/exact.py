@@ -20,9 +20,7 @@ class ExactScenes:
     `lit`: the files of a folder that `blender_depth` has filled, of any shape (H, W); ValueError if none are in it.
     """
 
-    def __init__(
-        self, records: list[PhotoRecord], cache: Path, seed: int, size: int = 320, lit: Path | None = None
-    ):  # fmt: skip
+    def __init__(self, records: list[PhotoRecord], cache: Path, seed: int, size: int = 320, lit: Path | None = None):
         self.photos = [record.photo for record in records]
         self.masks = [record.foreground for record in records if record.foreground]
         self.cache, self.seed, self.size = cache, seed, size
