@@ -39,7 +39,7 @@ class DeepLensConfig:
     blur_size: most that the lens blur works at; larger photos are halved until they fit, then upsampled.
     upsampling_width: channels of the guided-upsampling network.
     format_version: 1 = without edge mending, as the first weights were; 2 = without orientation; 3 = without
-        gleams by day.
+        gleams by day; 4 = without a network for hidden colour.
     """
 
     encoder: str = "mobilenet_v2"
@@ -90,6 +90,8 @@ class DeepLens(
         self.lens_blur = LENS_BLURS[config.lens_blur](config.blur_width)
         if config.format_version < 4 and config.lens_blur == "slabs":
             self.lens_blur.gleams = None
+        if config.format_version < 5 and config.lens_blur == "slabs":
+            self.lens_blur.surfaces.hidden_colour = None
         self.upsampling = GuidedUpsampling(self.lens_blur.feature_channels, config.upsampling_width)
         self.mending = EdgeMending() if config.format_version >= 2 else None
         self.orientation = Orientation(self.depth.encoder.channels[-1]) if config.format_version >= 3 else None

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import conv, read_blocks
+from .hidden import HiddenColour
 from .pooling import halve, halve_min, lengthen, window_max, window_mean
 
 LEVELS = 6  # halvings of the pyramid: what is hidden is looked for up to 2 ** LEVELS pixels away
@@ -108,16 +109,31 @@ def local_contrast(shown: Tensor, cell: int = 8, reach: int = 4) -> Tensor:
     return F.interpolate(window_max(highest, reach) + window_max(lowest, reach), shown.shape[-2:], mode="bilinear")
 
 
-class SurfaceExtraction(nn.Module):
-    """The feature-extraction network of the lens blur: what `extend_far` and `edge_coverage` cannot know, learned.
+def first_guess(light: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What can be said of both surfaces without having learned: light (B, 3, H, W), defocus (B, 1, H, W), pixels.
 
-    A small U-Net on 2 x 2 blocks corrects the far surface's colour and depth, the soft coverage of edges, and how
-    much of the hidden part there really is. Before training it corrects nothing.
+    Returns maps (B, 11, H, W), the square roots of light and far light, asinh of the three defocus, coverage, and what
+    is clipped; and near_defocus, far_defocus, (B, 1, H, W) each.
+    """
+    far_light, far_defocus = extend_far(light, defocus)
+    near_defocus, coverage = edge_coverage(defocus, far_defocus)
+    clipped = ((light.amax(1, keepdim=True) - 0.94) / 0.05).clamp(0, 1)  # (B, 1, H, W)
+    shown, far_shown = light.clamp(min=1e-6).sqrt(), far_light.clamp(min=1e-6).sqrt()
+    depths = asinh(torch.cat([defocus, near_defocus, far_defocus], 1))  # (B, 3, H, W)
+    return torch.cat([shown, far_shown, depths, coverage, clipped], 1), near_defocus, far_defocus
+
+
+class SurfaceExtraction(nn.Module):
+    """The feature-extraction network of the lens blur: what `first_guess` cannot know, learned.
+
+    One network gives the colour of what is hidden; a small U-Net on 2 x 2 blocks corrects it and its depth, the soft
+    coverage of edges, and how much of the hidden part there really is. Before training they correct nothing.
     """
 
     def __init__(self, width: int = 24):
         super().__init__()
         wide, widest = 2 * width, 3 * width
+        self.hidden_colour: HiddenColour | None = HiddenColour()
         self.read = nn.Conv2d(4 * 12, width, 1)
         self.fine = conv(width, width)
         self.to_middle, self.middle = conv(width, wide, stride=2), conv(wide, wide)
@@ -137,21 +153,18 @@ class SurfaceExtraction(nn.Module):
         Returns Surfaces at (H, W), and features (B, width, H/2, W/2).
         """
         height, width = light.shape[-2:]
-        far_light, far_defocus = extend_far(light, defocus)
-        near_defocus, coverage = edge_coverage(defocus, far_defocus)
-        brightest = light.amax(1, keepdim=True)
-        clipped = ((brightest - 0.94) / 0.05).clamp(0, 1)  # (B, 1, H, W)
-        shown, far_shown = light.clamp(min=1e-6).sqrt(), far_light.clamp(min=1e-6).sqrt()
-        depths = asinh(torch.cat([defocus, near_defocus, far_defocus], 1))
-        maps = torch.cat([shown, far_shown, depths, coverage, clipped, subject], 1)  # (B, 12, H, W)
-
+        guess, near_defocus, far_defocus = first_guess(light, defocus)
+        shown, far_shown, coverage = guess[:, :3], guess[:, 3:6], guess[:, 9:10]
+        contrast = local_contrast(shown)  # (B, 3, H, W): with it corrections shrink, so a constant image stays constant
+        if self.hidden_colour is not None:
+            far_shown = self.hidden_colour(guess, far_shown, contrast)
+        maps = torch.cat([shown, far_shown, guess[:, 6:], subject], 1)  # (B, 12, H, W)
         x, features = self.correct(maps)
         corrections = F.pixel_shuffle(x, 2)[..., :height, :width]
         colour, depth, edge, hidden = corrections.split([3, 1, 1, 1], 1)  # (B, 3 or 1, H, W)
         gap = near_defocus - far_defocus
         apart = gap.clamp(0, 1)
         far_defocus = near_defocus - gap * (1 + torch.tanh(depth))
-        contrast = local_contrast(shown)  # (B, 3, H, W): with it corrections shrink, so a constant image stays constant
         far_light = (far_shown + contrast * torch.tanh(colour)).clamp(min=0).square()
         coverage = (coverage + apart * edge).clamp(0, 1)
         hidden = apart * torch.sigmoid(hidden + 3)

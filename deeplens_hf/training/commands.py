@@ -20,6 +20,7 @@ from .data import DepthPhotos, PhotoRecord, has_manifest, labelled_photos
 from .ensemble import EnsembledLabels
 from .flawed import FlawedScenes
 from .hdr import ClippedScenes
+from .hidden_scenes import HiddenScenes
 from .loop import Run, fit, launch
 from .mixture import DepthMixture, Sources
 from .pretrained import load_imagenet
@@ -36,6 +37,7 @@ DEFAULTS = {  # steps, batch size, peak learning rate: what made the shipped wei
     "orientation": (3000, 128, 1e-3),
     "highlights": (600, 8, 2e-3),
     "mending": (6000, 8, 2e-3),
+    "hidden": (9000, 4, 1.5e-3),
     "render": (1600, 4, 1e-3),
     "all": (200, 4, 5e-5),
 }
@@ -49,7 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "stage",
         choices=list(DEFAULTS),
-        help="depth; which way is up; lamps at night; edges of disparity; lens blur and upsampling; depth and blur",
+        help="depth; which way is up; lamps at night; edges of disparity; colour behind edges; "
+        "lens blur and upsampling; depth and blur",
     )
     parser.add_argument(
         "--data", help="folder of pictures, or a data set's id on the Hub; the render stage also does without"
@@ -126,9 +129,12 @@ def run(args: argparse.Namespace) -> Path:
         entry["from"] = origin(args.start, record)
     else:
         model = DeepLens(DeepLensConfig(encoder=args.encoder, lens_blur=args.lens_blur))
-    if args.stage == "highlights" and model.config.lens_blur != "slabs":
-        raise ValueError(f"train highlights needs a model with lens_blur slabs; got {model.config.lens_blur}")
-    if args.stage in ("mending", "orientation", "highlights") and model.config.format_version < FORMAT_VERSION:
+    if args.stage in ("highlights", "hidden") and model.config.lens_blur != "slabs":
+        raise ValueError(f"train {args.stage} needs a model with lens_blur slabs; got {model.config.lens_blur}")
+    if (
+        args.stage in ("mending", "orientation", "highlights", "hidden")
+        and model.config.format_version < FORMAT_VERSION
+    ):
         model = of_todays_format(model)
     if args.depth_from:
         model.depth.load_state_dict(DeepLens.from_pretrained(args.depth_from).depth.state_dict())
@@ -159,6 +165,10 @@ def run(args: argparse.Namespace) -> Path:
         dataset: Dataset = scenes
     elif args.stage == "orientation":
         dataset = TurnedPhotos(records, copy.deepcopy(model.depth).cpu(), steps * samples, args.seed)
+    elif args.stage == "hidden":
+        cache = args.cache or args.out / "scenes"
+        dataset = HiddenScenes(records, cache, args.scenes, steps * samples, args.seed, args.size)
+        entry["scenes"] = args.scenes
     elif args.stage == "highlights":
         cache = args.cache or args.out / "scenes"
         dataset = ClippedScenes(records, cache, args.scenes, steps * samples, args.seed, args.size, args.lit)

@@ -116,3 +116,20 @@ def mending_loss(mended: Tensor, true: Tensor) -> dict[str, Tensor]:
     parts = {"square": error.square().mean(), "difference": (error.square() + 1e-5).sqrt().mean()}
     parts["loss"] = 32 * parts["square"] + 4 * parts["difference"]
     return parts
+
+
+def hidden_loss(found: Tensor, true: Tensor, weight: Tensor, cell: int = 6) -> dict[str, Tensor]:
+    """Colour (B, 3, H, W), square roots of light, where it counts, weight (B, 1, H, W): as it is, and blurred.
+
+    cell: pixels that are taken together for the latter, as a lens takes them.
+    """
+    error = (found - true) * weight
+    count = 3 * weight.sum((1, 2, 3)).clamp(min=64)
+    together, counts = F.avg_pool2d(error, cell), F.avg_pool2d(weight, cell) + 0.05
+    parts = {
+        "square": ((error * (found - true)).sum((1, 2, 3)) / count).add(1e-5).sqrt().mean(),
+        "difference": (error.abs().sum((1, 2, 3)) / count).mean(),
+        "blurred": ((together.square() / counts).sum((1, 2, 3)) * cell**2 / count).add(1e-5).sqrt().mean(),
+    }
+    parts["loss"] = parts["square"] + 0.5 * parts["difference"] + parts["blurred"]
+    return parts

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from ..model import DeepLens
 from ..optics import linear_to_srgb, srgb_to_linear
-from .losses import depth_loss, highlights_loss, mending_loss, render_loss
+from ..surfaces import first_guess, local_contrast
+from .losses import depth_loss, hidden_loss, highlights_loss, mending_loss, render_loss
 
 Batch = dict[str, Tensor]
 
@@ -41,6 +42,9 @@ def stage_parts(stage: str, model: DeepLens, outline_weight: float = 0.5) -> Sta
         return StageParts(highlights, partial(highlights_stage, model), partial(highlights_picture, model))
     if stage == "mending":
         return StageParts({"mending": model.mending}, partial(mending_stage, model), partial(mending_picture, model))
+    if stage == "hidden":
+        hidden = {"hidden_colour": model.lens_blur.surfaces.hidden_colour}
+        return StageParts(hidden, partial(hidden_stage, model), partial(hidden_picture, model))
     if stage == "render":
         return StageParts(renderer, partial(render_stage, model), partial(render_picture, model))
     return StageParts({"depth": model.depth, **renderer}, partial(end_to_end, model), partial(render_picture, model))
@@ -94,6 +98,25 @@ def mending_picture(model: DeepLens, batch: Batch) -> Tensor:
     mended = model.mending(srgb_to_linear(batch["image"]), batch["disparity"])
     maps = (batch["disparity"], mended, batch["true_disparity"])
     return torch.cat([batch["image"], *(each.expand(-1, 3, -1, -1) for each in maps)], 3)[0]
+
+
+def hidden_colour(model: DeepLens, batch: Batch) -> Tensor:
+    """(B, 3, S, S), square roots of light: the far surface of scenes with a defocus, under what hides it too."""
+    guess, _, _ = first_guess(srgb_to_linear(batch["image"]), batch["defocus"])
+    return model.lens_blur.surfaces.hidden_colour(guess, guess[:, 3:6], local_contrast(guess[:, :3]))
+
+
+def hidden_stage(model: DeepLens, batch: Batch, step: int) -> dict[str, Tensor]:
+    """Scenes in layers: the colour behind each pixel's nearest, which may be nothing but what is seen."""
+    with torch.autocast(batch["image"].device.type, enabled=False):
+        return hidden_loss(hidden_colour(model, batch), srgb_to_linear(batch["far"]).sqrt(), batch["weight"])
+
+
+def hidden_picture(model: DeepLens, batch: Batch) -> Tensor:
+    """(3, H, W): scene | what counts | far surface as guessed | as it is."""
+    found = linear_to_srgb(hidden_colour(model, batch).square())
+    counts = batch["weight"].expand(-1, 3, -1, -1)
+    return torch.cat([batch["image"], counts, found, batch["far"]], 3)[0]
 
 
 def halvings(step: int) -> int:

@@ -1,0 +1,130 @@
+"""What edges hide: nearer to the truth than smooth colour, learned from scenes whose layers are known."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from deeplens_hf import DeepLens, DeepLensConfig, cli
+from deeplens_hf.evaluation.metrics import psnr
+from deeplens_hf.hidden import HiddenColour
+from deeplens_hf.optics import linear_to_srgb
+from deeplens_hf.training.hidden_scenes import HiddenScenes, taken_apart
+from deeplens_hf.training.losses import hidden_loss
+from deeplens_hf.training.record import of_todays_format
+from deeplens_hf.training.studio import Sheet
+from deeplens_hf.training.tracer import Layer, trace
+
+
+def stripes_behind_a_disc(size: int = 160) -> list[Layer]:
+    """A red disc with a soft edge before slanted stripes, back to front."""
+    y, x = torch.meshgrid(torch.arange(size * 1.0), torch.arange(size * 1.0), indexing="ij")
+    wave = 0.5 + 0.5 * torch.sin((x + 0.6 * y) / 5)
+    wall = torch.stack([0.1 + 0.2 * wave, 0.1 + 0.5 * wave, 0.5 - 0.3 * wave])  # (3, S, S)
+    disc = ((size / 4 + 1.5 - torch.hypot(x - size / 2, y - size / 2)) / 3).clamp(0, 1)[None]
+    red = torch.tensor([0.6, 0.08, 0.05]).view(3, 1, 1).expand(3, size, size)
+    flat = torch.ones(1, size, size)
+    return [Layer(wall, flat, 0.1 * flat), Layer(red, disc, 0.9 * flat)]
+
+
+@pytest.mark.parametrize("focus", [0.1, 0.9])
+def test_blurred_edges_come_nearer_to_the_truth(model, focus):
+    layers = stripes_behind_a_disc()
+    photo = linear_to_srgb(trace(layers, focus, 0.0, samples=1))[None]
+    disparity = torch.where(layers[1].alpha > 0.5, 0.9, 0.1)[None]
+    truth = linear_to_srgb(trace(layers, focus, 15.0))[None]
+    hidden, figures = model.lens_blur.surfaces.hidden_colour, []
+    assert hidden is not None
+    for given in (hidden, None):
+        model.lens_blur.surfaces.hidden_colour = given
+        with torch.inference_mode():
+            figures.append(psnr(model.render_defocus(photo, 15 * (disparity - focus), None, 0), truth))
+    model.lens_blur.surfaces.hidden_colour = hidden
+    assert figures[0] > figures[1] + 0.2, figures
+
+
+def test_what_has_no_contrast_stays_as_it_is():
+    torch.manual_seed(0)
+    network = HiddenColour()
+    torch.nn.init.normal_(network.write.weight)
+    continued = torch.rand(1, 3, 37, 50)  # no multiple of anything
+    maps = torch.rand(1, 11, 37, 50)
+    with torch.inference_mode():
+        assert torch.equal(network(maps, continued, torch.zeros_like(continued)), continued)
+        assert float((network(maps, continued, torch.ones_like(continued)) - continued).abs().max()) > 0.1
+
+
+def test_older_weights_render_without():
+    torch.manual_seed(0)
+    config = DeepLensConfig(depth_width=32, blur_width=8, format_version=4)
+    old = DeepLens(config).eval()
+    assert old.lens_blur.surfaces.hidden_colour is None and not any(
+        "hidden_colour" in name for name in old.state_dict()
+    )
+    newer = of_todays_format(old).eval()
+    assert newer.config == replace(config, format_version=DeepLensConfig().format_version)
+    photo, disparity = torch.rand(1, 3, 64, 64), torch.rand(1, 1, 64, 64).round()
+    with torch.inference_mode():
+        difference = old.render(photo, disparity, 0.2, 8.0) - newer.render(photo, disparity, 0.2, 8.0)
+    assert float(difference.abs().max()) < 0.05, "untrained it hardly changes anything"
+
+
+def flat(value: float, colour: tuple[float, float, float], alpha: np.ndarray) -> Sheet:
+    return Sheet(np.full((*alpha.shape, 3), colour, np.float32), alpha, np.full(alpha.shape, value, np.float32))
+
+
+def test_scenes_are_taken_apart_sheet_by_sheet():
+    alpha = np.zeros((3, 4, 4), np.float32)
+    alpha[0], alpha[1, :, 1:], alpha[2, :, 2] = 1, 1, 0.75
+    alpha[2, :, 3] = 0.25
+    maps = taken_apart([flat(1, (1, 0, 0), alpha[0]), flat(2, (0, 1, 0), alpha[1]), flat(5, (0, 0, 1), alpha[2])])
+    disparity, near, far = (maps[name][0, 0] / 65535 for name in ("disparity", "near_disparity", "far_disparity"))
+    assert np.allclose(disparity, [0, 0.25, 1, 0.25], atol=1e-4), "the nearest by more than half"
+    assert np.allclose(near, [0, 0.25, 1, 1], atol=1e-4), "the nearest at all"
+    assert np.allclose(far, [0, 0, 0.25, 0.25], atol=1e-4), "what is behind that"
+    assert np.allclose(maps["covered"][0, 0] / 65535, [0, 1, 0.75, 0.25], atol=1e-4)
+    assert (maps["far"][:, 0].T == [[255, 0, 0], [255, 0, 0], [0, 255, 0], [0, 255, 0]]).all()
+    mixed = linear_to_srgb(torch.tensor([0, 0.25, 0.75])) * 255
+    assert np.abs(maps["image"][:, 0, 2] - mixed.round().numpy()).max() <= 1
+
+
+def test_scenes_are_the_same_again_and_count_only_what_is_hidden(tmp_path):
+    scenes = HiddenScenes([], tmp_path, scenes=3, length=12, seed=0, size=64)
+    samples = [scenes[position] for position in range(12)]
+    assert len(list(tmp_path.iterdir())) == 3
+    again = HiddenScenes([], tmp_path / "other", scenes=3, length=12, seed=0, size=64)
+    assert all(torch.equal(again[7][name], samples[7][name]) for name in samples[7])
+    assert any(float(sample["weight"].max()) > 0.5 for sample in samples)
+    for sample in samples:
+        counts = (sample["weight"] > 0).expand(3, -1, -1)
+        difference: Tensor = (sample["image"] - sample["far"]).abs()
+        assert 0 <= float(sample["weight"].min()) and float(sample["weight"].max()) <= 1
+        if counts.any():
+            assert float(difference[counts].mean()) > float(difference[~counts].mean())
+
+
+def test_loss_counts_what_is_weighed_and_nothing_else():
+    true, weight = torch.rand(2, 3, 24, 24), torch.zeros(2, 1, 24, 24)
+    weight[..., 8:16, 8:16] = 1
+    elsewhere = true + (1 - weight)
+    assert float(hidden_loss(elsewhere, true, weight)["difference"]) == 0
+    wrong = hidden_loss(true + 0.1 * weight, true, weight)
+    assert float(wrong["difference"]) == pytest.approx(0.1, abs=1e-3)
+    assert float(wrong["square"]) == pytest.approx(0.1, abs=2e-3)
+
+
+def test_it_trains_alone(tmp_path):
+    torch.manual_seed(0)
+    old = DeepLens(DeepLensConfig(depth_width=32, blur_width=8, format_version=4))
+    old.save_pretrained(tmp_path / "old")
+    arguments = ["--steps", "2", "--batch-size", "2", "--scenes", "3", "--size", "64", "--device", "cpu"]
+    start = ["--from", str(tmp_path / "old"), "--workers", "0", "--out", str(tmp_path)]
+    assert cli.main(["train", "hidden", *start, *arguments]) == 0
+    newer = DeepLens.from_pretrained(tmp_path / "weights")
+    weights = newer.state_dict()
+    assert all(torch.equal(value.half(), weights[name].half()) for name, value in old.state_dict().items())
+    assert float(newer.lens_blur.surfaces.hidden_colour.write.bias.detach().abs().max()) > 0, "it starts at zero"
+    assert json.loads((tmp_path / "weights" / "training.json").read_text())[-1]["scenes"] == 3
