@@ -18,3 +18,15 @@ def read_blocks(read: nn.Conv2d, maps: Tensor) -> Tensor:
 def conv(c_in: int, c_out: int, stride: int = 1) -> nn.Sequential:
     """Convolution and ReLU."""
     return nn.Sequential(nn.Conv2d(c_in, c_out, 3, stride, padding=1), nn.ReLU(inplace=True))
+
+
+def start_small(network: nn.Module, last: nn.Conv2d) -> None:
+    """Begin training as a network that hardly says anything: He's initialisation, and a `last` layer near nothing.
+
+    torch's default lets the deeper levels fade; through the small values gradients reach them from the first step.
+    """
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+    nn.init.normal_(last.weight, std=1e-3)

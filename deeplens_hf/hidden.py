@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import conv, read_blocks
+from .blocks import conv, read_blocks, start_small
 from .pooling import lengthen
 
 WIDTHS = (24, 32, 48, 64)  # channels at a half, a quarter, an eighth and a sixteenth of the size
@@ -21,23 +21,19 @@ class HiddenColour(nn.Module):
     A U-Net on 2 x 2 blocks. Before training it changes next to nothing.
     """
 
-    def __init__(self, maps: int = 11):
+    def __init__(self):
         super().__init__()
         levels = list(zip(WIDTHS, WIDTHS[1:], strict=False))
-        self.read, self.fine = nn.Conv2d(4 * maps, WIDTHS[0], 1), conv(WIDTHS[0], WIDTHS[0])
+        self.read, self.fine = nn.Conv2d(4 * 11, WIDTHS[0], 1), conv(WIDTHS[0], WIDTHS[0])
         self.down = nn.ModuleList(nn.Sequential(conv(a, b, stride=2), conv(b, b)) for a, b in levels)
         self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in levels)
         self.join = nn.ModuleList(conv(a, a) for a, _ in levels)
         self.write = nn.Conv2d(WIDTHS[0], 4 * 3, 3, padding=1)
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
-        nn.init.normal_(self.write.weight, std=1e-3)  # nearly nothing: gradients reach the layers below from the start
+        start_small(self, self.write)
 
-    def forward(self, maps: Tensor, continued: Tensor, contrast: Tensor) -> Tensor:
-        """maps (B, 11, H, W) of `surfaces.first_guess`; the far surface's colour as it was continued, and the contrast
-        of the neighbourhood, which bounds what is changed, (B, 3, H, W) square roots of light -> the colour, the same.
+    def forward(self, maps: Tensor, contrast: Tensor) -> Tensor:
+        """maps (B, 11, H, W) of `surfaces.first_guess`, and the contrast of the neighbourhood, (B, 3, H, W), which
+        bounds what is changed -> the far surface's colour, (B, 3, H, W) square roots of light.
         """
         height, width = maps.shape[-2:]
         levels = [self.fine(F.relu(read_blocks(self.read, lengthen(maps, STRIDE))))]  # (B, 24, H/2, W/2)
@@ -47,4 +43,4 @@ class HiddenColour(nn.Module):
         for up, join, own in reversed(list(zip(self.up, self.join, levels, strict=True))):
             x = join(own + F.interpolate(up(x), scale_factor=2, mode="bilinear"))
         change = F.pixel_shuffle(self.write(x), 2)[..., :height, :width]  # (B, 3, H, W)
-        return (continued + contrast * torch.tanh(change)).clamp(min=0)
+        return (maps[:, 3:6] + contrast * torch.tanh(change)).clamp(min=0)

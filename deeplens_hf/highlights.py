@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import read_blocks
+from .blocks import read_blocks, start_small
 from .pooling import lengthen
 
 MOST = 5.3  # of the logarithm of the gain: two hundredfold
@@ -61,11 +61,7 @@ class HighlightRecovery(nn.Module):
         self.up = nn.ModuleList(nn.Conv2d(wide, c, 3, padding=1) for c in (wide, wide, width))
         self.mix = nn.Conv2d(width, width, 3, padding=1)
         self.write = nn.Conv2d(width, 4 * 3, 3, padding=1)
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):  # torch's default lets the deeper levels fade
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
-        nn.init.normal_(self.write.weight, std=1e-3)
+        start_small(self, self.write)
         if by_day:
             nn.init.constant_(self.write.bias, -4.0)  # before training hardly anything is a gleam
             self.whole = nn.Conv2d(5, wide, 1)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import conv, read_blocks
+from .blocks import conv, read_blocks, start_small
 from .pooling import halve, halve_min, lengthen, window_max, window_mean
 
 REACH = 3  # half pixels: how far an edge may be moved
@@ -35,11 +35,7 @@ class EdgeMending(nn.Module):
         self.from_coarse, self.middle_up = nn.Conv2d(widest, wide, 1), conv(wide, wide)
         self.from_middle, self.fine_up = nn.Conv2d(wide, width, 1), conv(width, width)
         self.write = nn.Conv2d(width, 4, 1)
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
-        nn.init.normal_(self.write.weight, std=1e-3)  # nearly nothing: gradients reach the layers below from the start
+        start_small(self, self.write)
 
     def forward(self, light: Tensor, map: Tensor) -> Tensor:
         """light (B, 3, H, W) linear; map (B, 1, H, W), near = large, of any range -> the map mended, (B, 1, H, W)."""

@@ -88,10 +88,10 @@ class DeepLens(
         self.config = config
         self.depth = DepthPrediction(config.encoder, config.depth_width)
         self.lens_blur = LENS_BLURS[config.lens_blur](config.blur_width)
-        if config.format_version < 4 and config.lens_blur == "slabs":
-            self.lens_blur.gleams = None
-        if config.format_version < 5 and config.lens_blur == "slabs":
+        if config.lens_blur == "slabs" and config.format_version < 5:
             self.lens_blur.surfaces.hidden_colour = None
+            if config.format_version < 4:
+                self.lens_blur.gleams = None
         self.upsampling = GuidedUpsampling(self.lens_blur.feature_channels, config.upsampling_width)
         self.mending = EdgeMending() if config.format_version >= 2 else None
         self.orientation = Orientation(self.depth.encoder.channels[-1]) if config.format_version >= 3 else None

@@ -157,7 +157,7 @@ class SurfaceExtraction(nn.Module):
         shown, far_shown, coverage = guess[:, :3], guess[:, 3:6], guess[:, 9:10]
         contrast = local_contrast(shown)  # (B, 3, H, W): with it corrections shrink, so a constant image stays constant
         if self.hidden_colour is not None:
-            far_shown = self.hidden_colour(guess, far_shown, contrast)
+            far_shown = self.hidden_colour(guess, contrast)
         maps = torch.cat([shown, far_shown, guess[:, 6:], subject], 1)  # (B, 12, H, W)
         x, features = self.correct(maps)
         corrections = F.pixel_shuffle(x, 2)[..., :height, :width]

@@ -131,10 +131,8 @@ def run(args: argparse.Namespace) -> Path:
         model = DeepLens(DeepLensConfig(encoder=args.encoder, lens_blur=args.lens_blur))
     if args.stage in ("highlights", "hidden") and model.config.lens_blur != "slabs":
         raise ValueError(f"train {args.stage} needs a model with lens_blur slabs; got {model.config.lens_blur}")
-    if (
-        args.stage in ("mending", "orientation", "highlights", "hidden")
-        and model.config.format_version < FORMAT_VERSION
-    ):
+    alone = args.stage in ("mending", "orientation", "highlights", "hidden")  # a module that older weights may lack
+    if alone and model.config.format_version < FORMAT_VERSION:
         model = of_todays_format(model)
     if args.depth_from:
         model.depth.load_state_dict(DeepLens.from_pretrained(args.depth_from).depth.state_dict())
@@ -155,28 +153,23 @@ def run(args: argparse.Namespace) -> Path:
     )  # fmt: skip
     samples = batch_size * args.accumulate * accelerator.num_processes  # a step
     records = [] if args.streaming and args.stage == "depth" else find_photos(args, accelerator)
-    if args.stage in ("render", "mending", "all"):
-        scenes = (FlawedScenes if args.stage == "mending" else RenderedScenes)(
-            records, args.cache or args.out / "scenes", args.scenes, steps * samples, args.seed, args.size,
+    cache = args.cache or args.out / "scenes"
+    if args.stage in ("render", "mending", "hidden", "all"):
+        scenes = {"mending": FlawedScenes, "hidden": HiddenScenes}.get(args.stage, RenderedScenes)(
+            records, cache, args.scenes, steps * samples, args.seed, args.size,
             str(accelerator.device),
         )  # fmt: skip
         entry["scenes"] = args.scenes
-    if args.stage in ("render", "mending"):
+    if args.stage in ("render", "mending", "hidden"):
         dataset: Dataset = scenes
     elif args.stage == "orientation":
         dataset = TurnedPhotos(records, copy.deepcopy(model.depth).cpu(), steps * samples, args.seed)
-    elif args.stage == "hidden":
-        cache = args.cache or args.out / "scenes"
-        dataset = HiddenScenes(records, cache, args.scenes, steps * samples, args.seed, args.size)
-        entry["scenes"] = args.scenes
     elif args.stage == "highlights":
-        cache = args.cache or args.out / "scenes"
         dataset = ClippedScenes(records, cache, args.scenes, steps * samples, args.seed, args.size, args.lit)
         entry |= {"scenes": args.scenes} | ({"lit": len(dataset.lit)} if args.lit else {})
     else:
         if args.stage == "depth":
             sources = Sources.parse(args.sources)
-            cache = args.cache or args.out / "scenes"
             if args.streaming:
                 from .photo_sets import StreamedPhotos
 

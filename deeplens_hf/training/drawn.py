@@ -1,10 +1,21 @@
 """What all data sets of scenes have in common: photos to paint with, masks to cut by, a folder to keep them in."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from torch.utils.data import Dataset
 
 from .data import PhotoRecord
+
+
+@contextmanager
+def kept_whole(file: Path) -> Iterator[Path]:
+    """Where to write what `file` shall hold: it appears when it is complete, whoever else draws the same."""
+    part = file.with_suffix(f".{os.getpid()}.part{file.suffix}")
+    yield part
+    os.replace(part, file)
 
 
 class DrawnScenes(Dataset):

@@ -6,7 +6,6 @@ mirror image, large for the edges and small for the broad shape, of which the te
 """
 
 import hashlib
-import os
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from ..depth import DepthPrediction, averaged, broad, look, normalise_disparity, standardise
 from .data import PhotoRecord, to_tensor
+from .drawn import kept_whole
 
 DETAIL_SIZE, BROAD_SIZE = 384, 224  # long sides, pixels
 
@@ -52,7 +52,6 @@ class EnsembledLabels:
             label = to_tensor(Image.open(record.disparity).convert("L"))[None]
             with torch.inference_mode():
                 disparity = ensembled(self.depth, image, label)[0, 0]  # (H, W)
-            part = file.with_suffix(f".{os.getpid()}.part.png")
-            Image.fromarray((disparity.numpy() * 255).round().astype(np.uint8)).save(part)
-            os.replace(part, file)
+            with kept_whole(file) as part:
+                Image.fromarray((disparity.numpy() * 255).round().astype(np.uint8)).save(part)
         return Image.open(file)

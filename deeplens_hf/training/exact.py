@@ -1,12 +1,12 @@
 """Scenes with exact depth for the depth stage; what costs much to draw is kept on disk."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .data import PhotoRecord
+from .drawn import kept_whole
 from .planes import plane_scene
 from .rendered import RenderedScenes
 from .tabletop import tabletop_scene
@@ -34,9 +34,8 @@ class ExactScenes:
         if not file.exists():
             drawn = tabletop_scene(self.seed * 1_000_000 + index, self.size, self.photos, self.masks)
             image, disparity = _bytes(*drawn)
-            part = file.with_suffix(f".{os.getpid()}.part.npz")
-            np.savez_compressed(part, image=image, disparity=disparity)
-            os.replace(part, file)
+            with kept_whole(file) as part:
+                np.savez_compressed(part, image=image, disparity=disparity)
         with np.load(file) as kept:
             return kept["image"], kept["disparity"]
 

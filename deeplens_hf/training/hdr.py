@@ -6,7 +6,6 @@ gleams or not.
 """
 
 import math
-import os
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from ..optics import linear_to_srgb, srgb_to_linear
 from ..pooling import window_max
 from . import mattes
 from .data import PhotoRecord, to_tensor
-from .drawn import DrawnScenes
+from .drawn import DrawnScenes, kept_whole
 from .studio import Studio
 
 SMALLEST_LAMP = 1.0  # pixels
@@ -105,9 +104,8 @@ class ClippedScenes(DrawnScenes):
             light = np.zeros_like(sheets[0].radiance)
             for sheet in sheets:
                 light += (sheet.radiance - light) * sheet.alpha[..., None]
-            part = file.with_suffix(f".{os.getpid()}.part.npy")
-            np.save(part, light.transpose(2, 0, 1).astype(np.float16))
-            os.replace(part, file)
+            with kept_whole(file) as part:
+                np.save(part, light.transpose(2, 0, 1).astype(np.float16))
         return np.load(file).astype(np.float32)
 
     def photo(self, draw: Generator) -> tuple[Tensor, Tensor]:

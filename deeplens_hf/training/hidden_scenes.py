@@ -1,7 +1,6 @@
 """Scenes in layers of which it is known what lies behind: the colour of what edges hide is learned from them."""
 
 import math
-import os
 
 import numpy as np
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor
 
 from ..optics import linear_to_srgb
 from ..pooling import window_max
+from .drawn import kept_whole
 from .rendered import RenderedScenes
 from .studio import Sheet, Studio
 
@@ -30,10 +30,9 @@ class HiddenScenes(RenderedScenes):
         file = self.cache / f"layers-{self.seed}-{self.size}-{index:05d}.npz"
         if not file.exists():
             rng = np.random.default_rng((self.seed, index, 77))
-            part = file.with_suffix(f".{os.getpid()}.part.npz")
             sheets = Studio(rng, self.size, self.photos, self.masks, SMALLEST_LAMP).compose()
-            np.savez(part, **taken_apart([sheet for sheet in sheets if (sheet.alpha > 0).any()]))
-            os.replace(part, file)
+            with kept_whole(file) as part:
+                np.savez(part, **taken_apart([sheet for sheet in sheets if (sheet.alpha > 0).any()]))
         with np.load(file) as kept:
             maps = {name: torch.from_numpy(kept[name].astype(np.float32)) for name in kept.files}
         return {name: value / (255 if len(value) == 3 else 65535) for name, value in maps.items()}

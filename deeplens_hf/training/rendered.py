@@ -1,6 +1,5 @@
 """Scenes traced on the fly for the render stage, each kept on disk so that it is traced only once."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .data import PhotoRecord
-from .drawn import DrawnScenes
+from .drawn import DrawnScenes, kept_whole
 from .scenes import Scene, corrupt_disparity, random_scene
 
 FLAW_CHANCE = 0.5  # of samples that get a disparity as a network would predict it; the rest keep the true one
@@ -48,15 +47,14 @@ class RenderedScenes(DrawnScenes):
             scene = random_scene(
                 self.seed * 1_000_000 + index, self.size, self.photos, self.masks, self.samples, self.device
             )
-            part = file.with_suffix(f".{os.getpid()}.part.npz")
-            np.savez(
-                part,
-                image=(scene.image * 255).round().byte().cpu().numpy(),
-                disparity=(scene.disparity * 65535).round().to(torch.int32).cpu().numpy().astype(np.uint16),
-                target=scene.target.half().cpu().numpy(),
-                lens=np.array([scene.focus, scene.radius], np.float32),
-            )
-            os.replace(part, file)
+            with kept_whole(file) as part:
+                np.savez(
+                    part,
+                    image=(scene.image * 255).round().byte().cpu().numpy(),
+                    disparity=(scene.disparity * 65535).round().to(torch.int32).cpu().numpy().astype(np.uint16),
+                    target=scene.target.half().cpu().numpy(),
+                    lens=np.array([scene.focus, scene.radius], np.float32),
+                )
         with np.load(file) as kept:
             focus, radius = (float(value) for value in kept["lens"])
             return Scene(

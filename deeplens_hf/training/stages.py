@@ -103,7 +103,7 @@ def mending_picture(model: DeepLens, batch: Batch) -> Tensor:
 def hidden_colour(model: DeepLens, batch: Batch) -> Tensor:
     """(B, 3, S, S), square roots of light: the far surface of scenes with a defocus, under what hides it too."""
     guess, _, _ = first_guess(srgb_to_linear(batch["image"]), batch["defocus"])
-    return model.lens_blur.surfaces.hidden_colour(guess, guess[:, 3:6], local_contrast(guess[:, :3]))
+    return model.lens_blur.surfaces.hidden_colour(guess, local_contrast(guess[:, :3]))
 
 
 def hidden_stage(model: DeepLens, batch: Batch, step: int) -> dict[str, Tensor]:
