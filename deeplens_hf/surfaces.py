@@ -10,13 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .behind import extend_far
 from .blocks import conv, read_blocks
 from .hidden import HiddenColour
-from .pooling import halve, halve_min, lengthen, window_max, window_mean
+from .pooling import lengthen, window_max
 
-LEVELS = 6  # halvings of the pyramid: what is hidden is looked for up to 2 ** LEVELS pixels away
-SLOPE_MARGIN = 3.0  # how many times its slope's drop over a block a surface may fall before it counts as hiding
-FARNESS = 2.0  # per pixel of defocus: how firmly the farther of four pixels stands for them one level up
+REACH = 2  # pixels beyond its edge in the disparity that a near surface's soft matte may reach
 
 
 @dataclass(frozen=True)
@@ -34,65 +33,31 @@ class Surfaces:
     far_defocus: Tensor
 
 
-def extend_far(light: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor]:
-    """Extend what lies behind under what hides it: light (B, 3, H, W), defocus (B, 1, H, W) -> the same, far surface.
-
-    Push-pull (Gortler et al., "The Lumigraph", SIGGRAPH 1996) by depth: going up the pyramid the farther pixels of a
-    block stand for it; coming down, a pixel that is nearer than the level above, by more than its own surface's slope
-    explains, takes over what that level holds. Blocks wider than the blur can reveal are passed by.
-    """
-    pyramid = [torch.cat([light, defocus, slope(defocus)], 1)]  # (B, 5, H, W)
-    for _ in range(LEVELS):
-        if min(pyramid[-1].shape[-2:]) < 2:
-            break
-        pyramid.append(_farther_half(pyramid[-1]))
-    far = pyramid[-1][:, :4]
-    for level, own in reversed(list(enumerate(pyramid[:-1]))):
-        far = _farther_up(far, own.shape[-2:])  # (B, 4, h, w)
-        own, inclined = own[:, :4], own[:, 4:]
-        reach = torch.maximum(own[:, 3:].abs(), far[:, 3:].abs())  # (B, 1, h, w) pixels of blur on either surface
-        step = own[:, 3:] - far[:, 3:] - SLOPE_MARGIN * inclined * 2 ** (level + 1)
-        # a step of 2 px does, one of half a pixel does not
-        hides = ((step - 0.5) / 1.5).clamp(0, 1) * (reach > 2**level)
-        far = torch.lerp(own, far, hides)
-    return far[:, :3], far[:, 3:]
-
-
-def slope(defocus: Tensor) -> Tensor:
-    """Pixels of defocus a pixel, along the surface: the lesser of both differences, so that steps do not count.
-
-    (B, 1, H, W) -> (B, 1, H, W), averaged over 7 x 7.
-    """
-    across, down = defocus.diff(dim=-1).abs(), defocus.diff(dim=-2).abs()
-    across = torch.minimum(F.pad(across, (1, 0)), F.pad(across, (0, 1)))
-    down = torch.minimum(F.pad(down, (0, 0, 1, 0)), F.pad(down, (0, 0, 0, 1)))
-    return window_mean(across + down, 3)
-
-
-def _farther_half(maps: Tensor) -> Tensor:
-    """(B, 5, H, W) -> (B, 5, ceil(H / 2), ceil(W / 2)): averages of 2 x 2 that lean to the farther pixels."""
-    maps = lengthen(maps)
-    farthest = halve_min(maps[:, 3:4])  # (B, 1, h, w)
-    weight = torch.exp(FARNESS * (F.interpolate(farthest, maps.shape[-2:]) - maps[:, 3:4]))  # (B, 1, H, W), at most 1
-    return halve(maps * weight) / halve(weight)
-
-
-def _farther_up(far: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B, 4, h, w) -> (B, 4, *size): bilinear, leaning to the farther, lest depths arise between two surfaces."""
-    weight = torch.exp(-far[:, 3:].clamp(-60, 60))
-    up = F.interpolate(torch.cat([far * weight, weight], 1), size, mode="bilinear")
-    return up[:, :4] / up[:, 4:]
-
-
-def edge_coverage(defocus: Tensor, far_defocus: Tensor, reach: int = 2) -> tuple[Tensor, Tensor]:
-    """Where between the far and the near surface a pixel's defocus lies -> near_defocus, coverage, (B, 1, H, W) each.
-
-    The near surface is the nearest within `reach` pixels, so that a soft matte can reach beyond the disparity's edge.
-    """
-    near = window_max(defocus, reach)
-    between = (defocus - far_defocus) / (near - far_defocus).clamp(min=1e-3)  # (B, 1, H, W)
+def edge_coverage(defocus: Tensor, near_defocus: Tensor, far_defocus: Tensor) -> Tensor:
+    """Where between the far and the near surface a pixel's defocus lies: (B, 1, H, W) each -> (B, 1, H, W)."""
+    between = (defocus - far_defocus) / (near_defocus - far_defocus).clamp(min=1e-3)  # (B, 1, H, W)
     t = ((between - 0.1) / 0.8).clamp(0, 1)
-    return near, t * t * (3 - 2 * t)
+    return t * t * (3 - 2 * t)
+
+
+def between_two(defocus: Tensor, near_defocus: Tensor, far_defocus: Tensor) -> Tensor:
+    """Where a pixel belongs to a third surface, between the near one beside it and the one behind: (B, 1, H, W), 0 to 1.
+
+    A soft edge has values between the two as well, but only there are four pixels in a square alike.
+    """
+    padded = F.pad(defocus, (1, 1, 1, 1), mode="replicate")
+    spread = window_spread(padded)  # (B, 1, H + 1, W + 1)
+    rows = torch.minimum(spread[..., 1:, :], spread[..., :-1, :])
+    flattest = torch.minimum(rows[..., 1:], rows[..., :-1])  # (B, 1, H, W), of the squares that a pixel is part of
+    alike = (1.5 - flattest / (0.1 * (near_defocus - far_defocus)).clamp(min=0.25)).clamp(0, 1)
+    return alike * ((near_defocus - defocus - 0.5) / 1.5).clamp(0, 1)
+
+
+def window_spread(x: Tensor) -> Tensor:
+    """Greatest minus least of each 2 x 2: (B, C, H, W) -> (B, C, H - 1, W - 1)."""
+    above, below = x[..., :-1, :], x[..., 1:, :]
+    high, low = torch.maximum(above, below), torch.minimum(above, below)
+    return torch.maximum(high[..., 1:], high[..., :-1]) - torch.minimum(low[..., 1:], low[..., :-1])
 
 
 def asinh(x: Tensor) -> Tensor:
@@ -115,8 +80,10 @@ def first_guess(light: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor, Tensor]
     Returns maps (B, 11, H, W), the square roots of light and far light, asinh of the three defocus, coverage, and what
     is clipped; and near_defocus, far_defocus, (B, 1, H, W) each.
     """
-    far_light, far_defocus = extend_far(light, defocus)
-    near_defocus, coverage = edge_coverage(defocus, far_defocus)
+    near_defocus, (far_light, far_defocus) = window_max(defocus, REACH), extend_far(light, defocus)
+    third = between_two(defocus, near_defocus, far_defocus)  # what the near surface hides there is what is seen
+    far_light, far_defocus = torch.lerp(far_light, light, third), torch.lerp(far_defocus, defocus, third)
+    coverage = edge_coverage(defocus, near_defocus, far_defocus)
     clipped = ((light.amax(1, keepdim=True) - 0.94) / 0.05).clamp(0, 1)  # (B, 1, H, W)
     shown, far_shown = light.clamp(min=1e-6).sqrt(), far_light.clamp(min=1e-6).sqrt()
     depths = asinh(torch.cat([defocus, near_defocus, far_defocus], 1))  # (B, 3, H, W)

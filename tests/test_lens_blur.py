@@ -9,7 +9,7 @@ from deeplens_hf.aperture_blur import blur, convolve
 from deeplens_hf.lens_blur import ConvolutionalLensBlur, SlabLensBlur, weigh
 from deeplens_hf.optics import DISC, disc
 from deeplens_hf.slabs import Slab, slab_knots, slab_weight, used_rows
-from deeplens_hf.surfaces import extend_far
+from deeplens_hf.behind import extend_far
 
 
 def lens_blur(kind=SlabLensBlur, seed=0):

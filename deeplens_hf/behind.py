@@ -1,0 +1,82 @@
+"""What lies behind each pixel's own surface: continued under what hides it, from the next that is farther away.
+
+Where three surfaces meet, a near one hides the middle one beside it, and the far one elsewhere. So the picture is filled
+several times over, each time from what lies beyond another depth, and each pixel takes the filling from beyond its own.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .pooling import halve, halve_min, lengthen, window_max, window_mean
+
+SHELVES = 6  # equal parts of a picture's range of defocus: each bound between two is a depth beyond which is filled from
+LEVELS = 6  # halvings of the pyramid: what is hidden is looked for up to 2 ** LEVELS pixels away
+FARTHEST = 4.0  # pixels of distance a pixel of blur, beyond which nothing is revealed; distances are rough
+SOFT = 0.5  # pixels of defocus: how gradually a surface comes to lie beyond a depth
+SLOPE_MARGIN = 6.0  # how many times its slope's drop on the way a surface may fall before it counts as hiding
+
+
+def extend_far(light: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor]:
+    """Extend what lies behind under what hides it: light (B, 3, H, W), defocus (B, 1, H, W) -> the same, far surface.
+
+    A pixel stays where nothing lies behind within reach of the blur, or nothing farther than both surfaces' slopes explain.
+    """
+    height, width = defocus.shape[-2:]
+    own = torch.cat([light, defocus, slope(defocus)], 1)  # (B, 5, H, W)
+    maps = lengthen(torch.cat([own, torch.ones_like(defocus)], 1))  # (B, 6, H, W), the last one counts
+    depth = maps[:, 3:4]
+    low, high = depth.amin((1, 2, 3), keepdim=True), depth.amax((1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
+    shelf = (high - low).clamp(min=1e-3) / SHELVES
+    place = (-halve_min(-depth) - SOFT - low) / shelf - 1  # (B, 1, h, w): beyond which depth each block of 2 x 2 looks
+    behind = 0.0
+    for index in range(1, SHELVES):
+        beyond = ((low + index * shelf - depth) / SOFT).clamp(0, 1)  # (B, 1, H, W)
+        share = 1 - (place - index).abs() if index < SHELVES - 1 else place - index + 1
+        behind = behind + share.clamp(0, 1) * filled(halve(maps * beyond))  # (B, 7, h, w)
+    behind = F.interpolate(behind, scale_factor=2, mode="bilinear")[..., :height, :width]
+    found = (16 * behind[:, 6:]).clamp(max=1)  # (B, 1, H, W)
+    far, inclined, distance = (behind[:, :6] / behind[:, 6:].clamp(min=1e-4)).split([4, 1, 1], 1)
+    reach = torch.maximum(defocus.abs(), far[:, 3:].abs())  # pixels of blur on either surface
+    step = defocus - far[:, 3:] - SLOPE_MARGIN * torch.maximum(inclined, own[:, 4:]) * distance
+    # a step of 2 px does, one of half a pixel does not
+    hides = ((step - 0.5) / 1.5).clamp(0, 1) * (FARTHEST * reach - distance).clamp(0, 1) * found
+    far = torch.lerp(own[:, :4], far, hides)
+    return far[:, :3], far[:, 3:]
+
+
+def filled(seen: Tensor) -> Tensor:
+    """Push-pull (Gortler et al., "The Lumigraph", SIGGRAPH 1996): what is unseen takes after what is seen about it.
+
+    seen (B, 6, h, w), half-size means of maps times weight, and of the weight -> (B, 7, h, w): the same of all, and
+    before the weight how many pixels away it comes from, times the weight.
+    """
+    pyramid = [_whole(seen, 1)]
+    for level in range(2, LEVELS + 1):
+        if min(pyramid[-1].shape[-2:]) < 2:
+            break
+        half = halve(pyramid[-1])
+        pyramid.append(_whole(torch.cat([half[:, :-2], half[:, -1:]], 1), level))
+    below = pyramid.pop()
+    for own in reversed(pyramid):
+        up = F.interpolate(below, scale_factor=2, mode="bilinear")[..., : own.shape[-2], : own.shape[-1]]
+        below = torch.addcmul(own, up, 1 - own[:, -1:])
+    return below
+
+
+def _whole(means: Tensor, level: int) -> Tensor:
+    """One seen pixel of four stands for its block: (B, 6, h, w) -> (B, 7, h, w), weights of a quarter and more 1."""
+    weight = means[:, -1:]
+    means = means * ((4 * weight).clamp(max=1) / weight.clamp(min=1e-6))
+    return torch.cat([means[:, :-1], 2**level * means[:, -1:], means[:, -1:]], 1)
+
+
+def slope(defocus: Tensor) -> Tensor:
+    """Pixels of defocus a pixel, along the surface: the least about, so that steps and what mends them do not count.
+
+    (B, 1, H, W) -> (B, 1, H, W), averaged over 7 x 7.
+    """
+    across, down = defocus.diff(dim=-1).abs(), defocus.diff(dim=-2).abs()
+    across = torch.minimum(F.pad(across, (1, 0)), F.pad(across, (0, 1)))
+    down = torch.minimum(F.pad(down, (0, 0, 1, 0)), F.pad(down, (0, 0, 0, 1)))
+    return window_mean(-window_max(-across - down, 1), 3)
