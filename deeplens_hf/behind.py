@@ -1,7 +1,7 @@
 """What lies behind each pixel's own surface: continued under what hides it, from the next that is farther away.
 
-Where three surfaces meet, a near one hides the middle one beside it, and the far one elsewhere. So the picture is filled
-several times over, each time from what lies beyond another depth, and each pixel takes the filling from beyond its own.
+Where three surfaces meet, a near one hides the middle one beside it, and the far one elsewhere. So the picture is
+filled several times over, from what lies beyond one depth after another, and each pixel takes what is beyond its own.
 """
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .pooling import halve, halve_min, lengthen, window_max, window_mean
 
-SHELVES = 6  # equal parts of a picture's range of defocus: each bound between two is a depth beyond which is filled from
+SHELVES = 6  # equal parts of a picture's range of defocus; the bounds between them are the depths to fill from beyond
 LEVELS = 6  # halvings of the pyramid: what is hidden is looked for up to 2 ** LEVELS pixels away
 FARTHEST = 4.0  # pixels of distance a pixel of blur, beyond which nothing is revealed; distances are rough
 SOFT = 0.5  # pixels of defocus: how gradually a surface comes to lie beyond a depth
@@ -20,7 +20,7 @@ SLOPE_MARGIN = 6.0  # how many times its slope's drop on the way a surface may f
 def extend_far(light: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor]:
     """Extend what lies behind under what hides it: light (B, 3, H, W), defocus (B, 1, H, W) -> the same, far surface.
 
-    A pixel stays where nothing lies behind within reach of the blur, or nothing farther than both surfaces' slopes explain.
+    A pixel stays where nothing lies behind within the blur's reach, or nothing farther than the slopes explain.
     """
     height, width = defocus.shape[-2:]
     own = torch.cat([light, defocus, slope(defocus)], 1)  # (B, 5, H, W)

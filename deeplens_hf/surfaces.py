@@ -41,7 +41,7 @@ def edge_coverage(defocus: Tensor, near_defocus: Tensor, far_defocus: Tensor) ->
 
 
 def between_two(defocus: Tensor, near_defocus: Tensor, far_defocus: Tensor) -> Tensor:
-    """Where a pixel belongs to a third surface, between the near one beside it and the one behind: (B, 1, H, W), 0 to 1.
+    """Where a pixel is of a third surface, between the near one beside it and the one behind: (B, 1, H, W), 0 to 1.
 
     A soft edge has values between the two as well, but only there are four pixels in a square alike.
     """
@@ -49,7 +49,7 @@ def between_two(defocus: Tensor, near_defocus: Tensor, far_defocus: Tensor) -> T
     spread = window_spread(padded)  # (B, 1, H + 1, W + 1)
     rows = torch.minimum(spread[..., 1:, :], spread[..., :-1, :])
     flattest = torch.minimum(rows[..., 1:], rows[..., :-1])  # (B, 1, H, W), of the squares that a pixel is part of
-    alike = (1.5 - flattest / (0.1 * (near_defocus - far_defocus)).clamp(min=0.25)).clamp(0, 1)
+    alike = (1.5 - flattest / (0.05 * (near_defocus - far_defocus)).clamp(min=0.25)).clamp(0, 1)
     return alike * ((near_defocus - defocus - 0.5) / 1.5).clamp(0, 1)
 
 

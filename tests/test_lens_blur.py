@@ -9,7 +9,6 @@ from deeplens_hf.aperture_blur import blur, convolve
 from deeplens_hf.lens_blur import ConvolutionalLensBlur, SlabLensBlur, weigh
 from deeplens_hf.optics import DISC, disc
 from deeplens_hf.slabs import Slab, slab_knots, slab_weight, used_rows
-from deeplens_hf.behind import extend_far
 
 
 def lens_blur(kind=SlabLensBlur, seed=0):
@@ -85,22 +84,6 @@ def test_everything_in_focus_returns_the_light():
     with torch.no_grad():
         out, _ = lens_blur()(light, defocus, unknown(defocus))
     torch.testing.assert_close(out, light, atol=1e-4, rtol=0)
-
-
-def test_far_surface_goes_on_under_what_hides_it():
-    light, defocus = torch.full((1, 3, 64, 64), 0.2), torch.zeros(1, 1, 64, 64)
-    light[..., 24:40, 24:40], defocus[..., 24:40, 24:40] = 0.9, 12.0
-    far_light, far_defocus = extend_far(light, defocus)
-    torch.testing.assert_close(far_defocus, torch.zeros_like(defocus), atol=0.2, rtol=0)
-    torch.testing.assert_close(far_light, torch.full_like(light, 0.2), atol=0.03, rtol=0)
-
-
-def test_a_slanted_surface_hides_nothing():
-    light = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(6))
-    defocus = torch.linspace(-9, 9, 96).view(1, 1, 1, 96).expand(1, 1, 64, 96).contiguous()
-    far_light, far_defocus = extend_far(light, defocus)
-    torch.testing.assert_close(far_light, light)
-    torch.testing.assert_close(far_defocus, defocus)
 
 
 def test_background_in_focus_shows_through_a_blurred_edge():

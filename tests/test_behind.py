@@ -1,0 +1,97 @@
+"""What lies behind: continued from the next surface beyond, never from the pixel's own."""
+
+import pytest
+import torch
+
+from deeplens_hf.behind import extend_far, slope
+from deeplens_hf.optics import srgb_to_linear
+from deeplens_hf.surfaces import between_two
+
+NEAR, MIDDLE, FAR = 0.0, -10.0, -20.0  # pixels of defocus
+
+
+def three_surfaces(size=(96, 128)):
+    """A near thing, half of it over a middle one that is little wider: light (1, 3, H, W), defocus (1, 1, H, W)."""
+    light, defocus = torch.full((1, 3, *size), 0.5), torch.full((1, 1, *size), FAR)
+    middle, near = (..., slice(24, 72), slice(28, 64)), (..., slice(32, 64), slice(40, 88))
+    light[middle], defocus[middle] = torch.tensor([0.8, 0.02, 0.02]).view(3, 1, 1), MIDDLE
+    light[near], defocus[near] = 0.1, NEAR
+    return light, defocus
+
+
+def test_behind_a_near_thing_is_the_next_surface_not_the_farthest():
+    light, defocus = three_surfaces()
+    far_light, far_defocus = extend_far(light, defocus)
+    beside_middle, beside_far = (..., slice(36, 60), slice(41, 48)), (..., slice(36, 60), slice(80, 87))
+    torch.testing.assert_close(far_defocus[beside_middle], torch.full((1, 1, 24, 7), MIDDLE), atol=2.5, rtol=0)
+    torch.testing.assert_close(far_defocus[beside_far], torch.full((1, 1, 24, 7), FAR), atol=2.5, rtol=0)
+    assert float(far_light[:, 0][beside_middle].min()) > 0.7 and float(far_light[:, 1][beside_middle].max()) < 0.2
+    assert float(far_light[:, 1][beside_far].min()) > 0.45
+
+
+@pytest.mark.parametrize("shift", [0, 1])  # the edge between blocks of 2 x 2, and within them
+def test_the_far_surface_goes_on_under_what_hides_it(shift):
+    light, defocus = torch.full((1, 3, 64, 96), 0.2), torch.zeros(1, 1, 64, 96)
+    light[..., 40 + shift : 56], defocus[..., 40 + shift : 56] = 0.9, 12.0
+    far_light, far_defocus = extend_far(light, defocus)
+    torch.testing.assert_close(far_defocus, torch.zeros_like(defocus), atol=0.2, rtol=0)
+    torch.testing.assert_close(far_light, torch.full_like(light, 0.2), atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_slanted_surface_hides_nothing(turned):
+    light = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(6))
+    defocus = torch.linspace(-9, 9, 96).view(1, 1, 1, 96).expand(1, 1, 96, 96).contiguous()
+    defocus = defocus.transpose(-1, -2).contiguous() if turned else defocus
+    far_light, far_defocus = extend_far(light, defocus)
+    torch.testing.assert_close(far_light, light)
+    torch.testing.assert_close(far_defocus, defocus)
+
+
+def test_without_blur_nothing_lies_behind():
+    light, defocus = three_surfaces()
+    far_light, far_defocus = extend_far(light, 0 * defocus)
+    assert torch.equal(far_light, light) and torch.equal(far_defocus, 0 * defocus)
+
+
+def test_each_picture_of_a_batch_has_depths_of_its_own():
+    light, defocus = three_surfaces()
+    pair = torch.cat([defocus, 0.2 * defocus - 30])
+    both = extend_far(light.expand(2, -1, -1, -1), pair)
+    for index in range(2):
+        alone = extend_far(light, pair[index : index + 1])
+        for together, each in zip(both, alone, strict=True):
+            torch.testing.assert_close(together[index : index + 1], each, atol=1e-4, rtol=1e-4)
+
+
+def test_an_edge_is_no_slope():
+    _, defocus = three_surfaces()
+    assert float(slope(defocus).max()) == 0
+    defocus[..., 64] = (MIDDLE + FAR) / 2  # a mended edge has a pixel between both
+    assert float(slope(defocus).max()) == 0
+    slanted = torch.linspace(0, 9.5, 96).view(1, 1, 1, 96).expand(1, 1, 64, 96)
+    torch.testing.assert_close(slope(slanted)[..., 8:-8, 8:-8], torch.full((1, 1, 48, 80), 0.1), atol=1e-4, rtol=0)
+
+
+def test_a_middle_surface_beside_a_near_one_is_told_from_a_soft_edge():
+    _, defocus = three_surfaces()
+    near, far = torch.full_like(defocus, NEAR), torch.full_like(defocus, FAR)
+    third = between_two(defocus, near, far)
+    beside = (..., slice(34, 62), slice(37, 40))
+    assert float(third[beside].min()) == 1 and float(third[..., 33:63, 42:86].max()) == 0
+    ramp = torch.linspace(FAR, NEAR, 9)
+    soft = torch.cat([ramp[:1].expand(40), ramp, ramp[-1:].expand(47)]).view(1, 1, 1, 96).expand(1, 1, 64, 96)
+    assert float(between_two(soft, near[..., :64, :96], far[..., :64, :96])[..., 42:47].max()) == 0
+
+
+def test_no_sharp_rim_of_a_blurred_middle_surface_about_a_sharp_near_one(model):
+    """Stripes of the middle surface are blurred away up to the near thing's very edge."""
+    light, defocus = three_surfaces()
+    disparity = (defocus - FAR) / (NEAR - FAR)
+    stripes = torch.arange(96).view(1, 1, 96, 1) % 4 < 2
+    image = torch.where(stripes, 0.9, 0.3) * (disparity < 0.9) + 0.5 * (disparity > 0.9)
+    with torch.inference_mode():
+        out = model.render(image.repeat(1, 3, 1, 1), disparity, 1.0, 25.0)  # stripes of 2 pixels, 5 of blur
+    beside = srgb_to_linear(out)[0, 1, 34:62, 36:40]  # four columns left of the near square, over the middle surface
+    contrast = float(beside.amax(0).max() - beside.amin(0).min())
+    assert contrast < 0.35, "of 0.72 in the photo"
