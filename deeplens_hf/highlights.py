@@ -42,7 +42,7 @@ def marked_part(marked: Tensor) -> tuple[Tensor | slice, slice, slice, slice] | 
         return None
     spans = [(int(each[0]) - SEEN, int(each[-1]) + 1 + SEEN) for each in (rows, columns)]
     chosen = slice(None) if len(samples) == len(marked) else samples  # a slice is no copy
-    return chosen, slice(None), *(slice(max(first // STRIDE * STRIDE, 0), last) for first, last in spans)
+    return chosen, slice(None), *(slice(max(a // STRIDE * STRIDE, 0), -(-b // STRIDE) * STRIDE) for a, b in spans)
 
 
 class HighlightRecovery(nn.Module):
@@ -101,10 +101,19 @@ class HighlightRecovery(nn.Module):
         return light * torch.exp(torch.lerp(gain, brightest, WHITENED) * (clipped * share))
 
     def gain(self, light: Tensor, clipped: Tensor, context: Tensor | None) -> Tensor:
-        """Logarithm of how many times brighter than it looks: (B, 3, H, W), 0 to MOST."""
+        """Logarithm of how many times brighter than it looks: (B, 3, H, W), 0 to MOST.
+
+        At night the mean of two looks, one at the mirrored picture: one's mistakes are seldom those of the other.
+        """
         height, width = light.shape[-2:]
-        maps = torch.cat([light.clamp(min=1e-6).sqrt(), clipped], 1)  # (B, 6, H, W)
-        maps = lengthen(maps, STRIDE)
+        maps = lengthen(torch.cat([light.clamp(min=1e-6).sqrt(), clipped], 1), STRIDE)  # (B, 6, H, W)
+        gain = self.look(maps, context)
+        if not (self.by_day or self.training):
+            gain = (gain + self.look(maps.flip(3), context).flip(3)) / 2
+        return gain[..., :height, :width]
+
+    def look(self, maps: Tensor, context: Tensor | None) -> Tensor:
+        """The U-Net: maps (B, 6, H, W), sides multiples of STRIDE -> what one look at them gives for `gain`."""
         x = F.relu(self.fine(F.relu(read_blocks(self.read, maps))))  # (B, width, H/2, W/2)
         levels = [x]
         for down in self.down:
@@ -114,4 +123,4 @@ class HighlightRecovery(nn.Module):
         for up, level in zip(self.up, reversed(levels[:-1]), strict=True):
             x = F.relu(up(F.interpolate(x, scale_factor=2, mode="bilinear"))) + level
         x = self.write(F.relu(self.mix(x)))
-        return F.softplus(F.pixel_shuffle(x, 2)[..., :height, :width]).clamp(max=MOST)
+        return F.softplus(F.pixel_shuffle(x, 2)).clamp(max=MOST)

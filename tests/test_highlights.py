@@ -32,10 +32,17 @@ def test_a_lamp_at_night_is_brighter_than_it_looks(model):
     assert torch.equal(radiance[~lamp], light[~lamp])
 
 
+def test_a_mirrored_night_has_the_same_lamps_mirrored(model):
+    light = night()
+    with torch.inference_mode():
+        radiance, mirrored = (model.lens_blur.recovered(each) for each in (light, light.flip(3)))
+    torch.testing.assert_close(mirrored.flip(3), radiance, atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("by_day", [False, True])
 def test_only_what_is_marked_is_looked_at_and_it_makes_no_difference(by_day):
     torch.manual_seed(0)
-    module = HighlightRecovery(8, by_day)
+    module = HighlightRecovery(8, by_day).eval()
     torch.nn.init.normal_(module.write.weight, std=0.1)
     torch.nn.init.zeros_(module.write.bias)  # as if much had been learned
     if by_day:
@@ -59,8 +66,8 @@ def test_the_part_about_marks():
     marked[2, 1, 150, 190] = True
     samples, channels, rows, columns = marked_part(marked)
     assert samples.tolist() == [2] and channels == slice(None)
-    assert rows.start % 16 == columns.start % 16 == 0
-    assert rows.start <= 150 - 96 < 150 + 96 < rows.stop <= 150 + 98 and columns.stop >= 200
+    assert rows.start % 16 == columns.start % 16 == rows.stop % 16 == 0
+    assert rows.start <= 150 - 96 < 150 + 96 < rows.stop <= 150 + 97 + 16 and columns.stop >= 200
 
 
 def test_white_paper_stays_and_gleams_on_metal_shine(model):
