@@ -19,6 +19,7 @@ from deeplens_hf import DeepLens, DeepLensConfig
 from deeplens_hf.training.commands import add_arguments, run
 from deeplens_hf.training.data import DepthPhotos, labelled_photos
 from deeplens_hf.training.loop import Run, fit, launch, learning_rate, whole_step
+from deeplens_hf.training.losses import render_loss
 from deeplens_hf.training.rendered import RenderedScenes
 
 
@@ -328,3 +329,13 @@ def test_a_stage_that_needs_photos_says_so(tmp_path):
             train("render", "--out", tmp_path, option, value)
     with pytest.raises(ValueError, match="streaming needs --data"):
         train("render", "--out", tmp_path, "--streaming")
+
+
+def test_render_loss_is_nothing_for_the_truth_and_gains_as_much_in_good_pictures_as_in_poor_ones():
+    truth = torch.full((1, 3, 16, 16), 0.5)
+    assert float(render_loss(truth, truth)["loss"]) == 0
+    poor, better, good, best = (render_loss(truth + error, truth)["noise"] for error in (0.2, 0.1, 0.04, 0.02))
+    assert float(poor - better) == pytest.approx(6.02, abs=0.01) and float(good - best) == pytest.approx(6.02, abs=0.15)
+    stripes = truth + 0.1 * (torch.arange(16) % 2)
+    parts = render_loss(stripes, truth)
+    assert float(parts["colour"]) == pytest.approx(0.05) and float(parts["gradient"]) == pytest.approx(0.1)
