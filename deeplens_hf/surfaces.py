@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .behind import extend_far
+from .behind import extend_far, unevenness
 from .blocks import conv, read_blocks
 from .hidden import HiddenColour
 from .pooling import lengthen, window_max
@@ -45,19 +45,8 @@ def between_two(defocus: Tensor, near_defocus: Tensor, far_defocus: Tensor) -> T
 
     A soft edge has values between the two as well, but only there are four pixels in a square alike.
     """
-    padded = F.pad(defocus, (1, 1, 1, 1), mode="replicate")
-    spread = window_spread(padded)  # (B, 1, H + 1, W + 1)
-    rows = torch.minimum(spread[..., 1:, :], spread[..., :-1, :])
-    flattest = torch.minimum(rows[..., 1:], rows[..., :-1])  # (B, 1, H, W), of the squares that a pixel is part of
-    alike = (1.5 - flattest / (0.05 * (near_defocus - far_defocus)).clamp(min=0.25)).clamp(0, 1)
+    alike = (1.5 - unevenness(defocus) / (0.05 * (near_defocus - far_defocus)).clamp(min=0.25)).clamp(0, 1)
     return alike * ((near_defocus - defocus - 0.5) / 1.5).clamp(0, 1)
-
-
-def window_spread(x: Tensor) -> Tensor:
-    """Greatest minus least of each 2 x 2: (B, C, H, W) -> (B, C, H - 1, W - 1)."""
-    above, below = x[..., :-1, :], x[..., 1:, :]
-    high, low = torch.maximum(above, below), torch.minimum(above, below)
-    return torch.maximum(high[..., 1:], high[..., :-1]) - torch.minimum(low[..., 1:], low[..., :-1])
 
 
 def asinh(x: Tensor) -> Tensor:

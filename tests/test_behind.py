@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from deeplens_hf.behind import extend_far, slope
+from deeplens_hf.behind import extend_far, slope, unevenness
 from deeplens_hf.optics import srgb_to_linear
 from deeplens_hf.surfaces import between_two
 
@@ -71,6 +71,22 @@ def test_an_edge_is_no_slope():
     assert float(slope(defocus).max()) == 0
     slanted = torch.linspace(0, 9.5, 96).view(1, 1, 1, 96).expand(1, 1, 64, 96)
     torch.testing.assert_close(slope(slanted)[..., 8:-8, 8:-8], torch.full((1, 1, 48, 80), 0.1), atol=1e-4, rtol=0)
+
+
+def test_a_soft_edge_is_uneven_and_surfaces_are_not():
+    _, defocus = three_surfaces()
+    assert float(unevenness(defocus).max()) == 0
+    defocus[..., 62:66] = torch.linspace(MIDDLE, FAR, 6)[1:-1]
+    assert float(unevenness(defocus)[..., 28:68, 62:66].min()) >= 2 and float(unevenness(defocus)[..., 66:].max()) == 0
+
+
+def test_mixed_colours_of_a_soft_edge_are_not_continued():
+    light, defocus = torch.full((1, 3, 64, 96), 0.2), torch.zeros(1, 1, 64, 96)
+    light[..., 40:60], defocus[..., 40:60] = 0.9, 12.0
+    for column, depth in ((38, 3.0), (39, 7.0), (60, 7.0), (61, 3.0)):  # half the near thing's colour in each
+        light[..., column], defocus[..., column] = 0.55, depth
+    far_light, _ = extend_far(light, defocus)
+    torch.testing.assert_close(far_light[..., 41:59], torch.full((1, 3, 64, 18), 0.2), atol=0.12, rtol=0)  # 0.35 if they were
 
 
 def test_a_middle_surface_beside_a_near_one_is_told_from_a_soft_edge():
