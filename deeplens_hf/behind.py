@@ -14,7 +14,7 @@ SHELVES = 6  # equal parts of a picture's range of defocus; the bounds between t
 LEVELS = 6  # halvings of the pyramid: what is hidden is looked for up to 2 ** LEVELS pixels away
 FARTHEST = 4.0  # pixels of distance a pixel of blur, beyond which nothing is revealed; distances are rough
 SOFT = 0.5  # pixels of defocus: how gradually a surface comes to lie beyond a depth
-UNEVEN = 0.5  # pixels of defocus in the flattest square about a pixel: from here on it seems to be of a soft edge
+UNEVEN = 0.5  # pixels of defocus in the flattest 3 x 3 about a pixel: from here on it seems to be of a soft edge
 MIXED = 0.1  # how much such a pixel, of mixed colour as often as not, counts in what is continued
 SLOPE_MARGIN = 6.0  # how many times its slope's drop on the way a surface may fall before it counts as hiding
 
@@ -26,7 +26,7 @@ def extend_far(light: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor]:
     """
     height, width = defocus.shape[-2:]
     own = torch.cat([light, defocus, slope(defocus)], 1)  # (B, 5, H, W)
-    count = (1.5 - unevenness(defocus) / UNEVEN).clamp(MIXED, 1)  # (B, 1, H, W)
+    count = (1.5 - unevenness(defocus, 1) / UNEVEN).clamp(MIXED, 1)  # (B, 1, H, W)
     maps, depth = lengthen(torch.cat([own * count, count], 1)), lengthen(defocus)  # (B, 6 and 1, H, W)
     low, high = depth.amin((1, 2, 3), keepdim=True), depth.amax((1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
     shelf = (high - low).clamp(min=1e-3) / SHELVES
@@ -84,14 +84,10 @@ def slope(defocus: Tensor) -> Tensor:
     return window_mean(-window_max(-across - down, 1), 3)
 
 
-def unevenness(defocus: Tensor) -> Tensor:
-    """Greatest minus least of four pixels in a square, the flattest of those that a pixel is part of.
+def unevenness(defocus: Tensor, reach: int) -> Tensor:
+    """Greatest minus least within `reach` pixels of a place, at the flattest such place about each pixel.
 
-    (B, 1, H, W) -> (B, 1, H, W): little on surfaces up to their very edge, much within soft edges and single hairs.
+    (B, 1, H, W) -> (B, 1, H, W): little on surfaces up to their very edge, much within soft edges and on single hairs.
     """
-    padded = F.pad(defocus, (1, 1, 1, 1), mode="replicate")
-    above, below = padded[..., :-1, :], padded[..., 1:, :]
-    high, low = torch.maximum(above, below), torch.minimum(above, below)
-    spread = torch.maximum(high[..., 1:], high[..., :-1]) - torch.minimum(low[..., 1:], low[..., :-1])
-    rows = torch.minimum(spread[..., 1:, :], spread[..., :-1, :])  # (B, 1, H, W + 1)
-    return torch.minimum(rows[..., 1:], rows[..., :-1])
+    spread = window_max(defocus, reach) + window_max(-defocus, reach)
+    return -window_max(-spread, reach)

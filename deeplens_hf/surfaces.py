@@ -43,9 +43,9 @@ def edge_coverage(defocus: Tensor, near_defocus: Tensor, far_defocus: Tensor) ->
 def between_two(defocus: Tensor, near_defocus: Tensor, far_defocus: Tensor) -> Tensor:
     """Where a pixel is of a third surface, between the near one beside it and the one behind: (B, 1, H, W), 0 to 1.
 
-    A soft edge has values between the two as well, but only there are four pixels in a square alike.
+    A soft edge has values between the two as well, but only a surface is even over 5 x 5 pixels.
     """
-    alike = (1.5 - unevenness(defocus) / (0.05 * (near_defocus - far_defocus)).clamp(min=0.25)).clamp(0, 1)
+    alike = (1.5 - unevenness(defocus, 2) / (0.05 * (near_defocus - far_defocus)).clamp(min=0.25)).clamp(0, 1)
     return alike * ((near_defocus - defocus - 0.5) / 1.5).clamp(0, 1)
 
 
