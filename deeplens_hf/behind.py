@@ -26,7 +26,7 @@ def extend_far(light: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor]:
     """
     height, width = defocus.shape[-2:]
     own = torch.cat([light, defocus, slope(defocus)], 1)  # (B, 5, H, W)
-    count = (1.5 - unevenness(defocus, 1) / UNEVEN).clamp(MIXED, 1)  # (B, 1, H, W)
+    count = (1.5 - unevenness(defocus, 1) / UNEVEN).clamp(MIXED, 1.0)  # (B, 1, H, W)
     maps, depth = lengthen(torch.cat([own * count, count], 1)), lengthen(defocus)  # (B, 6 and 1, H, W)
     low, high = depth.amin((1, 2, 3), keepdim=True), depth.amax((1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
     shelf = (high - low).clamp(min=1e-3) / SHELVES
