@@ -1,7 +1,7 @@
 """The colour of what an edge hides, from what shows beside it: a network of its own, learned from scenes in layers.
 
 What lies within some eight pixels behind an edge is nearly all that a blur reveals, and a soft edge mixes it into the
-pixels that are seen. `surfaces.extend_far` continues it as smooth colour, mixed pixels and all; this corrects it.
+pixels that are seen. `behind.extend_far` continues it as smooth colour, some mixed pixels with it; this corrects it.
 """
 
 import torch

@@ -38,6 +38,14 @@ def test_the_far_surface_goes_on_under_what_hides_it(shift):
     torch.testing.assert_close(far_light, torch.full_like(light, 0.2), atol=0.03, rtol=0)
 
 
+def test_the_far_surface_goes_on_under_a_square():
+    light, defocus = torch.full((1, 3, 64, 64), 0.2), torch.zeros(1, 1, 64, 64)
+    light[..., 24:40, 24:40], defocus[..., 24:40, 24:40] = 0.9, 12.0
+    far_light, far_defocus = extend_far(light, defocus)
+    torch.testing.assert_close(far_defocus, torch.zeros_like(defocus), atol=0.2, rtol=0)
+    torch.testing.assert_close(far_light, torch.full_like(light, 0.2), atol=0.03, rtol=0)
+
+
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_slanted_surface_hides_nothing(turned):
     light = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(6))
