@@ -30,7 +30,9 @@ def extend_far(light: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor]:
     maps, depth = lengthen(torch.cat([own * count, count], 1)), lengthen(defocus)  # (B, 6 and 1, H, W)
     low, high = depth.amin((1, 2, 3), keepdim=True), depth.amax((1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
     shelf = (high - low).clamp(min=1e-3) / SHELVES
-    place = (-halve_min(-depth) - SOFT - low) / shelf - 1  # (B, 1, h, w): beyond which depth each block of 2 x 2 looks
+    place = (
+        window_max(-halve_min(-depth), 1) - SOFT - low
+    ) / shelf - 1  # (B, 1, h, w): beyond which depth each block of 2 x 2 looks
     behind = 0.0
     for index in range(1, SHELVES):
         beyond = ((low + index * shelf - depth) / SOFT).clamp(0, 1)  # (B, 1, H, W)

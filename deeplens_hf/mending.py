@@ -59,7 +59,7 @@ class EdgeMending(nn.Module):
         x = read_blocks(self.read, torch.cat([shown, place, mixed], 1))  # (B, width, H/2, W/2)
         x = F.relu(x + self.read_sides(maps.contiguous(memory_format=torch.channels_last)))
         moved = F.pixel_shuffle(self.correct(self.fine(x)), 2)  # (B, 1, H, W)
-        mended = padded + apart * settle(place, moved)
+        mended = padded + apart * joined(place, settle(place, moved))
         mended = torch.minimum(torch.maximum(mended, lowest), lowest + apart)
         return mended[..., :height, :width]
 
@@ -104,6 +104,15 @@ def settle(place: Tensor, moved: Tensor) -> Tensor:
     on_one = (((2 * place - 1).abs() - 0.6) / 0.3).clamp(0, 1)
     large = ((moved.abs() - 0.2) / 0.35).clamp(0, 1)
     return moved * (1 - on_one * (1 - large * large * (3 - 2 * large)))
+
+
+def joined(place: Tensor, moved: Tensor) -> Tensor:
+    """What moves nearer keeps to 3 x 3 pixels and more that are near then: place, moved (B, 1, H, W) -> moved.
+
+    A speck of another surface's colour, or a row of pixels along an edge, is no part of the near thing.
+    """
+    solid = window_max(-window_max(-(place + moved).clamp(0, 1), 1), 1)  # an opening
+    return torch.minimum(moved, (solid - place).clamp(min=0))
 
 
 def follow(larger: Tensor, before: Tensor, after: Tensor) -> Tensor:

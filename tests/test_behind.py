@@ -30,6 +30,14 @@ def test_behind_a_near_thing_is_the_next_surface_not_the_farthest():
 
 
 @pytest.mark.parametrize("shift", [0, 1])  # the edge between blocks of 2 x 2, and within them
+def test_at_the_very_edge_the_next_surface_is_not_mixed_with_the_farthest(shift):
+    light, defocus = (each.roll((shift, shift), (2, 3)) for each in three_surfaces())
+    _, far_defocus = extend_far(light, defocus)
+    edge = far_defocus[..., 38 + shift : 58 + shift, 40 + shift]  # the first column of the near thing
+    torch.testing.assert_close(edge, torch.full_like(edge, MIDDLE), atol=1.0, rtol=0)
+
+
+@pytest.mark.parametrize("shift", [0, 1])  # the edge between blocks of 2 x 2, and within them
 def test_the_far_surface_goes_on_under_what_hides_it(shift):
     light, defocus = torch.full((1, 3, 64, 96), 0.2), torch.zeros(1, 1, 64, 96)
     light[..., 40 + shift : 56], defocus[..., 40 + shift : 56] = 0.9, 12.0

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from deeplens_hf import DeepLens, DeepLensConfig
 from deeplens_hf.evaluation.flaws import FLAWS
-from deeplens_hf.mending import EdgeMending, follow, settle
+from deeplens_hf.mending import EdgeMending, follow, joined, settle
 from deeplens_hf.pooling import window_max
 from deeplens_hf.training.flawed import FlawedScenes
 from deeplens_hf.training.losses import mending_loss
@@ -91,6 +91,18 @@ def test_a_pixel_on_a_surface_stays_or_leaves_for_the_other():
     place = torch.tensor([0.0, 0.02, 1.0, 1.0, 0.5, 0.4]).view(1, 1, 1, -1)
     moved = torch.tensor([0.2, 0.9, -0.15, -0.6, 0.1, -0.2]).view(1, 1, 1, -1)
     assert torch.allclose(settle(place, moved).flatten(), torch.tensor([0.0, 0.9, 0.0, -0.6, 0.1, -0.2]))
+
+
+def test_specks_do_not_move_nearer_and_what_joins_the_near_thing_does():
+    place = torch.zeros(1, 1, 16, 24)
+    place[..., 4:12, 2:8] = 1.0  # a near thing
+    moved = torch.zeros_like(place)
+    moved[..., 4:12, 8:10] = 1.0  # it is wider by two columns
+    moved[..., 6, 15] = moved[..., 9:11, 18:20] = 1.0  # specks
+    moved[..., 5, 3] = -1.0  # what moves farther may be small
+    wanted = moved.clone()
+    wanted[..., 12:] = 0
+    torch.testing.assert_close(joined(place, moved), wanted)
 
 
 def test_a_larger_level_follows_where_an_edge_moved():

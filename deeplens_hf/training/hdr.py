@@ -21,10 +21,18 @@ from ..pooling import window_max
 from . import mattes
 from .data import PhotoRecord, to_tensor
 from .drawn import DrawnScenes, kept_whole
+from .mattes import Map
+from .street import night_street
 from .studio import Studio
 
 SMALLEST_LAMP = 1.0  # pixels
+STREETS = 3  # of five drawn scenes
 LIT, PHOTOS = 0.4, 0.35  # shares of the samples, where there are scenes that an engine lit
+
+
+def is_street(index: int) -> bool:
+    """Whether the drawn scene of this number is a street; the others are anything, by night."""
+    return index % 5 < STREETS
 
 
 def glare(light: Tensor, draw: Generator) -> Tensor:
@@ -97,16 +105,22 @@ class ClippedScenes(DrawnScenes):
 
     def light(self, index: int) -> np.ndarray:
         """(3, S, S) linear, unclipped, of scene `index`."""
-        file = self.cache / f"night-{self.seed}-{self.size}-{index:05d}.npy"
+        street = is_street(index)
+        file = self.cache / f"{'street' if street else 'night'}-{self.seed}-{self.size}-{index:05d}.npy"
         if not file.exists():
             rng = np.random.default_rng(self.seed * 1_000_000 + index)
-            sheets = Studio(rng, self.size, self.photos, self.masks, SMALLEST_LAMP).compose(night=True)
-            light = np.zeros_like(sheets[0].radiance)
-            for sheet in sheets:
-                light += (sheet.radiance - light) * sheet.alpha[..., None]
+            light = night_street(rng, self.size) if street else self.medley(rng)
             with kept_whole(file) as part:
                 np.save(part, light.transpose(2, 0, 1).astype(np.float16))
         return np.load(file).astype(np.float32)
+
+    def medley(self, rng: Generator) -> Map:
+        """(S, S, 3) linear, unclipped: anything, by night, with lamps anywhere."""
+        sheets = Studio(rng, self.size, self.photos, self.masks, SMALLEST_LAMP).compose(night=True)
+        light = np.zeros_like(sheets[0].radiance)
+        for sheet in sheets:
+            light += (sheet.radiance - light) * sheet.alpha[..., None]
+        return light
 
     def photo(self, draw: Generator) -> tuple[Tensor, Tensor]:
         """Part of a photo not taken at night, often edited as people do, and where that is all there is to know of it.
@@ -137,6 +151,7 @@ class ClippedScenes(DrawnScenes):
     def __getitem__(self, position: int) -> dict[str, Tensor]:
         epoch, at = divmod(position, self.scenes)
         draw = np.random.default_rng((self.seed, 7, position))
+        upright = False
         kind, known = draw.random() if self.lit else 1.0, torch.ones(1, self.size, self.size, dtype=torch.bool)
         if kind < PHOTOS and self.photos:
             light, known = self.photo(draw)
@@ -145,9 +160,10 @@ class ClippedScenes(DrawnScenes):
                 scene = np.load(self.lit[draw.integers(len(self.lit))]).astype(np.float32)
             else:
                 order = np.random.default_rng((self.seed, 6, epoch)).permutation(self.scenes)
-                scene = self.light(int(order[at]))
+                scene, upright = self.light(int(order[at])), is_street(int(order[at]))
             light = torch.from_numpy(scene) * float(np.exp(draw.normal() * 0.2))
-            light = torch.rot90(light, int(draw.integers(4)), (-2, -1))
+            turns = int(draw.integers(4))
+            light = light if upright else torch.rot90(light, turns, (-2, -1))
             light = light.flip(-1) if draw.random() < 0.5 else light
             if kind >= PHOTOS + LIT or draw.random() < 0.5:  # an engine's scenes often are shown without glare
                 light = glare(light, draw)

@@ -10,11 +10,13 @@ from ..optics import linear_to_srgb
 from ..pooling import window_max
 from .drawn import kept_whole
 from .rendered import RenderedScenes
+from .scenes import corrupt_disparity
 from .studio import Sheet, Studio
 
 SMALLEST_LAMP = 1.0  # pixels
 SMALLEST, LARGEST = 6.0, 60.0  # radius of the blur disc in pixels per unit disparity
 LARGEST_BLUR = 32.0  # pixels
+FLAWED = 0.4  # of the samples; their disparity is as a network would predict it
 REACHES = (2, 5, 10, 20)  # pixels from what is seen: within all of them counts fully, beyond the last not at all
 
 
@@ -22,7 +24,8 @@ class HiddenScenes(RenderedScenes):
     """Position in the run -> sample; a pure function of (seed, position, photos), so that a run can resume anywhere.
 
     Samples: image and far (3, S, S) sRGB, far as it is behind the nearest layer of each pixel; defocus (1, S, S)
-    pixels, weight (1, S, S) in [0, 1]: how much a blur reveals there; position (). No scene is traced.
+    pixels, of some samples flawed; weight (1, S, S) in [0, 1]: how much a blur reveals there; position (). No scene is
+    traced.
     """
 
     def layers(self, index: int) -> dict[str, Tensor]:
@@ -52,6 +55,8 @@ class HiddenScenes(RenderedScenes):
         hidden = (scene["covered"] > 0.02) * blurred * ((near - far - 0.5) / 1.5).clamp(0, 1)
         seen = (scene["covered"] <= 0.02).float()[None]
         weight = torch.stack([window_max(seen, reach)[0] for reach in REACHES]).mean(0) * hidden
+        if draw.random() < FLAWED:
+            disparity = corrupt_disparity(disparity, torch.Generator().manual_seed(int(draw.integers(2**31))))
         return {
             "image": turn(scene["image"]),
             "far": turn(scene["far"]),

@@ -13,6 +13,9 @@ from numpy.random import Generator
 
 from deeplens_hf.training import mattes, textures
 from deeplens_hf.training.mattes import Map
+from deeplens_hf.training.street import night_street
+
+STREETS = 0.4  # of the backdrops by night
 
 
 @dataclass
@@ -33,6 +36,7 @@ class Studio:
         self.photo_of = {photo.stem: photo for photo in photos}  # a mask NAME.*.png belongs to the photo NAME.*
         self.y, self.x = (np.mgrid[:size, :size].astype(np.float32) + 0.5) / size - 0.5  # [-1/2, 1/2]
         self.sheets: list[Sheet] = []
+        self.by_night = self.before_street = False
 
     # What things are painted with
 
@@ -86,7 +90,9 @@ class Studio:
         self.sheets.append(Sheet(radiance, alpha, disparity))
 
     def backdrop(self, disparity: Map) -> None:
-        self.add(np.ones((self.size, self.size), np.float32), self.texture(0.75), disparity)
+        self.before_street = self.by_night and not self.sheets and self.rng.random() < STREETS
+        light = night_street(self.rng, self.size) if self.before_street else self.texture(0.75)
+        self.add(np.ones((self.size, self.size), np.float32), light, disparity)
 
     def solid(self, at: tuple[float, float], reach: float) -> tuple[Map, Map]:
         """An opaque thing's matte and texture, shaded as if lit from one side."""
@@ -216,6 +222,7 @@ class Studio:
     def compose(self, night: bool | None = None) -> list[Sheet]:
         """A whole scene, back to front, in arbitrary disparity units; by night as asked, else every third or so."""
         rng = self.rng
+        self.by_night = rng.random() < 0.3 if night is None else night
         kinds = (self.cutouts, self.ground, self.garden, self.paper, self.medley)
         kinds[rng.choice(len(kinds), p=[0.26, 0.32, 0.14, 0.1, 0.18])]()
         nearest = max(float(sheet.disparity[sheet.alpha > 0.5].max(initial=0)) for sheet in self.sheets)
@@ -223,9 +230,7 @@ class Studio:
             self.thin(nearest + rng.uniform(0, 0.5))
         if rng.random() < 0.06:
             self.veil(nearest + rng.uniform(0, 0.3))
-        if night is None:
-            night = rng.random() < 0.3
-        if night:
+        if self.by_night:
             self.night()
         else:
             self.day()
@@ -246,7 +251,7 @@ class Studio:
         """Little light, and lamps much brighter than white, in any layer."""
         rng = self.rng
         dark = math.exp(rng.uniform(math.log(0.03), math.log(0.4)))
-        for sheet in self.sheets:
+        for sheet in self.sheets[int(self.before_street) :]:  # a street has its own lamps
             sheet.radiance = sheet.radiance * np.float32(dark)
         for _ in range(rng.integers(1, 5) if rng.random() < 0.6 else 0):
             self.house_front()
