@@ -13,7 +13,9 @@ from .blocks import read_blocks, start_small
 from .pooling import lengthen
 
 MOST = 5.3  # of the logarithm of the gain: two hundredfold
-WHITENED = 0.5  # a lamp that clips in every channel hardly shows its colour: half-way from the one guessed to white
+# What clips in every channel hardly shows its colour: so far from the one guessed to white. A lamp's middle is white in
+# most photos; a gleam on gold stays golden.
+WHITENED, WHITENED_BY_DAY = 0.5, 0.25
 CLIPPED_FROM, CLIPPED_AT = 0.93, 0.99  # linear light of a channel
 LEAST = 0.05  # of white: where nothing gains more, nothing is said to have been lost
 STRIDE, SEEN = 16, 96  # pixels: of the coarsest level; how far away the network still sees anything
@@ -98,7 +100,8 @@ class HighlightRecovery(nn.Module):
         """`forward` where all of light, clipped (B, 3, H, W) is looked at."""
         gain = self.gain(light, clipped, context)
         brightest = (gain * clipped).amax(1, keepdim=True)  # (B, 1, H, W)
-        return light * torch.exp(torch.lerp(gain, brightest, WHITENED) * (clipped * share))
+        whitened = WHITENED_BY_DAY if self.by_day else WHITENED
+        return light * torch.exp(torch.lerp(gain, brightest, whitened) * (clipped * share))
 
     def gain(self, light: Tensor, clipped: Tensor, context: Tensor | None) -> Tensor:
         """Logarithm of how many times brighter than it looks: (B, 3, H, W), 0 to MOST.

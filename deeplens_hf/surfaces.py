@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from .behind import extend_far, unevenness
 from .blocks import conv, read_blocks
 from .hidden import HiddenColour
+from .matting import edge_matte
 from .pooling import lengthen, window_max
 
 REACH = 2  # pixels beyond its edge in the disparity that a near surface's soft matte may reach
@@ -123,6 +124,7 @@ class SurfaceExtraction(nn.Module):
         far_defocus = near_defocus - gap * (1 + torch.tanh(depth))
         far_light = (far_shown + contrast * torch.tanh(colour)).clamp(min=0).square()
         coverage = (coverage + apart * edge).clamp(0, 1)
+        coverage, far_light = edge_matte(light, far_light, coverage, guess[:, 9:10], (gap / 2).clamp(0, 1))
         hidden = apart * torch.sigmoid(hidden + 3)
         near = torch.where(coverage > 0, (light - (1 - coverage) * far_light).clamp(min=0), 0.0)
         near = torch.minimum(near, light)

@@ -78,7 +78,7 @@ def highlights_stage(model: DeepLens, batch: Batch, step: int) -> dict[str, Tens
     with torch.autocast(batch["image"].device.type, enabled=False):
         radiance = model.lens_blur.recovered(srgb_to_linear(batch["image"]))
         radiance = torch.where(batch["known"], radiance, batch["light"])
-        return highlights_loss(radiance, batch["light"], (3.0, 7.0, 15.0)[step % 3])
+        return highlights_loss(radiance, batch["light"], (3.0, 8.0, 22.0)[step % 3])
 
 
 def highlights_picture(model: DeepLens, batch: Batch) -> Tensor:

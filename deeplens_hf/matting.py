@@ -1,0 +1,55 @@
+"""Pixels at the very edge of a surface, of which part shows what lies behind: how large a part, from their colour.
+
+A disparity says of each pixel which surface it is of; a photo mixes both in the row of pixels on either side of an
+edge. How far a colour lies along the line between those of both sides is what a matte holds (Ruzon and Tomasi, "Alpha
+estimation in natural images", CVPR 2000).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .pooling import halve, lengthen, window_max, window_mean
+
+SIDE = 5  # half pixels: the windows in which the colours of both sides are averaged
+UNLIKE = 10.0  # how many times the colours' spread their distance has to exceed, squared, to be believed half-way
+FAINT = 0.01  # the same for colours without any spread, of square roots of light
+MOST = 0.5  # of a pixel that the disparity counts to the far surface is the near one's; and the other way round
+INNER = 0.5  # how much is believed of pixels that the disparity counts to the near surface
+
+
+def edge_matte(
+    light: Tensor, far_light: Tensor, coverage: Tensor, edge: Tensor, apart: Tensor
+) -> tuple[Tensor, Tensor]:
+    """coverage (B, 1, H, W), and far light (B, 3, H, W) without what the near surface mixes into it, at edges.
+
+    Args:
+        light, far_light: linear, (B, 3, H, W), the photo's and the far surface's.
+        coverage: by the near surface, as it is known so far, (B, 1, H, W).
+        edge: the same as the disparity says it: 1 or 0 away from soft edges.
+        apart: 1 where the two surfaces lie apart, 0 where they are one, (B, 1, H, W).
+    """
+    shown, near = light.clamp(min=1e-6).sqrt(), edge.round()
+    inner, outer = -window_max(-near, 1), 1 - window_max(near, 2)  # clear of the edge
+    own_near, own_far = inner + 0.05 * near, outer + 0.02 * (1 - near)  # of thin things all is edge
+    colours = torch.cat([shown, shown.square().sum(1, keepdim=True), torch.ones_like(near)], 1)  # (B, 5, H, W)
+    sums = window_mean(halve(lengthen(torch.cat([colours * own_near, colours * own_far], 1))), SIDE // 2)
+    sums = F.interpolate(sums, scale_factor=2, mode="bilinear")[..., : near.shape[-2], : near.shape[-1]]
+    (near_colour, near_spread), (far_colour, far_spread) = (_moments(each) for each in sums.split(5, 1))
+    line = near_colour - far_colour
+    length = line.square().sum(1, keepdim=True)  # (B, 1, H, W)
+    share = (((shown - far_colour) * line).sum(1, keepdim=True) / (length + 1e-4)).clamp(0, 1)
+    believed = apart * length / (length + UNLIKE * (near_spread + far_spread) + FAINT)
+    outside = believed * (window_max(near, 1) - near)
+    inside = INNER * believed * (window_max(1 - near, 1) - (1 - near))
+    mixed = share.clamp(max=MOST) * outside
+    cleaned = ((light - mixed * near_colour.square()) / (1 - mixed)).clamp(min=0)
+    far_light = torch.lerp(far_light, cleaned, outside)
+    coverage = torch.lerp(coverage, share.clamp(max=MOST), outside)
+    return torch.lerp(coverage, share.clamp(min=MOST), inside), far_light
+
+
+def _moments(sums: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted sums of colour, of its square and of the weight, (B, 5, H, W) -> mean (B, 3, H, W), variance."""
+    means = sums[:, :4] / sums[:, 4:].clamp(min=1e-5)
+    return means[:, :3], (means[:, 3:] - means[:, :3].square().sum(1, keepdim=True)).clamp(min=0)
