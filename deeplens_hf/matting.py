@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .pooling import halve, lengthen, window_max, window_mean
+from .pooling import window_max, window_mean
 
-SIDE = 5  # half pixels: the windows in which the colours of both sides are averaged
+SIDE = 5  # every other pixel: the windows in which the colours of both sides are averaged
 UNLIKE = 10.0  # how many times the colours' spread their distance has to exceed, squared, to be believed half-way
 FAINT = 0.01  # the same for colours without any spread, of square roots of light
 MOST = 0.5  # of a pixel that the disparity counts to the far surface is the near one's; and the other way round
@@ -31,15 +31,19 @@ def edge_matte(
     """
     shown, near = light.clamp(min=1e-6).sqrt(), edge.round()
     inner, outer = -window_max(-near, 1), 1 - window_max(near, 2)  # clear of the edge
-    own_near, own_far = inner + 0.05 * near, outer + 0.02 * (1 - near)  # of thin things all is edge
-    colours = torch.cat([shown, shown.square().sum(1, keepdim=True), torch.ones_like(near)], 1)  # (B, 5, H, W)
-    sums = window_mean(halve(lengthen(torch.cat([colours * own_near, colours * own_far], 1))), SIDE // 2)
-    sums = F.interpolate(sums, scale_factor=2, mode="bilinear")[..., : near.shape[-2], : near.shape[-1]]
-    (near_colour, near_spread), (far_colour, far_spread) = (_moments(each) for each in sums.split(5, 1))
-    line = near_colour - far_colour
-    length = line.square().sum(1, keepdim=True)  # (B, 1, H, W)
-    share = (((shown - far_colour) * line).sum(1, keepdim=True) / (length + 1e-4)).clamp(0, 1)
-    believed = apart * length / (length + UNLIKE * (near_spread + far_spread) + FAINT)
+    # both sides' colours are the same for some pixels: one of four tells them
+    some, inner, outer, side = (each[..., ::2, ::2] for each in (shown, inner, outer, near))
+    near_colour, near_spread = _moments(some, inner + 0.05 * side)  # of thin things all is edge
+    far_colour, far_spread = _moments(some, outer + 0.02 * (1 - side))
+    line = near_colour - far_colour  # (B, 3, H/2, W/2)
+    length = line.square().sum(1, keepdim=True)
+    factors = line / (length + 1e-4)
+    offset = -(factors * far_colour).sum(1, keepdim=True)
+    believed = length / (length + UNLIKE * (near_spread + far_spread) + FAINT)
+    maps = F.interpolate(torch.cat([factors, offset, believed, near_colour], 1), scale_factor=2, mode="bilinear")
+    factors, offset, believed, near_colour = maps[..., : near.shape[-2], : near.shape[-1]].split([3, 1, 1, 3], 1)
+    share = ((shown * factors).sum(1, keepdim=True) + offset).clamp(0, 1)  # (B, 1, H, W)
+    believed = apart * believed
     outside = believed * (window_max(near, 1) - near)
     inside = INNER * believed * (window_max(1 - near, 1) - (1 - near))
     mixed = share.clamp(max=MOST) * outside
@@ -49,7 +53,9 @@ def edge_matte(
     return torch.lerp(coverage, share.clamp(min=MOST), inside), far_light
 
 
-def _moments(sums: Tensor) -> tuple[Tensor, Tensor]:
-    """Weighted sums of colour, of its square and of the weight, (B, 5, H, W) -> mean (B, 3, H, W), variance."""
+def _moments(colour: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """colour (B, 3, h, w), weight (B, 1, h, w) -> the mean colour about each place, and the variance, (B, 1, h, w)."""
+    maps = torch.cat([colour * weight, colour.square().sum(1, keepdim=True) * weight, weight], 1)  # (B, 5, h, w)
+    sums = window_mean(maps, SIDE // 2)
     means = sums[:, :4] / sums[:, 4:].clamp(min=1e-5)
     return means[:, :3], (means[:, 3:] - means[:, :3].square().sum(1, keepdim=True)).clamp(min=0)
