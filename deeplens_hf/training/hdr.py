@@ -1,8 +1,8 @@
 """Pictures with the light that a photo clips: what highlight recovery learns from.
 
-Of three kinds: scenes at night that are drawn here; those that `blender` has lit, by day and by night; and photos by
-day, of which nothing is known but that white paper, shirts and skies are to stay what they are. Their own specks may be
-gleams or not.
+Of three kinds: scenes at night that are drawn here, streets and anything else with lamps anywhere; those that `blender`
+has lit, by day and by night; and photos by day, of which nothing is known but that white paper, shirts and skies are to
+stay what they are. Their own specks may be gleams or not.
 """
 
 import math

@@ -41,7 +41,7 @@ class Street:
         self.shapes: list[tuple[NDArray, int]] = []  # outline (N, 3) and number, far to near
         self.colours, self.lit = [np.zeros(3)], [False]  # of each number: light if lit, else what it reflects
         self.pools: list[tuple[NDArray, NDArray]] = []  # lamps that light what is about them: where, and their light
-        self.road = 0
+        self.road, self.half = 0, 0.0  # its number, and half its width: `compose` draws them
 
     # What is drawn
 

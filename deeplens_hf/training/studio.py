@@ -36,7 +36,8 @@ class Studio:
         self.photo_of = {photo.stem: photo for photo in photos}  # a mask NAME.*.png belongs to the photo NAME.*
         self.y, self.x = (np.mgrid[:size, :size].astype(np.float32) + 0.5) / size - 0.5  # [-1/2, 1/2]
         self.sheets: list[Sheet] = []
-        self.by_night = self.before_street = False
+        self.by_night = False
+        self.before_street = False  # whether the backdrop is a street, lit already
 
     # What things are painted with
 
