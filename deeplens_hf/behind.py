@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .pooling import halve, halve_min, lengthen, window_max, window_mean
+from .pooling import halve, halve_max, lengthen, window_max, window_mean, window_min
 
 SHELVES = 6  # equal parts of a picture's range of defocus; the bounds between them are the depths to fill from beyond
 LEVELS = 6  # halvings of the pyramid: what is hidden is looked for up to 2 ** LEVELS pixels away
@@ -30,9 +30,8 @@ def extend_far(light: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor]:
     maps, depth = lengthen(torch.cat([own * count, count], 1)), lengthen(defocus)  # (B, 6 and 1, H, W)
     low, high = depth.amin((1, 2, 3), keepdim=True), depth.amax((1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
     shelf = (high - low).clamp(min=1e-3) / SHELVES
-    place = (
-        window_max(-halve_min(-depth), 1) - SOFT - low
-    ) / shelf - 1  # (B, 1, h, w): beyond which depth each block of 2 x 2 looks
+    nearest = window_max(halve_max(depth), 1)  # (B, 1, h, w), of each block of 2 x 2 and those it is blended with
+    place = (nearest - SOFT - low) / shelf - 1  # beyond which depth each block looks
     behind = 0.0
     for index in range(1, SHELVES):
         beyond = ((low + index * shelf - depth) / SOFT).clamp(0, 1)  # (B, 1, H, W)
@@ -83,7 +82,7 @@ def slope(defocus: Tensor) -> Tensor:
     across, down = defocus.diff(dim=-1).abs(), defocus.diff(dim=-2).abs()
     across = torch.minimum(F.pad(across, (1, 0)), F.pad(across, (0, 1)))
     down = torch.minimum(F.pad(down, (0, 0, 1, 0)), F.pad(down, (0, 0, 0, 1)))
-    return window_mean(-window_max(-across - down, 1), 3)
+    return window_mean(window_min(across + down, 1), 3)
 
 
 def unevenness(defocus: Tensor, reach: int) -> Tensor:
@@ -91,5 +90,4 @@ def unevenness(defocus: Tensor, reach: int) -> Tensor:
 
     (B, 1, H, W) -> (B, 1, H, W): little on surfaces up to their very edge, much within soft edges and on single hairs.
     """
-    spread = window_max(defocus, reach) + window_max(-defocus, reach)
-    return -window_max(-spread, reach)
+    return window_min(window_max(defocus, reach) - window_min(defocus, reach), reach)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .pooling import window_max, window_mean
+from .pooling import window_max, window_mean, window_min
 
 SIDE = 5  # every other pixel: the windows in which the colours of both sides are averaged
 UNLIKE = 10.0  # how many times the colours' spread their distance has to exceed, squared, to be believed half-way
@@ -30,7 +30,7 @@ def edge_matte(
         apart: 1 where the two surfaces lie apart, 0 where they are one, (B, 1, H, W).
     """
     shown, near = light.clamp(min=1e-6).sqrt(), edge.round()
-    inner, outer = -window_max(-near, 1), 1 - window_max(near, 2)  # clear of the edge
+    inner, outer = window_min(near, 1), 1 - window_max(near, 2)  # clear of the edge
     # both sides' colours are the same for some pixels: one of four tells them
     some, inner, outer, side = (each[..., ::2, ::2] for each in (shown, inner, outer, near))
     near_colour, near_spread = _moments(some, inner + 0.05 * side)  # of thin things all is edge

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import conv, read_blocks, start_small
-from .pooling import halve, halve_min, lengthen, window_max, window_mean
+from .pooling import halve, halve_max, halve_min, lengthen, window_max, window_mean, window_min
 
 REACH = 3  # half pixels: how far an edge may be moved
 TINY = 1e-3  # of a map's range: less than this within reach is no edge
@@ -41,8 +41,8 @@ class EdgeMending(nn.Module):
         """light (B, 3, H, W) linear; map (B, 1, H, W), near = large, of any range -> the map mended, (B, 1, H, W)."""
         height, width = map.shape[-2:]
         padded, shown = lengthen(map, STRIDE), lengthen(light, STRIDE).clamp(min=1e-6).sqrt()
-        farthest = -window_max(-halve_min(padded), REACH)  # (B, 1, H/2, W/2), within reach
-        nearest = window_max(-halve_min(-padded), REACH)
+        farthest = window_min(halve_min(padded), REACH)  # (B, 1, H/2, W/2), within reach
+        nearest = window_max(halve_max(padded), REACH)
         low = farthest.amin((1, 2, 3), keepdim=True)
         whole = (nearest.amax((1, 2, 3), keepdim=True) - low).clamp(min=1e-12)  # (B, 1, 1, 1)
         span = nearest - farthest
@@ -111,7 +111,7 @@ def joined(place: Tensor, moved: Tensor) -> Tensor:
 
     A speck of another surface's colour, or a row of pixels along an edge, is no part of the near thing.
     """
-    solid = window_max(-window_max(-(place + moved).clamp(0, 1), 1), 1)  # an opening
+    solid = window_max(window_min((place + moved).clamp(0, 1), 1), 1)  # an opening
     return torch.minimum(moved, (solid - place).clamp(min=0))
 
 

@@ -25,9 +25,20 @@ def halve_min(x: Tensor) -> Tensor:
     return torch.minimum(rows[..., ::2], rows[..., 1::2])
 
 
+def halve_max(x: Tensor) -> Tensor:
+    """Greatest of 2 x 2: (B, C, H, W) -> (B, C, H/2, W/2), even sides."""
+    rows = torch.maximum(x[..., ::2, :], x[..., 1::2, :])
+    return torch.maximum(rows[..., ::2], rows[..., 1::2])
+
+
 def window_max(x: Tensor, reach: int) -> Tensor:
     """Greatest within `reach` pixels along either side: (B, C, H, W) -> the same."""
     return _windows(x, reach, torch.maximum)
+
+
+def window_min(x: Tensor, reach: int) -> Tensor:
+    """Least within `reach` pixels along either side: (B, C, H, W) -> the same."""
+    return _windows(x, reach, torch.minimum)
 
 
 def window_mean(x: Tensor, reach: int) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from deeplens_hf.pooling import halve, halve_min, window_max, window_mean, window_sum
+from deeplens_hf.pooling import halve, halve_max, halve_min, window_max, window_mean, window_min, window_sum
 from deeplens_hf.surfaces import asinh
 
 
@@ -12,10 +12,11 @@ def maps(height=14, width=22):
     return torch.randn(2, 3, height, width, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-def test_halves_are_means_and_least_of_two_by_two():
+def test_halves_are_means_least_and_greatest_of_two_by_two():
     x = maps()
     torch.testing.assert_close(halve(x), F.avg_pool2d(x, 2))
     assert torch.equal(halve_min(x), -F.max_pool2d(-x, 2))
+    assert torch.equal(halve_max(x), F.max_pool2d(x, 2))
 
 
 def test_an_odd_border_is_repeated():
@@ -27,6 +28,7 @@ def test_an_odd_border_is_repeated():
 def test_windows_are_those_of_brute_force(reach):
     x, side = maps(), 2 * reach + 1
     assert torch.equal(window_max(x, reach), F.max_pool2d(x, side, 1, reach))
+    assert torch.equal(window_min(x, reach), -F.max_pool2d(-x, side, 1, reach))
     bordered = F.pad(x, (reach,) * 4, mode="replicate")
     torch.testing.assert_close(window_mean(x, reach), F.avg_pool2d(bordered, side, 1))
     torch.testing.assert_close(window_sum(x, reach), F.avg_pool2d(x, side, 1, reach, divisor_override=1))
@@ -34,7 +36,8 @@ def test_windows_are_those_of_brute_force(reach):
 
 def test_gradients_flow_through_windows_and_halves():
     x = maps(6, 8).requires_grad_()
-    for pool in (halve, halve_min, lambda x: window_max(x, 1), lambda x: window_mean(x, 1), lambda x: window_sum(x, 1)):
+    windows = (lambda x, each=each: each(x, 1) for each in (window_max, window_min, window_mean, window_sum))
+    for pool in (halve, halve_min, halve_max, *windows):
         assert torch.autograd.gradcheck(pool, x)
 
 

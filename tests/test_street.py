@@ -1,4 +1,4 @@
-"""Streets at night, which highlight recovery learns from: perspective, lamps that keep their light, wet ground."""
+"""Streets at night, which highlight recovery learns from: perspective, lamps, wet ground, and samples of them."""
 
 import numpy as np
 import pytest

@@ -17,13 +17,14 @@ from torch import Tensor
 
 from ..highlights import darkness
 from ..optics import linear_to_srgb, srgb_to_linear
-from ..pooling import window_max
+from ..pooling import window_max, window_min
 from . import mattes
 from .data import PhotoRecord, to_tensor
 from .drawn import DrawnScenes, kept_whole
 from .mattes import Map
 from .street import night_street
 from .studio import Studio
+from .textures import log_uniform
 
 SMALLEST_LAMP = 1.0  # pixels
 STREETS = 3  # of five drawn scenes
@@ -40,11 +41,11 @@ def glare(light: Tensor, draw: Generator) -> Tensor:
 
     It is what tells a lamp from white paper in a photo: the brighter, the farther its edge reaches beyond itself.
     """
-    sharp = _gaussian(light, math.exp(draw.uniform(math.log(0.3), math.log(1.2))))
+    sharp = _gaussian(light, log_uniform(draw, 0.3, 1.2))
     if draw.random() < 0.5:
         return sharp
-    share = math.exp(draw.uniform(math.log(1e-3), math.log(0.03)))
-    return sharp + share * (_gaussian(light, math.exp(draw.uniform(math.log(2), math.log(10)))) - sharp)
+    share = log_uniform(draw, 1e-3, 0.03)
+    return sharp + share * (_gaussian(light, log_uniform(draw, 2, 10)) - sharp)
 
 
 def _gaussian(light: Tensor, sigma: float) -> Tensor:
@@ -61,7 +62,7 @@ def _gaussian(light: Tensor, sigma: float) -> Tensor:
 def specks(shown: Tensor) -> Tensor:
     """Where two channels of (3, S, S) or all clip in places no more than 4 pixels wide: (1, S, S) of bool."""
     clipped = (shown.sort(0).values[1:2] > 0.95).float()[None]  # (1, 1, S, S)
-    wide = window_max(-window_max(-clipped, 2), 3)
+    wide = window_max(window_min(clipped, 2), 3)
     return (clipped > wide)[0]
 
 
@@ -160,7 +161,8 @@ class ClippedScenes(DrawnScenes):
                 scene = np.load(self.lit[draw.integers(len(self.lit))]).astype(np.float32)
             else:
                 order = np.random.default_rng((self.seed, 6, epoch)).permutation(self.scenes)
-                scene, upright = self.light(int(order[at])), is_street(int(order[at]))
+                index = int(order[at])
+                scene, upright = self.light(index), is_street(index)
             light = torch.from_numpy(scene) * float(np.exp(draw.normal() * 0.2))
             turns = int(draw.integers(4))
             light = light if upright else torch.rot90(light, turns, (-2, -1))

@@ -1,7 +1,5 @@
 """Scenes in layers of which it is known what lies behind: the colour of what edges hide is learned from them."""
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,13 +8,12 @@ from ..optics import linear_to_srgb
 from ..pooling import window_max
 from .drawn import kept_whole
 from .rendered import RenderedScenes
-from .scenes import corrupt_disparity
 from .studio import Sheet, Studio
+from .textures import log_uniform
 
 SMALLEST_LAMP = 1.0  # pixels
 SMALLEST, LARGEST = 6.0, 60.0  # radius of the blur disc in pixels per unit disparity
 LARGEST_BLUR = 32.0  # pixels
-FLAWED = 0.4  # of the samples; their disparity is as a network would predict it
 REACHES = (2, 5, 10, 20)  # pixels from what is seen: within all of them counts fully, beyond the last not at all
 
 
@@ -24,8 +21,7 @@ class HiddenScenes(RenderedScenes):
     """Position in the run -> sample; a pure function of (seed, position, photos), so that a run can resume anywhere.
 
     Samples: image and far (3, S, S) sRGB, far as it is behind the nearest layer of each pixel; defocus (1, S, S)
-    pixels, of some samples flawed; weight (1, S, S) in [0, 1]: how much a blur reveals there; position (). No scene is
-    traced.
+    pixels, weight (1, S, S) in [0, 1]: how much a blur reveals there; position (). No scene is traced.
     """
 
     def layers(self, index: int) -> dict[str, Tensor]:
@@ -48,15 +44,13 @@ class HiddenScenes(RenderedScenes):
         focus = float(draw.uniform(0, 1))
         if draw.random() < 0.75:  # something in the picture is sharp
             focus = float(disparity[0, *draw.integers(0, self.size, 2)])
-        radius = math.exp(draw.uniform(math.log(SMALLEST), math.log(LARGEST)))
+        radius = log_uniform(draw, SMALLEST, LARGEST)
         radius = min(radius, LARGEST_BLUR / max(focus, 1 - focus))
         near, far = radius * (scene["near_disparity"] - focus), radius * (scene["far_disparity"] - focus)  # (1, S, S)
         blurred = torch.maximum(near.abs(), far.abs()) > 1
         hidden = (scene["covered"] > 0.02) * blurred * ((near - far - 0.5) / 1.5).clamp(0, 1)
         seen = (scene["covered"] <= 0.02).float()[None]
         weight = torch.stack([window_max(seen, reach)[0] for reach in REACHES]).mean(0) * hidden
-        if draw.random() < FLAWED:
-            disparity = corrupt_disparity(disparity, torch.Generator().manual_seed(int(draw.integers(2**31))))
         return {
             "image": turn(scene["image"]),
             "far": turn(scene["far"]),

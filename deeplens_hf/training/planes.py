@@ -39,7 +39,7 @@ def plane_scene(seed: int, size: int, photos: Sequence[Path] = (), masks: Sequen
     across = np.cross(normal / np.linalg.norm(normal), along)
     rays = np.stack([x / focal, y / focal, np.ones_like(x)]) / inverse  # (3, n, n), on the plane
     u, v = (np.tensordot(axis.astype(np.float32), rays, 1) * focal / 2 for axis in (along, across))
-    density = math.exp(rng.uniform(math.log(0.5), math.log(6)))  # repetitions of the texture across the picture
+    density = textures.log_uniform(rng, 0.5, 6)  # repetitions of the texture across the picture
     light = _sample(_texture(rng, photos), u * density, v * density)
     for _ in range(int(rng.integers(0, 4)) if len(masks) else 0):
         painted, matte = _paint(rng, u, v, masks)

@@ -102,11 +102,7 @@ def mending_picture(model: DeepLens, batch: Batch) -> Tensor:
 
 def hidden_colour(model: DeepLens, batch: Batch) -> Tensor:
     """(B, 3, S, S), square roots of light: the far surface of scenes with a defocus, under what hides it too."""
-    light, defocus = srgb_to_linear(batch["image"]), batch["defocus"]
-    if model.mending is not None:
-        with torch.no_grad():  # as the renderer sees it; mending learns elsewhere
-            defocus = model.mending(light, defocus)
-    guess, _, _ = first_guess(light, defocus)
+    guess, _, _ = first_guess(srgb_to_linear(batch["image"]), batch["defocus"])
     return model.lens_blur.surfaces.hidden_colour(guess, local_contrast(guess[:, :3]))
 
 

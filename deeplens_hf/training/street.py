@@ -13,16 +13,13 @@ from PIL import Image, ImageDraw
 
 from . import textures
 from .mattes import Map
+from .textures import log_uniform
 
 SUPERSAMPLING = 3
 NEAREST = 0.5  # metres from the camera: what is nearer is cut off
 FARTHEST = 160.0
 STOREY = 3.2
 ENOUGH = 0.003  # of a picture: less than this clipped teaches nothing
-
-
-def log_uniform(rng: Generator, low: float, high: float) -> float:
-    return math.exp(rng.uniform(math.log(low), math.log(high)))
 
 
 class Street:
@@ -250,10 +247,11 @@ class Street:
                 lighting = lighting + strength * pool[..., None] * light / light.max()
         grain = 0.5 + textures.noise(rng, size, size / 3)[..., None] * rng.uniform(0.2, 1)
         self.colours[0] = np.array([rng.uniform(0.1, 1), rng.uniform(0.3, 1), 1]) * rng.choice([0.0, 0.1, 0.5])  # sky
-        shown = self.look(self.numbers(), lighting * grain)
+        numbers = self.numbers()
+        shown = self.look(numbers, lighting * grain)
         wet = log_uniform(rng, 0.02, 0.6) if rng.random() < 0.7 else 0.0
         if wet:
-            ground = mean(self.numbers() == self.road)[..., None]
+            ground = mean(numbers == self.road)[..., None]
             mirror = self.look(self.numbers(mirrored=True), lighting)
             mirror = smeared(mirror, size * log_uniform(rng, 0.004, 0.06), 0)
             mirror = smeared(mirror, size * log_uniform(rng, 0.002, 0.008), 1)
@@ -263,7 +261,7 @@ class Street:
     def look(self, numbers: NDArray, lighting: NDArray) -> NDArray:
         """Numbers as they are lit, averaged to the canvas: (S, S, 3)."""
         colours, lit = np.array(self.colours), np.array(self.lit)[:, None]
-        own, reflected = (np.where(lit, colours, 0), np.where(lit, 0, colours))
+        own, reflected = np.where(lit, colours, 0), np.where(lit, 0, colours)
         return mean(own[numbers]) + mean(reflected[numbers]) * lighting
 
 

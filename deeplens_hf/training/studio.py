@@ -251,7 +251,7 @@ class Studio:
     def night(self) -> None:
         """Little light, and lamps much brighter than white, in any layer."""
         rng = self.rng
-        dark = math.exp(rng.uniform(math.log(0.03), math.log(0.4)))
+        dark = textures.log_uniform(rng, 0.03, 0.4)
         for sheet in self.sheets[int(self.before_street) :]:  # a street has its own lamps
             sheet.radiance = sheet.radiance * np.float32(dark)
         for _ in range(rng.integers(1, 5) if rng.random() < 0.6 else 0):
@@ -267,7 +267,7 @@ class Studio:
                 continue
             pick = rng.integers(len(rows))
             lamp = mattes.disc_matte(self.size, (columns[pick], rows[pick]), self.lamp_radius())
-            light = textures.lamp_colour(rng) * math.exp(rng.uniform(math.log(3), math.log(200)))
+            light = textures.lamp_colour(rng) * textures.log_uniform(rng, 3, 200)
             sheet.alpha = np.maximum(sheet.alpha, lamp)
             sheet.radiance = (sheet.radiance + lamp[..., None] * (light - sheet.radiance)).astype(np.float32)
 
@@ -282,7 +282,7 @@ class Studio:
         rng = self.rng
         sheet = self.sheets[int(rng.integers(len(self.sheets)) * rng.choice([0, 1]))]
         panes = (mattes.windows(rng, self.size) * (sheet.alpha > 0.5))[..., None]
-        light = textures.lamp_colour(rng) * math.exp(rng.uniform(math.log(0.6), math.log(6)))
+        light = textures.lamp_colour(rng) * textures.log_uniform(rng, 0.6, 6)
         sheet.radiance = (sheet.radiance + panes * (light - sheet.radiance)).astype(np.float32)
 
     def gleam(self) -> None:
@@ -292,20 +292,20 @@ class Studio:
         wide, high = self.size * np.exp(rng.uniform(math.log(0.008), math.log(0.08), 2))
         columns, rows = (self.x + 0.5) * self.size - x, (self.y + 0.5) * self.size - y
         streak = np.exp(-((columns / wide) ** 2) - (rows / (high * rng.choice([1, 3]))) ** 2)
-        light = textures.lamp_colour(rng) * math.exp(rng.uniform(math.log(0.3), math.log(4)))
+        light = textures.lamp_colour(rng) * textures.log_uniform(rng, 0.3, 4)
         sheet.radiance = (sheet.radiance + streak[..., None] * light).astype(np.float32)
 
     def sign(self) -> None:
         """A lit panel, a window or a screen on one of the sheets: larger than a lamp, and a few times white at most."""
         rng = self.rng
         sheet = self.sheets[int(rng.integers(len(self.sheets)))]
-        at, reach = self.spot(), self.size * math.exp(rng.uniform(math.log(0.03), math.log(0.25)))
+        at, reach = self.spot(), self.size * textures.log_uniform(rng, 0.03, 0.25)
         wide, high = reach, reach * rng.uniform(0.3, 1)
         turn = rng.normal() * 0.15
         corners = np.array([(-wide, -high), (wide, -high), (wide, high), (-wide, high)]) / 2
         turned = corners @ np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
         panel = mattes.soften(mattes.polygon_matte(self.size, [turned + np.array(at)]), rng.choice([0, 0.6]))
-        light = textures.lamp_colour(rng) * math.exp(rng.uniform(math.log(0.8), math.log(6)))
+        light = textures.lamp_colour(rng) * textures.log_uniform(rng, 0.8, 6)
         if rng.random() < 0.4:  # not evenly lit
             light = light * (0.6 + 0.8 * textures.noise(rng, self.size, reach)[..., None])
         panel = (panel * (sheet.alpha > 0.5))[..., None]

@@ -208,7 +208,7 @@ class Table:
 
 def rng_density(rng: Generator) -> float:
     """Repetitions a metre of a table's or a wall's texture."""
-    return float(math.exp(rng.uniform(math.log(0.3), math.log(3))))
+    return textures.log_uniform(rng, 0.3, 3)
 
 
 def tabletop_scene(seed: int, size: int, photos: Sequence[Path] = (), masks: Sequence[Path] = ()) -> tuple[Map, Map]:

@@ -16,6 +16,11 @@ from deeplens_hf.optics import linear_to_srgb, srgb_to_linear
 from deeplens_hf.training.mattes import Map, glyphs
 
 
+def log_uniform(rng: Generator, low: float, high: float) -> float:
+    """Between low and high, each doubling as likely as any other."""
+    return math.exp(rng.uniform(math.log(low), math.log(high)))
+
+
 def noise(rng: Generator, size: int, coarsest: float) -> Map:
     """Sum of smooth noise from `coarsest` pixels down to about two, each octave fainter, scaled to [0, 1]: (H, W)."""
     total, cell, weight = np.zeros((size, size), np.float32), coarsest, 1.0
