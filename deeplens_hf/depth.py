@@ -7,13 +7,10 @@ pyramid (Zhao et al., CVPR 2017), a decoder of upsampling layers, and two heads 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import MobileNetV2Config, MobileNetV2Model, ResNetConfig, ResNetModel
 
+from .encoders import ENCODERS, STRIDE
 from .pooling import window_mean
 
-IMAGE_MEAN = (0.485, 0.456, 0.406)  # of ImageNet, in sRGB: what both encoders were pretrained with
-IMAGE_STD = (0.229, 0.224, 0.225)
-STRIDE = 16  # of the deepest features; working sizes are multiples of it
 MIRRORED_SIZE = 0.92  # of the working size: the mirrored photo is looked at there
 BROAD_SIZE = 0.58  # and there, for the broad shape of the scene
 BROAD = 0.06  # of the long side: windows over which the broad shape of a scene is averaged
@@ -31,73 +28,6 @@ def normalise_disparity(disparity: Tensor) -> Tensor:
     low, high = disparity.amin((1, 2, 3), keepdim=True), disparity.amax((1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
     span = high - low
     return torch.where(span > 1e-6, (disparity - low) / span.clamp(min=1e-6), torch.full_like(disparity, 0.5))
-
-
-class MobileNetV2Encoder(nn.Module):
-    """Blocks 1 to 14 of MobileNetV2 (Sandler et al., CVPR 2018); the 14th opens the stage of stride 32."""
-
-    channels = (16, 24, 32, 160)  # at strides 2, 4, 8, 16
-
-    def __init__(self):
-        super().__init__()
-        # tf_padding and eps as in the weights that training starts from
-        net = MobileNetV2Model(
-            MobileNetV2Config(tf_padding=False, layer_norm_eps=1e-5, output_stride=STRIDE), add_pooling_layer=False
-        )
-        self.stem, self.blocks = net.conv_stem, nn.ModuleList(net.layer[:13])  # the stem holds block 1
-        atrous = self.blocks[12].conv_3x3.convolution
-        atrous.dilation = atrous.padding = (2, 2)
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        for layer in (self.stem.first_conv, self.stem.conv_3x3, self.stem.reduce_1x1):
-            x = folded(layer, x)
-        features = [x]  # (B, 16, h/2, w/2)
-        for i, block in enumerate(self.blocks):
-            inner = folded(block.reduce_1x1, folded(block.conv_3x3, folded(block.expand_1x1, x)))
-            x = x + inner if block.use_residual else inner
-            if i in (1, 4, 12):
-                features.append(x)  # (B, 24, h/4, w/4), (B, 32, h/8, w/8), (B, 160, h/16, w/16)
-        return features
-
-
-def folded(layer: nn.Module, x: Tensor) -> Tensor:
-    """A convolution of MobileNetV2 and its batch norm, whose statistics never change here, as one convolution."""
-    conv, norm = layer.convolution, layer.normalization
-    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)  # (C,)
-    weight, offset = conv.weight * scale.view(-1, 1, 1, 1), norm.bias - norm.running_mean * scale
-    x = F.conv2d(x, weight, offset, conv.stride, conv.padding, conv.dilation, conv.groups)
-    return x if layer.activation is None else F.relu6(x, inplace=True)
-
-
-class ResNet50Encoder(nn.Module):
-    """Stages of 3, 4, 6 and 1 bottleneck blocks of ResNet-50 (He et al., CVPR 2016): the report's encoder."""
-
-    channels = (64, 256, 512, 2048)
-
-    def __init__(self):
-        super().__init__()
-        net = ResNetModel(ResNetConfig(depths=[3, 4, 6, 1]))
-        self.embedder, self.stages = net.embedder, net.encoder.stages
-        last = self.stages[3].layers[0]  # atrous in place of stride 2
-        last.shortcut.convolution.stride = (1, 1)
-        atrous = last.layer[1].convolution
-        atrous.stride, atrous.dilation, atrous.padding = (1, 1), (2, 2), (2, 2)
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        x = self.embedder.embedder(x)
-        features = [x]  # (B, 64, h/2, w/2)
-        x = self.embedder.pooler(x)
-        for i, stage in enumerate(self.stages):
-            x = stage(x)
-            if i != 2:
-                features.append(x)  # (B, 256, h/4, w/4), (B, 512, h/8, w/8), (B, 2048, h/16, w/16)
-        return features
-
-
-ENCODERS: dict[str, type[MobileNetV2Encoder] | type[ResNet50Encoder]] = {
-    "mobilenet_v2": MobileNetV2Encoder,
-    "resnet-50": ResNet50Encoder,
-}
 
 
 def conv(c_in: int, c_out: int, kernel: int = 3) -> nn.Sequential:
@@ -144,7 +74,7 @@ class DepthPrediction(nn.Module):
     """image (B, 3, h, w), sides multiples of 16 -> disparity (B, 1, h, w) of free scale, foreground (B, 1, h, w).
 
     Args:
-        encoder: "mobilenet_v2" or "resnet-50".
+        encoder: a key of `encoders.ENCODERS`.
         width: channels of the deepest decoder level; each upsampling layer has fewer.
     """
 
@@ -158,8 +88,8 @@ class DepthPrediction(nn.Module):
         self.pyramid = PyramidPooling(c16, width)
         self.up = nn.ModuleList([Up(width, c8, w8), Up(w8, c4, w4), Up(w4, c2, w2)])
         self.disparity_head, self.foreground_head = head(w2), head(w2)
-        self.register_buffer("mean", torch.tensor(IMAGE_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(IMAGE_STD).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(self.encoder.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(self.encoder.std).view(1, 3, 1, 1), persistent=False)
 
     def train(self, mode: bool = True) -> "DepthPrediction":
         """The encoder's batch norms keep their ImageNet statistics: batches here are too small for better ones."""

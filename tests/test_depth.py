@@ -1,17 +1,23 @@
 """The depth network's make, and Eq. 1 by hand."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import nn
 
-from deeplens_hf.depth import ENCODERS, DepthPrediction, normalise_disparity, working_size
+from deeplens_hf import encoders
+from deeplens_hf.depth import DepthPrediction, normalise_disparity, working_size
+from deeplens_hf.encoders import ENCODERS
+from deeplens_hf.training.data import PhotoRecord
 from deeplens_hf.training.losses import depth_loss, gradient_matching, outline_loss, standardise
-from deeplens_hf.training.pretrained import download_mobilenet_v2, load_imagenet, map_mobilenet_v2
+from deeplens_hf.training.pretrained import load_imagenet, map_mobilenet_v2
+from deeplens_hf.training.transplant import transplant
 
 
 @pytest.mark.parametrize("encoder", list(ENCODERS))
-def test_both_encoders_predict_two_maps_at_the_images_size(encoder):
+def test_all_encoders_predict_two_maps_at_the_images_size(encoder):
     torch.manual_seed(0)
     module = DepthPrediction(encoder).eval()
     with torch.no_grad():
@@ -26,12 +32,13 @@ def test_the_last_stage_is_atrous_and_keeps_resolution(encoder):
     assert [tuple(f.shape[-2:]) for f in features] == [(32, 48), (16, 24), (8, 12), (4, 6)]
     assert [f.shape[1] for f in features] == list(ENCODERS[encoder].channels)
     dilated = [m for m in ENCODERS[encoder]().modules() if isinstance(m, nn.Conv2d) and m.dilation == (2, 2)]
-    assert len(dilated) == 1
+    assert len(dilated) == (4 if encoder == "efficientnet-lite2" else 1)  # blocks of the stage that follow its first
 
 
-def test_fourteen_residual_blocks():
-    mobilenet, resnet = ENCODERS["mobilenet_v2"](), ENCODERS["resnet-50"]()
+def test_the_residual_blocks_are_those_of_the_report():
+    mobilenet, efficientnet, resnet = (ENCODERS[name]() for name in ("mobilenet_v2", "efficientnet-lite2", "resnet-50"))
     assert len(mobilenet.blocks) + 1 == 14  # the stem holds the first
+    assert len(efficientnet.blocks) == 20
     assert [len(stage.layers) for stage in resnet.stages] == [3, 4, 6, 1]
 
 
@@ -43,7 +50,9 @@ def test_heads_have_three_convolutions_and_the_pyramid_four_sizes():
 
 
 def test_an_unknown_encoder_is_named():
-    with pytest.raises(ValueError, match="encoder must be one of mobilenet_v2, resnet-50; got 'vgg'"):
+    with pytest.raises(
+        ValueError, match="encoder must be one of mobilenet_v2, efficientnet-lite2, resnet-50; got 'vgg'"
+    ):
         DepthPrediction("vgg")
 
 
@@ -147,39 +156,77 @@ def test_batch_norms_are_folded_into_the_convolutions():
     assert all(p.grad is not None for p in encoder.parameters())
 
 
-def test_imagenet_weights_are_mapped_right():
-    """Proof by what only trained weights give: on a photo each layer's input statistics are those stored beside it."""
-    skimage = pytest.importorskip("skimage.data")
-    weights = download_mobilenet_v2()
-    assert len(map_mobilenet_v2(weights)) == 312
-    with pytest.raises(ValueError, match="312 tensors"):
-        map_mobilenet_v2(dict(list(weights.items())[1:]))
-
-    photos = [torch.from_numpy(p[:256, :256].copy()).permute(2, 0, 1) for p in (skimage.astronaut(), skimage.chelsea())]
-    images = torch.stack(photos).float() / 255
-
-    def mismatch(module):
-        """Distance of each layer's mean response to these photos from the stored one, in stored standard deviations."""
-        errors = []
-
-        def look(norm, inputs, _):
-            mean = inputs[0].mean((0, 2, 3))
-            errors.append(((mean - norm.running_mean).abs() / (norm.running_var + norm.eps).sqrt()).mean())
-
-        hooks = [m.register_forward_hook(look) for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+def test_strides_are_padded_as_the_weights_makers_did():
+    """TensorFlow's "same": an even side gets its odd border pixel right and below, an odd one on both sides alike."""
+    encoder = ENCODERS["efficientnet-lite2"]().eval()
+    for side, tap in ((64, 0), (65, 1)):  # the kernel's corner, or its middle, lies on the first pixel
+        image = torch.zeros(1, 3, side, side)
+        image[..., 0, 0] = 1.0
         with torch.no_grad():
-            unfolded(module, (images - 0.45) / 0.225)
-        for hook in hooks:
-            hook.remove()
+            encoder.stem.weight.zero_()
+            encoder.stem.weight[:, :, tap, tap] = 1.0
+            seen = F.conv2d(encoders.before_stride(image, encoder.stem), encoder.stem.weight, stride=2)
+        assert seen.shape[-1] == (side + 1) // 2 and float(seen[0, 0, 0, 0]) == 3.0
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet-lite2"])
+def test_imagenet_weights_are_mapped_right(name, monkeypatch):
+    """Proof by what only trained weights give: on a photo each layer's response has the mean stored beside it."""
+    skimage = pytest.importorskip("skimage.data")
+    photos = [torch.from_numpy(p[:256, :256].copy()).permute(2, 0, 1) for p in (skimage.astronaut(), skimage.chelsea())]
+    encoder = ENCODERS[name]().eval()
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (encoder.mean, encoder.std))
+    images = (torch.stack(photos).float() / 255 - mean) / std
+    folded, errors = encoders.folded, []
+
+    def watched(conv, norm, x):
+        response = F.conv2d(x, conv.weight, None, conv.stride, conv.padding, conv.dilation, conv.groups).mean((0, 2, 3))
+        errors.append(((response - norm.running_mean).abs() / (norm.running_var + norm.eps).sqrt()).mean())
+        return folded(conv, norm, x)
+
+    def mismatch():
+        """Distance of each layer's mean response from the stored one, in stored standard deviations."""
+        errors.clear()
+        with torch.no_grad():
+            encoder(images)
         return torch.stack(errors)
 
-    encoder = ENCODERS["mobilenet_v2"]().eval()
+    monkeypatch.setattr(encoders, "folded", watched)
     load_imagenet(encoder)
-    trained = mismatch(encoder)
+    trained = mismatch()
     assert float(trained.max()) < 0.5  # every layer sees what it saw in training
     torch.manual_seed(0)
     with torch.no_grad():  # the same numbers at other places do not
         for m in encoder.modules():
             if isinstance(m, nn.Conv2d):
                 m.weight.copy_(m.weight[torch.randperm(len(m.weight))])
-    assert float(mismatch(encoder).mean()) > 5 * float(trained.mean())
+    assert float(mismatch().mean()) > 5 * float(trained.mean())
+
+
+def test_weights_that_are_not_all_of_mobilenet_are_refused():
+    with pytest.raises(ValueError, match="312 tensors"):
+        map_mobilenet_v2({"weight": torch.zeros(1)})
+
+
+def test_a_decoder_is_set_upon_an_encoder_whose_features_are_the_old_ones_mixed(tmp_path):
+    """Features that are a linear mixture of the old ones are unmixed: the transplanted decoder predicts the same."""
+    torch.manual_seed(0)
+    old, new = DepthPrediction(width=32).eval(), DepthPrediction(width=32).eval()
+    mixtures = [torch.linalg.qr(torch.randn(c, c)).Q for c in old.encoder.channels]
+
+    class Mixed(nn.Module):
+        def forward(self, x):
+            return [torch.einsum("dc,bchw->bdhw", q, f) for q, f in zip(mixtures, old.encoder(x), strict=True)]
+
+    new.encoder = Mixed()
+    records = []
+    for i in range(3):
+        Image.fromarray(np.random.default_rng(i).integers(0, 255, (96, 128, 3), np.uint8)).save(tmp_path / f"{i}.png")
+        records.append(PhotoRecord(tmp_path / f"{i}.png", tmp_path, None, "any"))
+    image = torch.rand(1, 3, 96, 128)
+    with torch.no_grad():
+        wanted, before = old(image), new(image)
+        transplant(old, new, records)
+        found = new(image)
+    for w, b, f in zip(wanted, before, found, strict=True):
+        assert float((f - w).abs().mean()) < 0.05 * float((b - w).abs().mean())

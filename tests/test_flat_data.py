@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from deeplens_hf import DeepLens
 from deeplens_hf.training.commands import add_arguments, run
 from deeplens_hf.training.data import labelled_photos, to_tensor
 from deeplens_hf.training.ensemble import EnsembledLabels, ensembled
@@ -101,18 +102,32 @@ def test_teacher_and_looks_have_half_the_say_each_and_the_photo_is_looked_at_onc
     assert labels(record).tobytes() == first.tobytes()
 
 
-def test_training_learns_from_its_own_looks(data, tmp_path):
+def trained(stage, data, out, *more):
+    """The record's last entry after two steps of a stage."""
     parser = argparse.ArgumentParser()
     add_arguments(parser)
+    mix = "photos=1,collage=0,tabletop=0,layered=0,plane=0.05"
+    given = [stage, "--data", str(data), "--out", str(out), "--sources", mix, *more]
+    run(parser.parse_args([*given, "--steps", "2", "--batch-size", "2", "--workers", "0", "--device", "cpu"]))
+    return json.loads((out / "weights" / "training.json").read_text())[-1]
 
-    def train(*more):
-        mix = "photos=1,collage=0,tabletop=0,layered=0,plane=0.05"
-        given = ["depth", "--data", str(data), "--out", str(tmp_path / "run"), "--sources", mix, "--ensemble", *more]
-        run(parser.parse_args([*given, "--steps", "2", "--batch-size", "2", "--workers", "0", "--device", "cpu"]))
 
-    train("--from", "weights")
-    entry = json.loads((tmp_path / "run" / "weights" / "training.json").read_text())[-1]
+def test_training_learns_from_looks(data, tmp_path):
+    entry = trained("depth", data, tmp_path / "run", "--from", "weights", "--ensemble", "weights")
     assert entry["labels"] == "ensembled" and entry["sources"]["plane"] == 0.05
     assert list((tmp_path / "run" / "scenes").glob("label-*.png"))
-    with pytest.raises(ValueError, match="ensemble is for train depth --from"):
-        train()
+    with pytest.raises(ValueError, match="ensemble is for train depth"):
+        trained("render", data, tmp_path / "other", "--ensemble", "weights")
+
+
+def test_weights_get_another_encoder(data, tmp_path):
+    start = DeepLens.from_pretrained("weights")
+    other = "efficientnet-lite2" if start.config.encoder == "mobilenet_v2" else "mobilenet_v2"
+    entry = trained("depth", data, tmp_path / "run", "--from", "weights", "--encoder", other)
+    model = DeepLens.from_pretrained(tmp_path / "run" / "weights")
+    assert model.config.encoder == other and "==" in entry["encoder_from"]
+    for name, value in model.lens_blur.state_dict().items():  # all but depth stays
+        assert value.equal(start.lens_blur.state_dict()[name]), name
+    assert not model.orientation.write.weight.any()
+    with pytest.raises(ValueError, match="encoder beside --from is for train depth"):
+        trained("render", data, tmp_path / "other", "--from", "weights", "--encoder", other)

@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..encoders import ENCODERS
 from ..hub import HUB_NAME
 from ..model import DeepLens, DeepLensConfig
 from ..repository import FORMAT_VERSION
@@ -27,6 +28,7 @@ from .pretrained import load_imagenet
 from .record import keep, of_todays_format, origin, read_record, save_weights
 from .rendered import RenderedScenes
 from .stages import stage_parts
+from .transplant import with_encoder
 from .turned import TurnedPhotos
 
 if TYPE_CHECKING:
@@ -76,11 +78,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sources", default="", metavar="NAME=PART,...", help=MIX)
     parser.add_argument(
         "--ensemble",
-        action="store_true",
-        help="photos' disparity from several looks of the weights started from (depth)",
+        metavar="MODEL",
+        help="photos' disparity from several looks of these weights (depth): those started from, or better ones",
     )
     parser.add_argument("--outline-weight", type=float, default=0.5, help="of the mask's outline in the depth loss")
-    parser.add_argument("--encoder", default="mobilenet_v2", help="of a new model: mobilenet_v2 or resnet-50")
+    parser.add_argument(
+        "--encoder",
+        choices=list(ENCODERS),
+        help="of a new model (default: mobilenet_v2), or one to set in place of that of --from (depth)",
+    )
     parser.add_argument("--lens-blur", default="slabs", help="of a new model: slabs or convolutional")
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare data")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -121,6 +127,7 @@ def run(args: argparse.Namespace) -> Path:
     )
     accelerator = launch(args.device, args.precision, args.accumulate)
     torch.manual_seed(args.seed)
+    records = [] if args.streaming and args.stage == "depth" else find_photos(args, accelerator)
     record: list[dict] = []
     entry = {"stage": args.stage, "steps": steps, "batch_size": batch_size, "lr": lr, "seed": args.seed}
     if args.start:
@@ -128,7 +135,7 @@ def run(args: argparse.Namespace) -> Path:
         record = read_record(args.start)
         entry["from"] = origin(args.start, record)
     else:
-        model = DeepLens(DeepLensConfig(encoder=args.encoder, lens_blur=args.lens_blur))
+        model = DeepLens(DeepLensConfig(encoder=args.encoder or "mobilenet_v2", lens_blur=args.lens_blur))
     if args.stage in ("highlights", "hidden") and model.config.lens_blur != "slabs":
         raise ValueError(f"train {args.stage} needs a model with lens_blur slabs; got {model.config.lens_blur}")
     alone = args.stage in ("mending", "orientation", "highlights", "hidden")  # a module that older weights may lack
@@ -139,6 +146,8 @@ def run(args: argparse.Namespace) -> Path:
         record = read_record(args.depth_from) + record
     if args.stage == "depth" and not args.start:
         entry["encoder_from"] = load_imagenet(model.depth.encoder)
+    elif args.encoder and args.encoder != model.config.encoder:
+        model, entry["encoder_from"] = with_encoder(model, args.encoder, records)
     freeze(model, args.freeze)
     model.to(accelerator.device)
 
@@ -152,7 +161,6 @@ def run(args: argparse.Namespace) -> Path:
         samples_every=args.samples_every,
     )  # fmt: skip
     samples = batch_size * args.accumulate * accelerator.num_processes  # a step
-    records = [] if args.streaming and args.stage == "depth" else find_photos(args, accelerator)
     cache = args.cache or args.out / "scenes"
     if args.stage in ("render", "mending", "hidden", "all"):
         scenes = {"mending": FlawedScenes, "hidden": HiddenScenes}.get(args.stage, RenderedScenes)(
@@ -175,7 +183,9 @@ def run(args: argparse.Namespace) -> Path:
 
                 dataset = StreamedPhotos(photo_set(args), steps * samples, samples, args.seed)
             else:
-                labels = EnsembledLabels(copy.deepcopy(model.depth).cpu(), cache) if args.ensemble else None
+                labels = (
+                    EnsembledLabels(DeepLens.from_pretrained(args.ensemble).depth, cache) if args.ensemble else None
+                )
                 dataset = DepthMixture(
                     records, cache, args.tabletops, args.scenes, steps * samples, samples, args.seed, sources, labels,
                     args.lit,
@@ -261,8 +271,10 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError(f"push_to must be owner/name; got {args.push_to!r}")
     if args.streaming and (args.data is None or has_manifest(Path(args.data))):
         raise ValueError("streaming needs --data with a data set or an image folder, without a manifest.jsonl")
-    if args.ensemble and (args.stage != "depth" or args.start is None or args.streaming):
-        raise ValueError("ensemble is for train depth --from weights whose looks are worth learning, without streaming")
+    if args.start and args.encoder and (args.stage != "depth" or args.streaming):
+        raise ValueError("encoder beside --from is for train depth, without streaming: a new one has to be learned")
+    if args.ensemble and (args.stage != "depth" or args.streaming):
+        raise ValueError("ensemble is for train depth, without streaming")
     if args.data is None and args.stage in ("depth", "orientation", "all"):
         raise ValueError(f"train {args.stage} needs --data: a folder with labelled photos")
 

