@@ -12,7 +12,7 @@ from .encoders import ENCODERS, STRIDE
 from .pooling import window_mean
 
 MIRRORED_SIZE = 0.92  # of the working size: the mirrored photo is looked at there
-BROAD_SIZE = 0.58  # and there, for the broad shape of the scene
+BROAD_SIZE = 0.5  # and there, for the broad shape of the scene
 BROAD = 0.06  # of the long side: windows over which the broad shape of a scene is averaged
 
 

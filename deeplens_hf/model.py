@@ -31,7 +31,7 @@ LEAST_SIDE = 64  # pixels: the smallest picture that the networks accept
 class DeepLensConfig:
     """What config.json holds. Sizes are long sides, in pixels.
 
-    encoder: "mobilenet_v2" (trained and shipped) or "resnet-50" (the report's).
+    encoder: "efficientnet-lite2" (shipped), "mobilenet_v2" (as earlier weights have) or "resnet-50" (the report's).
     depth_width: channels of the depth decoder's deepest level.
     depth_size: working size of depth prediction.
     lens_blur: "slabs" (any aperture shape, any radius) or "convolutional" (the 2018 report's).

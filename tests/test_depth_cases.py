@@ -78,6 +78,7 @@ def hand_on_bricks() -> tuple[Image.Image, np.ndarray, np.ndarray]:
 # ---- flat, of many colours
 
 
+@pytest.mark.xfail(strict=False, reason="a step of 0.49: the network knows a hand when it sees one")
 def test_paint_on_a_floor_is_no_step_in_depth(model):
     _, hand, inverse = hand_on_bricks()
     disparity = predicted(model, "hand_on_bricks")
@@ -87,7 +88,7 @@ def test_paint_on_a_floor_is_no_step_in_depth(model):
     assert abs(off[hand].mean() - off[~hand].mean()) < 0.08  # of the whole range
 
 
-@pytest.mark.xfail(strict=False, reason="a step of 0.37")
+@pytest.mark.xfail(strict=False, reason="a step of 0.52")
 def test_a_dark_shadow_is_no_step_in_depth(model):
     disparity = predicted(model, "bowl_from_above")
     assert abs(at(disparity, 0.27, 0.25) - at(disparity, 0.07, 0.25)) < 0.08  # shadow and concrete beside it
@@ -101,8 +102,8 @@ def test_a_dark_shadow_is_no_step_in_depth(model):
     [
         "astronaut",
         "chelsea",
-        "dandelions",
-        pytest.param("bowl_from_above", marks=pytest.mark.xfail(strict=False, reason="0.52")),
+        pytest.param("dandelions", marks=pytest.mark.xfail(strict=False, reason="0.69")),
+        pytest.param("bowl_from_above", marks=pytest.mark.xfail(strict=False, reason="0.55")),
         pytest.param("coffee", marks=pytest.mark.xfail(strict=False, reason="0.79")),
         pytest.param("gravel", marks=pytest.mark.xfail(strict=False, reason="1.00")),
     ],
@@ -113,7 +114,6 @@ def test_a_photo_on_its_head_is_not_near_at_the_bottom_again(model, name):
     assert sum(both) / 2 < 0.4
 
 
-@pytest.mark.xfail(strict=False, reason="correlation -0.98: the nearer the farther")
 def test_a_floor_on_its_head_keeps_its_slant(model):
     _, hand, inverse = hand_on_bricks()
     assert alike(predicted(model, "hand_on_bricks", flipped=True)[~hand], inverse[~hand]) > 0.5
