@@ -90,7 +90,7 @@ def before_stride(x: Tensor, conv: nn.Conv2d) -> Tensor:
 class EfficientNetLite2Encoder(nn.Module):
     """Blocks 1 to 20 of EfficientNet-Lite2 (Tan and Le, ICML 2019, without what phones are slow at).
 
-    The five of the stage of stride 32 are atrous.
+    The first block of the stage of stride 32 does not stride, and the four after it are atrous.
     """
 
     channels = (16, 24, 48, 208)

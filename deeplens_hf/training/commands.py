@@ -127,7 +127,6 @@ def run(args: argparse.Namespace) -> Path:
     )
     accelerator = launch(args.device, args.precision, args.accumulate)
     torch.manual_seed(args.seed)
-    records = [] if args.streaming and args.stage == "depth" else find_photos(args, accelerator)
     record: list[dict] = []
     entry = {"stage": args.stage, "steps": steps, "batch_size": batch_size, "lr": lr, "seed": args.seed}
     if args.start:
@@ -144,6 +143,7 @@ def run(args: argparse.Namespace) -> Path:
     if args.depth_from:
         model.depth.load_state_dict(DeepLens.from_pretrained(args.depth_from).depth.state_dict())
         record = read_record(args.depth_from) + record
+    records = [] if args.streaming and args.stage == "depth" else find_photos(args, accelerator)
     if args.stage == "depth" and not args.start:
         entry["encoder_from"] = load_imagenet(model.depth.encoder)
     elif args.encoder and args.encoder != model.config.encoder:
@@ -183,9 +183,9 @@ def run(args: argparse.Namespace) -> Path:
 
                 dataset = StreamedPhotos(photo_set(args), steps * samples, samples, args.seed)
             else:
-                labels = (
-                    EnsembledLabels(DeepLens.from_pretrained(args.ensemble).depth, cache) if args.ensemble else None
-                )
+                labels = None
+                if args.ensemble:
+                    labels = EnsembledLabels(DeepLens.from_pretrained(args.ensemble).depth, cache)
                 dataset = DepthMixture(
                     records, cache, args.tabletops, args.scenes, steps * samples, samples, args.seed, sources, labels,
                     args.lit,

@@ -32,7 +32,7 @@ def with_encoder(model: DeepLens, encoder: str, records: list[PhotoRecord]) -> t
     kept = {
         name: value for name, value in model.state_dict().items() if not name.startswith(("depth.", "orientation."))
     }
-    new.load_state_dict(new.state_dict() | kept)
+    new.load_state_dict(kept, strict=False)
     return new, source
 
 
