@@ -12,7 +12,8 @@ from .depth import DepthPrediction, resized
 
 SIZE = 224  # pixels of the long side: enough to tell, and cheap
 CELLS = 6  # along either side: what lies where
-SURE = 0.85  # probability from which a photo is turned
+CLEAR = 0.95  # probability from which a photo is upright without being looked at again
+SURE = 0.75  # probability from which a photo is turned
 
 
 def cells(depth: DepthPrediction, image: Tensor) -> Tensor:
@@ -40,7 +41,22 @@ class Orientation(nn.Module):
         return self.write(self.drop(x.flatten(1)))
 
     def turns(self, depth: DepthPrediction, image: Tensor) -> list[int]:
-        """By how many quarter turns to the left each photo of (B, 3, H, W) was turned; 0 where it is not sure."""
-        seen = cells(depth, image).to(self.write.weight.dtype)  # depth may be in half precision: see from_pretrained
-        probability, turns = self(seen).softmax(1).max(1)  # (B,) each
-        return torch.where(probability > SURE, turns, 0).tolist()
+        """By how many quarter turns to the left each photo of (B, 3, H, W) was turned; 0 where it is not sure.
+
+        What is not clearly upright is looked at from all four sides, every other time mirrored: a photo on its head,
+        turned once more, has to look upright.
+        """
+        logits = self.look(depth, image)  # (B, 4)
+        upright = logits.softmax(1)[:, 0] > CLEAR  # (B,)
+        if not bool(upright.all()):
+            for more in (1, 2, 3):
+                seen = self.look(depth, torch.rot90(image, more, (2, 3)), mirrored=more % 2 == 1)
+                logits = logits + seen.roll(-more, 1)
+        probability, turns = (logits / 4).softmax(1).max(1)  # (B,) each
+        return torch.where((probability > SURE) & ~upright, turns, 0).tolist()
+
+    def look(self, depth: DepthPrediction, image: Tensor, mirrored: bool = False) -> Tensor:
+        """image (B, 3, H, W) -> logits (B, 4) of its turns; mirrored: as seen in a mirror, where left is right."""
+        seen = cells(depth, image.flip(-1) if mirrored else image)
+        logits = self(seen.to(self.write.weight.dtype))  # depth may be in half precision: see from_pretrained
+        return logits[:, [0, 3, 2, 1]] if mirrored else logits

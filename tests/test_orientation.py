@@ -28,22 +28,16 @@ def load(file: Path) -> torch.Tensor:
 
 @pytest.fixture
 def turning() -> DeepLens:
-    """An untrained model that takes a photo whose left half is the brighter one for turned once to the left."""
+    """An untrained model for which up is where a photo is bright."""
 
-    class LeftIsUp(Orientation):
-        def forward(self, cells: torch.Tensor) -> torch.Tensor:
-            logits = torch.zeros(len(cells), 4)
-            brighter = self.seen[..., : self.seen.shape[-1] // 2].mean((1, 2, 3)) > self.seen.mean((1, 2, 3)) + 0.1
-            logits[:, 1] = 50 * brighter
-            return logits
-
-        def turns(self, depth: torch.nn.Module, image: torch.Tensor) -> list[int]:
-            self.seen = image
-            return super().turns(depth, image)
+    class BrightIsUp(Orientation):
+        def look(self, depth: torch.nn.Module, image: torch.Tensor, mirrored: bool = False) -> torch.Tensor:
+            sides = [torch.rot90(image, -turns, (2, 3))[..., :8, :].mean((1, 2, 3)) for turns in range(4)]
+            return 50.0 * (torch.stack(sides, 1) > image.mean((1, 2, 3))[:, None] + 0.2)
 
     torch.manual_seed(0)
     model = DeepLens(DeepLensConfig(depth_width=32, blur_width=8, depth_size=96)).eval()
-    model.orientation = LeftIsUp(160).eval()
+    model.orientation = BrightIsUp(160).eval()
     return model
 
 
@@ -71,13 +65,26 @@ def test_each_photo_of_a_batch_is_turned_by_itself(turning):
     batch = torch.cat([shade, shade.flip(-1), shade.mean().expand(1, 3, 64, 96)])
     batch = (batch + 0.1 * torch.rand(batch.shape, generator=rng)).clamp(0, 1)
     with torch.inference_mode():
-        assert turning.turns(batch) == [1, 0, 0]
+        assert turning.turns(batch) == [1, 3, 0]
         together = turning.predict_depth(batch)
         for i, photo in enumerate(batch):
             alone = turning.predict_depth(photo[None])
             torch.testing.assert_close(together.disparity[i : i + 1], alone.disparity, atol=1e-3, rtol=0)
         by_hand = turning.predict_depth(torch.rot90(batch[:1], -1, (2, 3)))
     torch.testing.assert_close(together.foreground[:1], torch.rot90(by_hand.foreground, 1, (2, 3)), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["astronaut", "coffee", "landscape"])
+def test_a_photo_mirrored_or_turned_further_is_turned_accordingly(model, name):
+    """One look is not asked for it: from four sides what is said of one is said of all."""
+    photo = torch.rot90(load(next(file for file in EXAMPLES if file.stem == name)), 2, (2, 3))
+    with torch.inference_mode():
+        seen = model.orientation.look(model.depth, photo)
+        in_a_mirror = model.orientation.look(model.depth, photo.flip(-1), mirrored=True)
+        torch.testing.assert_close(in_a_mirror, seen[:, [0, 3, 2, 1]])
+        assert model.turns(photo) == model.turns(photo.flip(-1)) == [2]
+        assert model.turns(torch.rot90(photo, 1, (2, 3))) == [3]
+        assert model.turns(torch.rot90(photo.flip(-1), -1, (2, 3))) == [1]
 
 
 def test_who_is_not_sure_turns_nothing(turning):
