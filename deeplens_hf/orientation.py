@@ -13,7 +13,7 @@ from .depth import DepthPrediction, resized
 SIZE = 224  # pixels of the long side: enough to tell, and cheap
 CELLS = 6  # along either side: what lies where
 CLEAR = 0.95  # probability from which a photo is upright without being looked at again
-SURE = 0.75  # probability from which a photo is turned
+SURE = 0.65  # probability from which a photo is turned
 
 
 def cells(depth: DepthPrediction, image: Tensor) -> Tensor:

@@ -42,10 +42,10 @@ def data(tmp_path):
 # ---- flat scenes
 
 
-def test_a_flat_scene_is_a_plane_whatever_is_on_it_and_lies_any_way_round():
+def test_a_flat_scene_is_a_plane_whatever_is_on_it_and_mostly_a_floor():
     y, x = (np.mgrid[:48, :48] + 0.5) / 48
     plane, turns = np.stack([np.ones(48 * 48), x.ravel(), y.ravel()], 1), []
-    for seed in range(16):
+    for seed in range(40):
         picture, disparity = plane_scene(seed, 48)
         assert picture.shape == (48, 48, 3) and 0 <= picture.min() < picture.max() <= 1
         assert disparity.min() == 0 and disparity.max() == 1
@@ -53,6 +53,7 @@ def test_a_flat_scene_is_a_plane_whatever_is_on_it_and_lies_any_way_round():
         assert np.abs(plane @ slope - disparity.ravel()).max() < 1e-4
         turns.append(np.arctan2(slope[2], slope[1]))
     assert {int(turn // (np.pi / 2)) for turn in turns} == {-2, -1, 0, 1}, "each side is nearest now and then"
+    assert np.mean(np.abs(np.array(turns) - np.pi / 2) < np.pi / 4) > 0.45, "the lower one most often"
     np.testing.assert_array_equal(plane_scene(3, 48)[0], plane_scene(3, 48)[0])
 
 
@@ -90,14 +91,14 @@ def test_labels_are_mirrored_with_the_photo():
     torch.testing.assert_close(mirrored.flip(-1), straight, atol=1e-4, rtol=0)
 
 
-def test_teacher_and_looks_have_half_the_say_each_and_the_photo_is_looked_at_once(data, tmp_path):
+def test_the_teacher_has_a_quarter_of_the_say_and_the_photo_is_looked_at_once(data, tmp_path):
     record = labelled_photos(data, "train")[0]
     labels = EnsembledLabels(Brightness(), tmp_path / "labels")
     first = labels(record)
     disparity = to_tensor(first)[0]
     assert disparity.shape == (96, 128)
     down, across = (float(disparity.diff(dim=dim).mean()) * side for dim, side in ((0, 96), (1, 128)))
-    assert down == pytest.approx(across, rel=0.25) and down > 0.2
+    assert down == pytest.approx(3 * across, rel=0.25) and across > 0.1
     labels.depth = None  # what is asked again comes from the folder
     assert labels(record).tobytes() == first.tobytes()
 

@@ -18,7 +18,7 @@ from .exact import ExactScenes
 from .labels import sharpen
 
 SHAPES = ((224, 224), (192, 256), (256, 192), (192, 288), (288, 192), (256, 352), (352, 256))  # (h, w), one a batch
-UPSIDE_DOWN = {"photos": 0.08, "collage": 0.08, "exact": 0.3}  # shares: "low in the picture" is not "near"
+UPSIDE_DOWN = 0.05  # share of the samples: "low in the picture" is not "near"
 PEOPLE = ("ccp_people", "human_seg")  # groups whose masks people drew by hand
 PLACES = ("urban_sun", "wallpaper", "deep_photo_style", "opensfm")  # groups of photos without a subject of their own
 
@@ -121,7 +121,7 @@ class DepthMixture(Dataset):
         else:
             image, disparity = getattr(self.exact, kind)(int(draw.integers(self.counts[kind])))
             picture = Picture(Image.fromarray(image), Image.fromarray(disparity), None)
-        return augment(picture, shape, draw, UPSIDE_DOWN.get(kind, UPSIDE_DOWN["exact"]))
+        return augment(picture, shape, draw)
 
     def photo(self, draw: Generator) -> Picture:
         """A labelled photo."""
@@ -179,11 +179,8 @@ class DepthMixture(Dataset):
         return Picture(place, None, foreground)
 
 
-def augment(picture: Picture, shape: tuple[int, int], draw: Generator, on_head: float) -> dict[str, Tensor]:
-    """Cut, flip and recolour: the same part of all maps at `shape` (h, w), squeezed by up to 5:4.
-
-    on_head: how often the sample is turned upside down, a share.
-    """
+def augment(picture: Picture, shape: tuple[int, int], draw: Generator) -> dict[str, Tensor]:
+    """Cut, flip and recolour: the same part of all maps at `shape` (h, w), squeezed by up to 5:4."""
     h, w = shape
     width, height = picture.image.size
     aspect = w / h * float(np.exp(draw.uniform(-0.22, 0.22)))
@@ -191,7 +188,7 @@ def augment(picture: Picture, shape: tuple[int, int], draw: Generator, on_head: 
     zoom = draw.uniform(0.45, 1.0) if draw.random() < 0.65 else 1.0
     part = (part[0] * zoom, part[1] * zoom)
     left, top = draw.uniform(0, 1 - part[0] + 1e-9), draw.uniform(0, 1 - part[1] + 1e-9)
-    flip, upside_down = draw.random() < 0.5, draw.random() < on_head
+    flip, upside_down = draw.random() < 0.5, draw.random() < UPSIDE_DOWN
 
     def cut(map: Image.Image, resample: Image.Resampling) -> Image.Image:
         box = (left * map.width, top * map.height, (left + part[0]) * map.width, (top + part[1]) * map.height)

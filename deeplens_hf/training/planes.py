@@ -1,6 +1,6 @@
 """Flat scenes seen aslant: floors, walls and prints, whose disparity is a plane whatever is painted on them.
 
-They teach that colour and shadow are no steps in depth, and, lying any way round, that low is not always near.
+They teach that colour and shadow are no steps in depth. Most are floors, as in photos; some lie any way round.
 """
 
 import math
@@ -16,6 +16,7 @@ from deeplens_hf.training.mattes import Map
 
 CANVAS = 256  # pixels of a texture's side
 FINER = 2  # sample positions along each pixel's side
+FLOORS = 0.7  # share of the scenes that are nearest below, more or less
 
 
 def plane_scene(seed: int, size: int, photos: Sequence[Path] = (), masks: Sequence[Path] = ()) -> tuple[Map, Map]:
@@ -30,6 +31,8 @@ def plane_scene(seed: int, size: int, photos: Sequence[Path] = (), masks: Sequen
     x, y = np.meshgrid(side, side)  # (n, n) each, -1 to 1
     # inverse distance along the optical axis is affine in the picture: 1 in the middle, 1 + slope in the nearest corner
     turn, slope, focal = rng.uniform(0, 2 * math.pi), rng.uniform(0.12, 0.6), rng.uniform(1.2, 3.0)
+    if rng.random() < FLOORS:
+        turn = rng.normal(math.pi / 2, 0.6)
     gradient = np.array([math.cos(turn), math.sin(turn)], np.float32)
     gradient *= slope / np.abs(gradient).sum()
     inverse = 1 + gradient[0] * x + gradient[1] * y
