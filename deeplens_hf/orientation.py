@@ -44,14 +44,16 @@ class Orientation(nn.Module):
         """By how many quarter turns to the left each photo of (B, 3, H, W) was turned; 0 where it is not sure.
 
         What is not clearly upright is looked at from all four sides, every other time mirrored: a photo on its head,
-        turned once more, has to look upright.
+        turned once more by half, has to look upright.
         """
+        image = resized(image, SIZE)
         logits = self.look(depth, image)  # (B, 4)
         upright = logits.softmax(1)[:, 0] > CLEAR  # (B,)
         if not bool(upright.all()):
-            for more in (1, 2, 3):
-                seen = self.look(depth, torch.rot90(image, more, (2, 3)), mirrored=more % 2 == 1)
-                logits = logits + seen.roll(-more, 1)
+            left, right = (torch.rot90(image, more, (2, 3)) for more in (1, 3))  # of one size: seen together
+            lying = self.look(depth, torch.cat([left, right]), mirrored=True).chunk(2)  # (B, 4) each
+            on_head = self.look(depth, torch.rot90(image, 2, (2, 3)))
+            logits = logits + lying[0].roll(-1, 1) + on_head.roll(-2, 1) + lying[1].roll(-3, 1)
         probability, turns = (logits / 4).softmax(1).max(1)  # (B,) each
         return torch.where((probability > SURE) & ~upright, turns, 0).tolist()
 
