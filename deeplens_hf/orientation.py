@@ -46,7 +46,7 @@ class Orientation(nn.Module):
         What is not clearly upright is looked at from all four sides, every other time mirrored: a photo on its head,
         turned once more by half, has to look upright.
         """
-        image = resized(image, SIZE)
+        image = resized(image, SIZE)  # once, not for each look
         logits = self.look(depth, image)  # (B, 4)
         upright = logits.softmax(1)[:, 0] > CLEAR  # (B,)
         if not bool(upright.all()):
