@@ -52,7 +52,23 @@ def window_sum(x: Tensor, reach: int) -> Tensor:
 
 
 def _windows(x: Tensor, reach: int, join: Callable[[Tensor, Tensor], Tensor], border: str = "replicate") -> Tensor:
-    height, width = x.shape[-2:]
     x = F.pad(x, (reach,) * 4, mode=border)
-    x = reduce(join, (x[..., i : i + height, :] for i in range(2 * reach + 1)))
-    return reduce(join, (x[..., i : i + width] for i in range(2 * reach + 1)))
+    return _runs(_runs(x, 2 * reach + 1, join, -2), 2 * reach + 1, join, -1)
+
+
+def _runs(x: Tensor, count: int, join: Callable[[Tensor, Tensor], Tensor], dim: int) -> Tensor:
+    """Each `count` neighbours along `dim` joined: there it gets shorter by count - 1.
+
+    Of runs of 1, 2, 4, ... neighbours, each joined of two halves: 17 in five steps, not in sixteen.
+    """
+    places = x.shape[dim] - count + 1
+    parts, start, width = [], 0, 1
+    while True:
+        if count & width:
+            parts.append(x.narrow(dim, start, places))
+            start += width
+        if 2 * width > count:
+            return reduce(join, parts)
+        kept = x.shape[dim] - width
+        x = join(x.narrow(dim, 0, kept), x.narrow(dim, width, kept))  # runs of twice the width
+        width *= 2
