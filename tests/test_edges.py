@@ -14,9 +14,10 @@ def rand(*shape, seed=0):
 
 
 def plain(guide, values, radius, epsilon):
-    """He et al., Eqs. 19 to 21, window by window, each counted by its fit: guide (h, w, 3), values (h, w) -> (h, w)."""
+    """He et al., Eqs. 19 to 21, window by window, each counted by its fit: guide (h, w, k), values (h, w) -> (h, w)."""
     h, w = values.shape
-    slopes, offsets, weights = np.zeros((h, w, 3)), np.zeros((h, w)), np.zeros((h, w))
+    k = guide.shape[-1]
+    slopes, offsets, weights = np.zeros((h, w, k)), np.zeros((h, w)), np.zeros((h, w))
     unit = edges.MISFIT * (values.max() - values.min()) ** 2
 
     def window(y, x):
@@ -24,9 +25,9 @@ def plain(guide, values, radius, epsilon):
 
     for y in range(h):
         for x in range(w):
-            colours, wanted = guide[window(y, x)].reshape(-1, 3), values[window(y, x)].ravel()
+            colours, wanted = guide[window(y, x)].reshape(-1, k), values[window(y, x)].ravel()
             mean = colours.mean(0)
-            spread = colours.T @ colours / len(colours) - np.outer(mean, mean) + epsilon * np.eye(3)
+            spread = colours.T @ colours / len(colours) - np.outer(mean, mean) + epsilon * np.eye(k)
             together = colours.T @ wanted / len(colours) - mean * wanted.mean()
             slopes[y, x] = np.linalg.solve(spread, together)
             offsets[y, x] = wanted.mean() - slopes[y, x] @ mean
@@ -35,17 +36,48 @@ def plain(guide, values, radius, epsilon):
     for y in range(h):
         for x in range(w):
             counts = weights[window(y, x)].ravel() / weights[window(y, x)].sum()
-            out[y, x] = counts @ (slopes[window(y, x)].reshape(-1, 3) @ guide[y, x] + offsets[window(y, x)].ravel())
-    return out.clip(values.min(), values.max())
+            out[y, x] = counts @ (slopes[window(y, x)].reshape(-1, k) @ guide[y, x] + offsets[window(y, x)].ravel())
+    for y in range(h):
+        for x in range(w):
+            near = values[
+                max(y - edges.NEARBY, 0) : y + edges.NEARBY + 1, max(x - edges.NEARBY, 0) : x + edges.NEARBY + 1
+            ]
+            out[y, x] = out[y, x].clip(near.min(), near.max())
+    return out
 
 
 def test_it_is_the_guided_filter(monkeypatch):
     monkeypatch.setattr(edges, "RADIUS", 3)
     image, maps = rand(1, 3, 22, 27).double(), rand(1, 2, 22, 27, seed=1).double()
     out = edges.refine(maps, image)
-    for channel in range(2):
-        expected = plain(image[0].permute(1, 2, 0).numpy(), maps[0, channel].numpy(), 3, edges.EPSILON)
-        np.testing.assert_allclose(out[0, channel].numpy(), expected, atol=1e-8)
+    colours, (disparity, foreground) = image[0].permute(1, 2, 0).numpy(), maps[0].numpy()
+    refined = plain(colours, foreground, 3, edges.EPSILON)
+    np.testing.assert_allclose(out[0, 1].numpy(), refined, atol=1e-8)
+    guides = np.concatenate([colours, refined[..., None]], -1)  # the foreground guides the disparity
+    np.testing.assert_allclose(out[0, 0].numpy(), plain(guides, disparity, 3, edges.EPSILON), atol=1e-8)
+
+
+def test_where_the_photo_shows_nothing_the_disparity_follows_the_foreground():
+    image = torch.full((1, 3, 240, 320), 0.5)
+    foreground = torch.zeros(1, 1, 240, 320)
+    foreground[..., 150:] = 1
+    soft = F.interpolate(F.avg_pool2d(foreground, 8), (240, 320), mode="bilinear")
+    alone, guided = edges.refine(soft, image), edges.refine(torch.cat([soft, foreground], 1), image)[:, :1]
+    before, after = (float(x.diff(dim=-1)[0, 0, 120].max()) for x in (alone, guided))
+    assert after > 2 * before, "the step is steeper, and where the foreground's is"
+    assert int(guided.diff(dim=-1)[0, 0, 120].argmax()) == 149
+
+
+def test_what_is_printed_on_a_thing_leaves_no_values_that_the_map_has_not_nearby():
+    """Stripes beside an edge of the same colours: a window that holds the edge would carry it into the stripes."""
+    image = torch.full((1, 3, 240, 320), 0.9)
+    image[..., 150:] = 0.1
+    stripes = image[..., :130].unflatten(-1, (-1, 10))
+    stripes[..., 5:] = 0.1
+    near = torch.zeros(1, 1, 240, 320)
+    near[..., :150] = 1
+    soft = F.interpolate(F.avg_pool2d(near, 4), (240, 320), mode="bilinear")
+    torch.testing.assert_close(edges.refine(soft, image)[..., :140], near[..., :140], atol=1e-3, rtol=0)
 
 
 def test_soft_edges_move_onto_the_photos_edge():
