@@ -45,7 +45,7 @@ class DepthGraph(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         disparity, foreground = self.depth.infer(image)
         if self.mending is not None:
-            disparity = self.mending(srgb_to_linear(image), disparity)
+            disparity = self.mending(srgb_to_linear(image), disparity, foreground)
         return normalise_disparity(disparity), foreground
 
 
@@ -72,7 +72,7 @@ class RenderGraph(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         photo, defocus = srgb_to_linear(image), signed_defocus(disparity, focus, aperture)
         if self.mending is not None:
-            defocus = self.mending(photo, defocus)
+            defocus = self.mending(photo, defocus, foreground)
         light, features = self.lens_blur(photo, defocus, foreground * 2 - 1, **self.fixed)
         return linear_to_srgb(self.upsampling(photo, defocus, light, features)), light, features, defocus
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .blocks import conv, read_blocks, start_small
 from .pooling import halve, halve_max, halve_min, lengthen, window_max, window_mean, window_min
+from .silhouette import steadied
 
 REACH = 3  # half pixels: how far an edge may be moved
 TINY = 1e-3  # of a map's range: less than this within reach is no edge
@@ -37,8 +38,11 @@ class EdgeMending(nn.Module):
         self.write = nn.Conv2d(width, 4, 1)
         start_small(self, self.write)
 
-    def forward(self, light: Tensor, map: Tensor) -> Tensor:
-        """light (B, 3, H, W) linear; map (B, 1, H, W), near = large, of any range -> the map mended, (B, 1, H, W)."""
+    def forward(self, light: Tensor, map: Tensor, foreground: Tensor | None = None) -> Tensor:
+        """light (B, 3, H, W) linear; map (B, 1, H, W), near = large, of any range -> the map mended, (B, 1, H, W).
+
+        foreground: (B, 1, H, W), if known: has the last word on the subject's outline; 0.5 says nothing.
+        """
         height, width = map.shape[-2:]
         padded, shown = lengthen(map, STRIDE), lengthen(light, STRIDE).clamp(min=1e-6).sqrt()
         farthest = window_min(halve_min(padded), REACH)  # (B, 1, H/2, W/2), within reach
@@ -61,7 +65,8 @@ class EdgeMending(nn.Module):
         moved = F.pixel_shuffle(self.correct(self.fine(x)), 2)  # (B, 1, H, W)
         mended = padded + apart * joined(place, settle(place, moved))
         mended = torch.minimum(torch.maximum(mended, lowest), lowest + apart)
-        return mended[..., :height, :width]
+        mended = mended[..., :height, :width]
+        return mended if foreground is None else steadied(mended, foreground)
 
     def correct(self, fine: Tensor) -> Tensor:
         """The U-Net: (B, width, H/2, W/2) -> how far to move along the way, (B, 4, H/2, W/2)."""

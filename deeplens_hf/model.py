@@ -18,7 +18,6 @@ from .optics import DISC, MAX_APERTURE, ApertureShape, signed_defocus, srgb_to_l
 from .orientation import Orientation
 from .pooling import halve
 from .repository import FORMAT_VERSION
-from .silhouette import steadied
 from .upsampling import GuidedUpsampling, halve_light, halve_map
 
 if TYPE_CHECKING:
@@ -138,7 +137,7 @@ class DeepLens(
         precision = next(self.depth.parameters()).dtype  # half, maybe: see from_pretrained
         disparity, foreground = (each.to(image.dtype) for each in self.depth.infer(image.to(precision)))
         if self.mending is not None:
-            disparity = steadied(self.mending(srgb_to_linear(image), disparity), foreground)
+            disparity = self.mending(srgb_to_linear(image), disparity, foreground)
         return disparity, foreground
 
     def render(
@@ -207,9 +206,7 @@ class DeepLens(
             foreground = F.interpolate(foreground, maps[-1].shape[-2:], mode="area")
         smallest = photos[-1] if halvings else srgb_to_linear(image)
         if self.mending is not None:
-            before, maps[-1] = maps[-1], self.mending(smallest, maps[-1])
-            if foreground is not None:
-                maps[-1] = steadied(maps[-1], foreground)
+            before, maps[-1] = maps[-1], self.mending(smallest, maps[-1], foreground)
             maps[:-1] = [follow(larger, before, maps[-1]) for larger in maps[:-1]]
         # (B, 3, h, w) linear, (B, F, h/2, w/2)
         subject = torch.zeros_like(maps[-1]) if foreground is None else foreground * 2 - 1

@@ -120,21 +120,24 @@ def test_the_edge_benchmark_finds_what_a_small_disparity_loses(tmp_path):
     photo = np.where(near[..., None], (150, 110, 60), (40, 90, 160)) + noise
     Image.fromarray(photo.astype(np.uint8)).save(folder / "s0_aif.png")
     Image.fromarray(np.where(near, 60000, 6000).astype(np.uint16)).save(folder / "s0_disp.png")
-    shots = []
+    shots, subjects = [], []
 
-    def renderer(image, disparity, focus, aperture):  # the disparity itself: what it loses is all that is lost
+    def renderer(image, disparity, focus, aperture, foreground):  # the disparity itself: what it loses is all there is
         shots.append(disparity)
+        subjects.append(foreground)
         return disparity.expand(-1, 3, -1, -1)
 
     target = np.where(near, 60000, 6000)[..., None].repeat(3, -1) / 65535 * 255
     for focus in ("mid", "bg", "near"):
         Image.fromarray(target.round().astype(np.uint8)).save(folder / f"s0_gt_{focus}.png")
-    scaled = 3 + 2 * torch.from_numpy(near).float()[None, None]
-    rows = edge_benchmark.evaluate_edges(renderer, lambda image: scaled, tmp_path, 32, progress=False)
-    assert len(rows) == 3 * 4
+    subject = torch.from_numpy(near).float()[None, None]
+    scaled = 3 + 2 * subject
+    rows = edge_benchmark.evaluate_edges(renderer, lambda image: (scaled, subject), tmp_path, 32, progress=False)
+    assert len(rows) == 3 * 5
     of = {row["disparity"]: row["psnr_edges"] for row in rows}
     assert of["true"] > of["refined"] + 3 > of["enlarged"] + 4
     np.testing.assert_allclose(shots[3], shots[0], atol=1e-3, err_msg="the prediction is fitted")
+    assert subjects[:5] == [None] * 4 + [subject], "only the last is told of the subject"
     assert float(edge_benchmark.fitted(-scaled, shots[0]).std()) < 1e-6, "but never turned upside down"
     edge_benchmark.write_report(rows, tmp_path / "out")
     assert "| layered, refined | 3 |" in (tmp_path / "out" / "edges.md").read_text()

@@ -7,7 +7,6 @@ from torch import Tensor
 from ..model import DeepLens
 from ..optics import signed_defocus
 from . import baselines, depth, edges, render
-from .render import Renderer
 
 
 def run(what: str, model: DeepLens, data: Path, out: Path | None = None, beside: list[str] | None = None) -> str:
@@ -33,7 +32,7 @@ def run(what: str, model: DeepLens, data: Path, out: Path | None = None, beside:
         benchmark, rows = render, render.evaluate_render(renderers, data)
     elif what == "edges":
         benchmark = edges
-        rows = edges.evaluate_edges(renderer(model), lambda image: predicted(image)[0], data)
+        rows = edges.evaluate_edges(renderer(model), predicted, data)
     else:
         predictors = {"deeplens": predicted, "vertical gradient": depth.vertical_gradient}
         benchmark, rows = depth, depth.evaluate_depth(predictors, data)
@@ -42,11 +41,14 @@ def run(what: str, model: DeepLens, data: Path, out: Path | None = None, beside:
     return benchmark.to_markdown(rows)
 
 
-def renderer(model: DeepLens) -> Renderer:
+def renderer(model: DeepLens) -> edges.SubjectRenderer:
     """The model as the benchmarks call renderers, without limit on the aperture."""
 
-    def rendered(image: Tensor, disparity: Tensor, focus: float, aperture: float) -> Tensor:
+    def rendered(
+        image: Tensor, disparity: Tensor, focus: float, aperture: float, foreground: Tensor | None = None
+    ) -> Tensor:
         defocus = signed_defocus(disparity, disparity.new_tensor([focus]), disparity.new_tensor([aperture]))
-        return model.render_defocus(image.to(model.device), defocus.to(model.device)).cpu()
+        given = (each if each is None else each.to(model.device) for each in (image, defocus, foreground))
+        return model.render_defocus(*given).cpu()
 
     return rendered

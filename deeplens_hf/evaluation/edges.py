@@ -1,6 +1,6 @@
 """What edges cost: shots of truth rendered with disparity that came through a depth network's small size."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -13,22 +13,23 @@ from ..depth import working_size
 from ..edges import refine
 from . import report
 from .metrics import edge_band, psnr
-from .render import Renderer
 from .truth import Shot, layered_shots, traced_shots
 
-Predictor = Callable[[Tensor], Tensor]  # image (1, 3, H, W) -> disparity (1, 1, H, W)
+Predictor = Callable[[Tensor], Sequence[Tensor]]  # image (1, 3, H, W) -> disparity, foreground (1, 1, H, W)
+# image, disparity, focus, aperture, and foreground or None -> image
+SubjectRenderer = Callable[[Tensor, Tensor, float, float, Tensor | None], Tensor]
 FIGURES = ("psnr", "psnr_edges")
 
 
 def evaluate_edges(
-    renderer: Renderer, predict: Predictor, data: Path, long_side: int = 320, progress: bool = True
+    renderer: SubjectRenderer, predict: Predictor, data: Path, long_side: int = 320, progress: bool = True
 ) -> list[dict]:
-    """Render shots of truth with four disparities; one row each, with its PSNR in dB, overall and about edges.
+    """Render shots of truth with five disparities; one row each, with its PSNR in dB, overall and about edges.
 
     "true": the file's own. "enlarged" and "refined": the true one averaged down to `long_side`, as an otherwise perfect
     network would give it, and enlarged bilinearly or by `edges.refine`. "predicted": the network's, fitted to the truth
-    by least squares, so that what is left is its shape. Layered scenes, and by day those path-traced at their middle
-    blur.
+    by least squares, so that what is left is its shape. "with subject": the same, its predicted foreground given, as
+    photos are rendered. Layered scenes, and by day those path-traced at their middle blur.
     ValueError if `data` does not hold the truth.
     """
     rows = []
@@ -36,16 +37,19 @@ def evaluate_edges(
         size = shot.image.shape[-2:]
         small = F.interpolate(shot.disparity, working_size(size, long_side), mode="bilinear", antialias=True)
         with torch.inference_mode():
-            disparities = {
-                "true": shot.disparity,
-                "enlarged": F.interpolate(small, size, mode="bilinear"),
-                "refined": refine(small, shot.image),
-                "predicted": fitted(predict(shot.image), shot.disparity),
+            predicted, foreground = predict(shot.image)
+            predicted = fitted(predicted, shot.disparity)
+            maps = {
+                "true": (shot.disparity, None),
+                "enlarged": (F.interpolate(small, size, mode="bilinear"), None),
+                "refined": (refine(small, shot.image), None),
+                "predicted": (predicted, None),
+                "with subject": (predicted, foreground),
             }
         band = edge_band(shot.disparity)
-        for name, disparity in disparities.items():
+        for name, (disparity, subject) in maps.items():
             with torch.inference_mode():
-                picture = renderer(shot.image, disparity, shot.focus, shot.aperture)
+                picture = renderer(shot.image, disparity, shot.focus, shot.aperture, subject)
             figures = {"psnr": psnr(picture, shot.target), "psnr_edges": psnr(picture, shot.target, band)}
             rows.append(
                 {"disparity": name, "kind": shot.kind, "scene": shot.name, "focus": shot.focus_name}
@@ -84,7 +88,8 @@ def to_markdown(rows: list[dict]) -> str:
     return (
         "# Edges\n\n"
         "PSNR in dB of pictures rendered with the true disparity; with the true one made small and enlarged again;\n"
-        "enlarged along the photo's edges (refined); and with the predicted one, fitted to the truth.\n\n"
+        "enlarged along the photo's edges (refined); with the predicted one, fitted to the truth; and with the\n"
+        "subject that was predicted beside it.\n\n"
         f"{report.table(header, lines)}\n"
     )
 
