@@ -14,7 +14,6 @@ from deeplens_hf.training.commands import add_arguments, run
 from deeplens_hf.training.data import labelled_photos, to_tensor
 from deeplens_hf.training.ensemble import EnsembledLabels, ensembled
 from deeplens_hf.training.planes import plane_scene
-from deeplens_hf.training.shade import cast_shadow
 
 
 class Brightness(nn.Module):
@@ -56,21 +55,6 @@ def test_a_flat_scene_is_a_plane_whatever_is_on_it_and_mostly_a_floor():
     assert {int(turn // (np.pi / 2)) for turn in turns} == {-2, -1, 0, 1}, "each side is nearest now and then"
     assert np.mean(np.abs(np.array(turns) - np.pi / 2) < np.pi / 4) > 0.45, "the lower one most often"
     np.testing.assert_array_equal(plane_scene(3, 48)[0], plane_scene(3, 48)[0])
-
-
-def test_a_shadow_takes_light_and_leaves_what_it_falls_on():
-    stripes = np.tile(np.where(np.arange(120) % 12 < 6, 80, 200).astype(np.uint8)[None, :, None], (90, 1, 3))
-    shares = []
-    for seed in range(12):
-        shaded, again = (cast_shadow(Image.fromarray(stripes), np.random.default_rng(seed)) for _ in range(2))
-        assert shaded.tobytes() == again.tobytes(), "a pure function of what is drawn"
-        left = np.asarray(shaded)[..., :2] / stripes[..., :2]  # of red and green
-        assert left.max() < 1.02
-        dark, light = left[:, stripes[0, :, 0] == 80], left[:, stripes[0, :, 0] == 200]
-        assert abs(dark.min() - light.min()) < 0.02, "dark and light alike"
-        shares.append((left < 0.85).mean())
-    assert 0.1 < np.mean(shares) < 0.7
-    assert np.std(shares) > 0.05
 
 
 def test_what_is_far_on_a_plane_is_drawn_finer():

@@ -16,11 +16,9 @@ from .data import PhotoRecord, to_tensor
 from .ensemble import EnsembledLabels
 from .exact import ExactScenes
 from .labels import sharpen
-from .shade import cast_shadow
 
 SHAPES = ((224, 224), (192, 256), (256, 192), (192, 288), (288, 192), (256, 352), (352, 256))  # (h, w), one a batch
 UPSIDE_DOWN = 0.05  # share of the samples: "low in the picture" is not "near"
-SHADED = 0.2  # share of the samples: "dark" is neither "far" nor "near"
 PEOPLE = ("ccp_people", "human_seg")  # groups whose masks people drew by hand
 PLACES = ("urban_sun", "wallpaper", "deep_photo_style", "opensfm")  # groups of photos without a subject of their own
 
@@ -204,10 +202,7 @@ def augment(picture: Picture, shape: tuple[int, int], draw: Generator) -> dict[s
         map = getattr(picture, name)
         sample[name] = blank if map is None else to_tensor(cut(map, Image.Resampling.BILINEAR))
         sample[f"has_{name}"] = torch.tensor(float(map is not None))
-    image = cut(picture.image, Image.Resampling.BICUBIC)
-    if draw.random() < SHADED:
-        image = cast_shadow(image, draw)
-    image = _recolour(image, draw, 0.35)
+    image = _recolour(cut(picture.image, Image.Resampling.BICUBIC), draw, 0.35)
     return sample | {"image": _camera(to_tensor(image), draw)}
 
 
