@@ -31,13 +31,14 @@ def refine(maps: Tensor, image: Tensor) -> Tensor:
     height, width = image.shape[-2:]
     scale = min(1.0, SIZE / max(height, width))
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    guides = F.interpolate(image, size, mode="bilinear", antialias=True)  # (B, 3, *size); each map joins them
+    guides = F.interpolate(image, size, mode="bilinear", antialias=True)  # (B, 3, *size), and maps as they are refined
     full = [image]  # the same at (H, W)
     for map in reversed(maps.split(1, 1)):
         planes = _fit(guides, F.interpolate(map, size, mode="bilinear"))  # (B, guides + 1, *size)
         bounds = torch.cat([window_min(map, NEARBY), window_max(map, NEARBY)], 1)  # (B, 2, h, w)
-        guides = torch.cat([guides, _apply(planes, bounds, [guides])], 1)
         full.append(_apply(planes, bounds, full))
+        if len(full) <= maps.shape[1]:  # there is another one to guide
+            guides = torch.cat([guides, _apply(planes, bounds, [guides])], 1)
     return torch.cat(full[:0:-1], 1)
 
 

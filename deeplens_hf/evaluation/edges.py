@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -16,9 +17,15 @@ from .metrics import edge_band, psnr
 from .truth import Shot, layered_shots, traced_shots
 
 Predictor = Callable[[Tensor], Sequence[Tensor]]  # image (1, 3, H, W) -> disparity, foreground (1, 1, H, W)
-# image, disparity, focus, aperture, and foreground or None -> image
-SubjectRenderer = Callable[[Tensor, Tensor, float, float, Tensor | None], Tensor]
 FIGURES = ("psnr", "psnr_edges")
+
+
+class SubjectRenderer(Protocol):
+    """A `render.Renderer` that may be told of the subject."""
+
+    def __call__(
+        self, image: Tensor, disparity: Tensor, focus: float, aperture: float, foreground: Tensor | None = None, /
+    ) -> Tensor: ...
 
 
 def evaluate_edges(
