@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from deeplens_hf.evaluation.metrics import (
+    adrift,
     aligned_error,
     boundary_f,
     edge_band,
     edge_f_score,
+    hover,
     iou,
     order_accuracy,
     psnr,
@@ -130,3 +132,36 @@ def test_boundary_f():
     assert 0 < boundary_f(mask.roll(6, dims=-2), mask) < 1
     assert boundary_f(torch.zeros_like(mask), mask) == 0
     assert boundary_f(torch.zeros_like(mask), torch.zeros_like(mask)) == 1
+
+
+def standing() -> tuple[torch.Tensor, torch.Tensor]:
+    """A floor that comes nearer from row 20 on, 0 to 1, and somebody upright on row 49: disparity, mask."""
+    rows = ((torch.arange(60.0) - 20) / 39).clamp(min=0)
+    disparity, mask = rows.view(1, 1, 60, 1).repeat(1, 1, 1, 80), torch.zeros(1, 1, 60, 80)
+    mask[..., 10:50, 30:40] = 1
+    return torch.where(mask > 0, rows[49], disparity), mask
+
+
+def test_who_stands_on_the_ground_does_not_hover():
+    disparity, mask = standing()
+    assert hover(disparity, mask) == pytest.approx(0, abs=0.02)
+    assert hover(3 * disparity - 7, mask) == hover(disparity, mask)  # of any scale
+    assert hover(disparity + 0.2 * mask, mask) == pytest.approx(0.2, abs=0.02)
+    assert hover(disparity - 0.2 * mask, mask) == pytest.approx(0.2, abs=0.02)
+
+
+def test_feet_that_are_not_seen_do_not_hover():
+    disparity, mask = standing()
+    assert math.isnan(hover(disparity[..., :48, :], mask[..., :48, :]))  # cut off by the frame
+    assert math.isnan(hover(disparity, torch.ones_like(mask)))
+    assert math.isnan(hover(disparity, torch.zeros_like(mask)))
+
+
+def test_an_arm_that_is_elsewhere_is_adrift():
+    disparity, mask = standing()
+    assert adrift(disparity, mask) == 0
+    disparity[..., 10:20, 30:40] = 0  # a quarter of the mask; its outline, two pixels, does not count
+    assert adrift(disparity, mask) == pytest.approx(8 * 6 / (36 * 6))
+    disparity[..., 10:20, 30:40] = disparity[0, 0, 45, 35] + 0.08  # a nose is nearer than an ear
+    assert adrift(disparity, mask) == 0
+    assert math.isnan(adrift(disparity, torch.zeros_like(mask)))

@@ -11,11 +11,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from . import report
-from .metrics import aligned_error, boundary_f, edge_f_score, iou, order_accuracy
+from .metrics import adrift, aligned_error, boundary_f, edge_f_score, hover, iou, order_accuracy
 from .truth import LabelledPhoto, StereoScene, labelled_photos, stereo_scenes
 
 Predictor = Callable[[Tensor], tuple[Tensor, Tensor]]  # image -> disparity, foreground, at the image's size
-FIGURES = {"order": 3, "error": 3, "edge_f": 3, "iou": 3, "boundary_f": 3, "seconds": 2}  # and the digits to show
+FIGURES = {  # and the digits to show
+    "order": 3, "error": 3, "edge_f": 3, "iou": 3, "boundary_f": 3, "hover": 3, "adrift": 3, "seconds": 2,
+}  # fmt: skip
 
 
 def vertical_gradient(image: Tensor) -> tuple[Tensor, Tensor]:
@@ -29,9 +31,10 @@ def evaluate_depth(predictors: dict[str, Predictor], data: Path, progress: bool 
 
     The second is of the photo as nobody holds it: on its left side, on its head, on its right side, by turns.
     A row: predictor, set ("stereo" or "photos", or with ", turned" after it), group, scene, seconds, and the figures of
-    `metrics`: order and error on both sets (on photos against a teacher's labels, not truth), edge_f on stereo, iou and
-    boundary_f of the foreground where the photo's mask was made by hand; None where a figure does not apply. nobody:
-    whether that mask is empty, for then nothing that is found is right.
+    `metrics`: order and error on both sets (on photos against a teacher's labels, not truth), edge_f on stereo; where
+    the photo's mask was made by hand, iou and boundary_f of the foreground, adrift and, upright, hover of the
+    disparity; None where a figure does not apply. nobody: whether that mask is empty, for then nothing that is found
+    is right.
     ValueError if `data` lacks one of the sets.
     """
     rows = []
@@ -49,6 +52,8 @@ def evaluate_depth(predictors: dict[str, Predictor], data: Path, progress: bool 
             else:
                 figures = _against_labels(disparity, foreground, sample)
             figures["set"] += how
+            if how:
+                figures["hover"] = None  # feet are not below
             rows.append({"predictor": name, **dict.fromkeys(FIGURES), **figures, "seconds": seconds})
     return rows
 
@@ -73,7 +78,9 @@ def to_markdown(rows: list[dict]) -> str:
     return (
         "# Depth and foreground\n\n"
         "`order`: share of random pairs in the true order of depth; `error`: mean absolute, after scale and shift;\n"
-        "`edge_f`: disparity edges within 3 pixels; `iou`, `boundary_f`: the subject's mask, annotated photos only.\n"
+        "`edge_f`: disparity edges within 3 pixels; `iou`, `boundary_f`: the subject's mask, annotated photos only;\n"
+        "`hover`: step from people's feet to the ground beside them, as a share of the range; `adrift`: how much of\n"
+        "people is farther than a tenth of the range from the rest of them (0 is best of both).\n"
         "Stereo is measured truth; the photos' disparity is a teacher's. `turned`: lying on a side or on the head.\n\n"
         + "\n\n".join(tables)
         + "\n"
@@ -127,4 +134,8 @@ def _against_labels(disparity: Tensor, foreground: Tensor, photo: LabelledPhoto)
     if photo.annotated:
         foreground = F.interpolate(foreground, size, mode="bilinear", antialias=True)
         figures |= {"iou": iou(foreground, photo.foreground), "boundary_f": boundary_f(foreground, photo.foreground)}
+        figures |= {
+            "hover": report.figure(hover(disparity, photo.foreground)),
+            "adrift": report.figure(adrift(disparity, photo.foreground)),
+        }
     return figures

@@ -126,6 +126,42 @@ def boundary_f(pred: Tensor, truth: Tensor, tolerance: float = 0.008) -> float:
     return _match(p, t, math.ceil(tolerance * math.hypot(*truth.shape[-2:])))
 
 
+def hover(pred: Tensor, mask: Tensor) -> float:
+    """Step of depth from a person's feet to the ground beside them, as a share of the predicted range: 0 = they stand.
+
+    pred (1, 1, H, W), any scale; mask (1, 1, H, W) in [0, 1]: the person. nan where the frame cuts the feet off, or
+    nothing is seen beside them.
+    """
+    _same_shape(pred, mask)
+    person, (height, width) = mask[0, 0] >= 0.5, mask.shape[-2:]
+    rows, columns = person.nonzero(as_tuple=True)
+    if not len(rows) or rows.max() >= 0.97 * height:
+        return math.nan
+    lowest, below = int(rows.max()), rows > rows.max() - 0.05 * height
+    clear = ~_dilate(mask >= 0.5, 3)[0, 0]  # what is not mixed with the person
+    about = torch.zeros_like(person)
+    across, down = round(0.08 * width), round(0.03 * height)
+    left, right = max(0, int(columns[below].min()) - across), int(columns[below].max()) + across + 1
+    about[lowest - down : lowest + down + 1, left:right] = True
+    if not (about & clear).any():
+        return math.nan
+    feet, ground = (pred[0, 0][where].median() for where in ((rows[below], columns[below]), about & clear))
+    return ((feet - ground).abs() / (pred.max() - pred.min()).clamp(min=1e-6)).item()
+
+
+def adrift(pred: Tensor, mask: Tensor, far: float = 0.1) -> float:
+    """Share of a person that lies farther than `far` of the predicted range from the person's median disparity.
+
+    pred (1, 1, H, W), any scale; mask (1, 1, H, W) in [0, 1], of which two pixels at its outline do not count; nan
+    for an empty one.
+    """
+    _same_shape(pred, mask)
+    values = pred[~_dilate(mask < 0.5, 2)]
+    if not len(values):
+        return math.nan
+    return ((values - values.median()).abs() > far * (pred.max() - pred.min())).float().mean().item()
+
+
 def _match(pred: Tensor, truth: Tensor, tolerance: int) -> float:
     """F-score of two boolean edge maps (B, 1, H, W), each pixel matched within `tolerance`."""
     if not pred.any() or not truth.any():

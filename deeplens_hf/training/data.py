@@ -13,6 +13,8 @@ from PIL import Image, ImageEnhance
 from torch import Tensor
 from torch.utils.data import Dataset
 
+PEOPLE = ("ccp_people", "human_seg")  # groups whose masks people drew by hand
+
 
 @dataclass(frozen=True)
 class PhotoRecord:

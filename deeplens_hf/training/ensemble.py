@@ -6,6 +6,7 @@ mirror image, large for the edges and small, twice, for the broad shape, in whic
 """
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from ..depth import DepthPrediction, averaged, broad, look, normalise_disparity, standardise
-from .data import PhotoRecord, to_tensor
+from . import people
+from .data import PEOPLE, PhotoRecord, to_tensor
 from .drawn import kept_whole
 
 DETAIL_SIZE, BROAD_SIZES = 448, (224, 288)  # long sides, pixels
@@ -36,7 +38,10 @@ def ensembled(depth: DepthPrediction, image: Tensor, label: Tensor) -> Tensor:
 
 
 class EnsembledLabels:
-    """A labelled photo -> its disparity as a picture of bytes, kept in `cache` so that it is looked at only once."""
+    """A labelled photo -> its disparity as a picture of bytes, kept in `cache` so that it is looked at only once.
+
+    Where people have drawn the mask of a person, `people.grounded` has put the person right.
+    """
 
     def __init__(self, depth: DepthPrediction, cache: Path):
         self.depth, self.cache = depth.eval(), cache
@@ -44,15 +49,32 @@ class EnsembledLabels:
         for value in depth.state_dict().values():
             weights.update(value.cpu().numpy().tobytes())
         self.name = weights.hexdigest()[:8]
+        rules = Path(people.__file__).read_bytes()
+        self.grounded = f"{self.name}-{hashlib.sha256(rules).hexdigest()[:8]}"
         cache.mkdir(parents=True, exist_ok=True)
 
     def __call__(self, record: PhotoRecord) -> Image.Image:
-        file = self.cache / f"label-{self.name}-{record.photo.stem}.png"
+        if record.group in PEOPLE and record.foreground:
+            return self._kept(f"label-{self.grounded}-{record.photo.stem}.png", record, self._grounded)
+        return self._kept(f"label-{self.name}-{record.photo.stem}.png", record, self._looked)
+
+    def _kept(self, name: str, record: PhotoRecord, make: Callable[[PhotoRecord], Tensor]) -> Image.Image:
+        file = self.cache / name
         if not file.exists():
-            image = to_tensor(Image.open(record.photo).convert("RGB"))[None]
-            label = to_tensor(Image.open(record.disparity).convert("L"))[None]
-            with torch.inference_mode():
-                disparity = ensembled(self.depth, image, label)[0, 0]  # (H, W)
+            disparity = make(record)[0, 0]  # (H, W)
             with kept_whole(file) as part:
                 Image.fromarray((disparity.numpy() * 255).round().astype(np.uint8)).save(part)
         return Image.open(file)
+
+    def _looked(self, record: PhotoRecord) -> Tensor:
+        image = to_tensor(Image.open(record.photo).convert("RGB"))[None]
+        label = to_tensor(Image.open(record.disparity).convert("L"))[None]
+        with torch.inference_mode():
+            return ensembled(self.depth, image, label)
+
+    def _grounded(self, record: PhotoRecord) -> Tensor:
+        looked = self._kept(f"label-{self.name}-{record.photo.stem}.png", record, self._looked)
+        disparity, mask = to_tensor(looked)[None], to_tensor(Image.open(record.foreground).convert("L"))[None]
+        with torch.inference_mode():
+            mask = F.interpolate(mask, disparity.shape[-2:], mode="bilinear")
+            return normalise_disparity(people.grounded(disparity, mask))

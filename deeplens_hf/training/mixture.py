@@ -12,14 +12,13 @@ from PIL import Image, ImageEnhance, ImageFilter
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .data import PhotoRecord, to_tensor
+from .data import PEOPLE, PhotoRecord, to_tensor
 from .ensemble import EnsembledLabels
 from .exact import ExactScenes
 from .labels import sharpen
 
 SHAPES = ((224, 224), (192, 256), (256, 192), (192, 288), (288, 192), (256, 352), (352, 256))  # (h, w), one a batch
 UPSIDE_DOWN = 0.05  # share of the samples: "low in the picture" is not "near"
-PEOPLE = ("ccp_people", "human_seg")  # groups whose masks people drew by hand
 PLACES = ("urban_sun", "wallpaper", "deep_photo_style", "opensfm")  # groups of photos without a subject of their own
 
 
