@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -101,6 +102,19 @@ def test_the_teacher_has_a_quarter_of_the_say_and_the_photo_is_looked_at_once(da
     assert down == pytest.approx(3 * across, rel=0.25) and across > 0.1
     labels.depth = None  # what is asked again comes from the folder
     assert labels(record).tobytes() == first.tobytes()
+
+
+def test_people_of_hand_drawn_masks_hold_together_and_others_are_left_alone(data, tmp_path):
+    mask = np.zeros((48, 64), np.uint8)
+    mask[8:36, 26:34] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    labels = EnsembledLabels(Brightness(), tmp_path / "labels")
+    plain, other = labelled_photos(data, "train")
+    person = to_tensor(labels(replace(plain, group="ccp_people", foreground=tmp_path / "mask.png")))
+    thing = to_tensor(labels(replace(other, foreground=tmp_path / "mask.png")))
+    inside = (..., slice(22, 66), slice(56, 64))
+    assert person[inside].std() < 0.05 < 0.1 < thing[inside].std()  # the photo, and so the label, is near below
+    torch.testing.assert_close(thing, to_tensor(labels(plain)))
 
 
 def trained(stage, data, out, *more):
