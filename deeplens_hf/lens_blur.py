@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from .aperture_blur import blur
 from .highlights import HighlightRecovery, darkness
 from .optics import DISC, ApertureShape
-from .pooling import halve
+from .pooling import halve, window_min
 from .slabs import Slab, slab_knots, slab_weight, used_rows
-from .surfaces import SurfaceExtraction, asinh
+from .surfaces import SurfaceExtraction, Surfaces, asinh
 
 EPS = 1e-4
+SOLID = 2  # pixels of blur, and about a pixel, within which a surface in focus is opaque as a whole
 STRIP = 128  # rows mixed at a time: what they need stays in the processor's cache
 
 
@@ -66,8 +67,13 @@ class KernelPrediction(nn.Module):
         x = F.relu(self.mix(x))  # (B, 16, h, w)
         return F.interpolate(self.write(x), size, mode="bilinear"), x
 
-    def forward(self, knots: list[float], coverages: list[Tensor], defocus: Tensor, steered: Tensor) -> list[Tensor]:
-        """coverages (B, 1, H, W) a slab, front to back, steered (B, 3, H, W) -> K_j (B, 1, H, W) a slab."""
+    def forward(
+        self, knots: list[float], coverages: list[Tensor], defocus: Tensor, steered: Tensor, solid: Tensor
+    ) -> list[Tensor]:
+        """coverages (B, 1, H, W) a slab, front to back, steered (B, 3, H, W), solid (B, 1, H, W) as of `solidity`.
+
+        Returns K_j (B, 1, H, W) a slab.
+        """
         separate, front, back = steered.split(1, 1)
         separate, front, back = torch.sigmoid(separate), 3 * torch.tanh(front), -3 * torch.tanh(back)
         kernels, left = [], torch.ones_like(defocus)
@@ -77,7 +83,8 @@ class KernelPrediction(nn.Module):
             through = torch.lerp(joined, left, separate)
             distance = _distance(knot, defocus)
             gain = distance * torch.where(distance > 0, front, back)
-            kernels.append(through * torch.exp(gain))
+            behind = ((defocus - knot) / 2 - 1).clamp(0, 1)  # surely another surface
+            kernels.append(through * torch.exp(gain) * (1 - solid * behind))
             left = (left - coverage * through).clamp(min=0)
         total = weigh(coverages, kernels).clamp(min=EPS)
         return [kernel / total for kernel in kernels]
@@ -86,6 +93,17 @@ class KernelPrediction(nn.Module):
 def _distance(knot: float, defocus: Tensor) -> Tensor:
     """How far a slab lies in front of each pixel's own surface, in 2 px of defocus, -1 to 1: (B, 1, H, W)."""
     return ((knot - defocus) / 2).clamp(-1, 1)
+
+
+def solidity(defocus: Tensor, seen: Surfaces) -> Tensor:
+    """Where nothing behind can show, since a pixel in focus and all about it are of opaque surfaces: (B, 1, H, W).
+
+    Where the depth of a surface changes, its slabs are blurred unlike, and leave cracks between them.
+    """
+    own = seen.near_coverage * (SOLID - (seen.near_defocus - defocus).abs()).clamp(0, 1)
+    own = own + seen.far_coverage * (SOLID - (seen.far_defocus - defocus).abs()).clamp(0, 1)
+    opaque = (10 * window_min(own, SOLID) - 9).clamp(0, 1)  # hair and rims are not
+    return opaque * (SOLID - 0.5 - defocus.abs()).clamp(0, 1)
 
 
 class SlabLensBlur(nn.Module):
@@ -131,13 +149,14 @@ class SlabLensBlur(nn.Module):
             slab = torch.addcmul(near[rows] * near_weight[rows], far[rows], far_weight[rows])  # (B, 4, rows, w)
             slabs.append(Slab(knot, first, blur(slab, knot, shape)))
         steered, hints = self.kernels.steer(slabs, defocus, features)  # (B, 3, h, w), (B, 16, h/2, w/2)
-        strips = []
+        solid, strips = solidity(defocus, seen), []
         for top in range(0, defocus.shape[-2], STRIP):
             own = defocus[..., top : top + STRIP, :]  # (B, 1, rows, w)
             here = [slab for slab in slabs if slab.reaches(top, STRIP)]
             features_here = [slab.rows(top, own.shape[-2]) for slab in here]  # F_j and its coverage (B, 4, rows, w)
+            rows = (..., slice(top, top + STRIP), slice(None))
             kernels = self.kernels(
-                [slab.knot for slab in here], [x[:, 3:] for x in features_here], own, steered[..., top : top + STRIP, :]
+                [slab.knot for slab in here], [x[:, 3:] for x in features_here], own, steered[rows], solid[rows]
             )
             strips.append(weigh([x[:, :3] for x in features_here], kernels))
         return torch.cat(strips, 2), hints

@@ -113,3 +113,16 @@ def test_a_slab_blurred_by_its_own_rows_is_that_of_the_whole_picture(knot, band)
     assert last - first < 301
     part = Slab(knot, first, blur(light[..., first:last, :], knot))
     assert torch.allclose(part.rows(0, 301), blur(light, knot), atol=1e-5)
+
+
+def test_no_crack_in_what_is_sharp_shows_what_is_behind_it(model):
+    """A dark thing in focus, of slightly uneven depth, before a bright wall: at its steps no wall shines through."""
+    image = torch.full((1, 3, 96, 128), 0.9)
+    image[..., 20:76, 24:104] = 0.1
+    disparity = torch.zeros(1, 1, 96, 128)
+    disparity[..., 20:76, 24:104] = 0.8 + 0.1 * (torch.arange(80) // 10 % 2)  # steps of 0.6 pixels of blur
+    with torch.inference_mode():
+        rendered = model.render(image, disparity, 0.8, 16.0)
+    inside = (..., slice(26, 70), slice(30, 98))
+    assert float((rendered - image)[inside].abs().max()) < 0.12  # 0.29 with cracks
+    assert float(rendered[..., 20:76, 24:104].mean()) < 0.2 < 0.7 < float(rendered[..., :10, :].mean())
