@@ -142,7 +142,7 @@ def hover(pred: Tensor, mask: Tensor) -> float:
     about = torch.zeros_like(person)
     across, down = round(0.08 * width), round(0.03 * height)
     left, right = max(0, int(columns[below].min()) - across), int(columns[below].max()) + across + 1
-    about[lowest - down : lowest + down + 1, left:right] = True
+    about[max(0, lowest - down) : lowest + down + 1, left:right] = True
     if not (about & clear).any():
         return math.nan
     feet, ground = (pred[0, 0][where].median() for where in ((rows[below], columns[below]), about & clear))
