@@ -55,11 +55,11 @@ class EnsembledLabels:
 
     def __call__(self, record: PhotoRecord) -> Image.Image:
         if record.group in PEOPLE and record.foreground:
-            return self._kept(f"label-{self.grounded}-{record.photo.stem}.png", record, self._grounded)
-        return self._kept(f"label-{self.name}-{record.photo.stem}.png", record, self._looked)
+            return self._kept(self.grounded, record, self._grounded)
+        return self._kept(self.name, record, self._looked)
 
     def _kept(self, name: str, record: PhotoRecord, make: Callable[[PhotoRecord], Tensor]) -> Image.Image:
-        file = self.cache / name
+        file = self.cache / f"label-{name}-{record.photo.stem}.png"
         if not file.exists():
             disparity = make(record)[0, 0]  # (H, W)
             with kept_whole(file) as part:
@@ -73,7 +73,7 @@ class EnsembledLabels:
             return ensembled(self.depth, image, label)
 
     def _grounded(self, record: PhotoRecord) -> Tensor:
-        looked = self._kept(f"label-{self.name}-{record.photo.stem}.png", record, self._looked)
+        looked = self._kept(self.name, record, self._looked)
         disparity, mask = to_tensor(looked)[None], to_tensor(Image.open(record.foreground).convert("L"))[None]
         with torch.inference_mode():
             mask = F.interpolate(mask, disparity.shape[-2:], mode="bilinear")

@@ -22,16 +22,17 @@ CARRIED = 0.07  # of the range, from a person's level: what is so near, about th
 def grounded(disparity: Tensor, mask: Tensor) -> Tensor:
     """disparity, mask (1, 1, h, w) in [0, 1] -> disparity (1, 1, h, w), in which the persons stand where they are."""
     ring = max(4, round(RING * max(mask.shape[-2:])))
+    masked = (mask > 0.5).float()
     persons = []  # where each is, with what they carry, and their level in the label
-    for piece in pieces((mask > 0.5).float()):
+    for piece in pieces(masked):
         level = disparity[piece].median()
-        near = piece.float()
-        carries = (window_max(near, ring) > 0) & ((disparity - level).abs() < CARRIED) & above_feet(piece)
+        near = window_max(piece.float(), ring) > 0
+        carries = near & ((disparity - level).abs() < CARRIED) & above_feet(piece)
         persons.append((piece, piece | carries, level))
     if not persons:
         return disparity
     solid = torch.stack([whole for _, whole, _ in persons]).any(0).float()
-    soft = torch.maximum(mask, window_mean(window_max(solid - (mask > 0.5).float(), 1), 1))
+    soft = torch.maximum(mask, window_mean(window_max(solid - masked, 1), 1))
     about = window_max(solid, ring)
     ground = carried(disparity, 1 - about)
     filled = disparity + (ground - disparity).clamp(0, DIP) * about
@@ -39,10 +40,9 @@ def grounded(disparity: Tensor, mask: Tensor) -> Tensor:
     behind = carried(filled, 1 - beside)
     person = disparity.clone()
     for piece, whole, level in persons:
-        beneath = feet(piece)
-        stands = beneath is not None and bool((beneath & (beside == 0)).any())
+        beneath = feet(piece) & (beside == 0)
         relief = (RELIEF * (disparity[whole] - level)).clamp(-MOST, MOST)
-        person[whole] = relief + (behind[beneath & (beside == 0)].median() if stands else level)
+        person[whole] = relief + (behind[beneath].median() if beneath.any() else level)
     return torch.lerp(behind, carried(person, window_min(solid, 1)), soft)
 
 
@@ -52,19 +52,19 @@ def above_feet(piece: Tensor) -> Tensor:
     return torch.arange(piece.shape[-2]).view(-1, 1) < rows.max() - 0.1 * (rows.max() - rows.min())
 
 
-def feet(piece: Tensor) -> Tensor | None:
+def feet(piece: Tensor) -> Tensor:
     """Where the ground is that a person, boolean (1, 1, h, w), stands on: beside the feet, person and all.
 
-    None for somebody too small, or whose feet the frame cuts off.
+    Nowhere for somebody too small, or whose feet the frame cuts off.
     """
     height, width = piece.shape[-2:]
     rows, columns = piece[0, 0].nonzero(as_tuple=True)
     tall, lowest = int(rows.max() - rows.min()), int(rows.max())
+    found = torch.zeros_like(piece)
     if lowest >= 0.97 * height or tall < STANDING * height:
-        return None
+        return found
     columns = columns[rows > lowest - 0.06 * tall]
     reach, half = max(8, round(0.1 * tall)), max(1, round(0.03 * tall))
-    found = torch.zeros_like(piece)
     left, right = max(0, int(columns.min()) - reach), int(columns.max()) + reach + 1
     found[..., max(0, lowest - half) : lowest + half + 1, left:right] = True
     return found
