@@ -22,6 +22,8 @@ from .ensemble import EnsembledLabels
 from .flawed import FlawedScenes
 from .hdr import ClippedScenes
 from .hidden_scenes import HiddenScenes
+from .large import LargeDepth
+from .large_stage import train_large
 from .loop import Run, fit, launch
 from .mixture import DepthMixture, Sources
 from .pretrained import load_imagenet
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 DEFAULTS = {  # steps, batch size, peak learning rate: what made the shipped weights
     "depth": (1500, 12, 4e-4),
+    "large": (700, 8, 1e-3),
     "orientation": (3000, 128, 1e-3),
     "highlights": (600, 8, 2e-3),
     "mending": (6000, 8, 2e-3),
@@ -44,7 +47,8 @@ DEFAULTS = {  # steps, batch size, peak learning rate: what made the shipped wei
     "all": (200, 4, 5e-5),
 }
 MIX = (
-    "what the depth stage learns from: parts of photos, collage, tabletop, layered, plane; of photos: people, sharpened"
+    "what the depth stage learns from: parts of photos, collage, tabletop, layered, plane, lit, standing; "
+    "of photos: people, sharpened"
 )
 
 
@@ -53,8 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "stage",
         choices=list(DEFAULTS),
-        help="depth; which way is up; lamps at night; edges of disparity; colour behind edges; "
-        "lens blur and upsampling; depth and blur",
+        help="depth; a larger network to teach it; which way is up; lamps at night; edges of disparity; "
+        "colour behind edges; lens blur and upsampling; depth and blur",
     )
     parser.add_argument(
         "--data", help="folder of pictures, or a data set's id on the Hub; the render stage also does without"
@@ -80,6 +84,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ensemble",
         metavar="MODEL",
         help="photos' disparity from several looks of these weights (depth): those started from, or better ones",
+    )
+    parser.add_argument(
+        "--large", type=Path, metavar="FOLDER", help="of train large: has a say in the labels of --ensemble (depth)"
     )
     parser.add_argument("--outline-weight", type=float, default=0.5, help="of the mask's outline in the depth loss")
     parser.add_argument(
@@ -127,6 +134,18 @@ def run(args: argparse.Namespace) -> Path:
     )
     accelerator = launch(args.device, args.precision, args.accumulate)
     torch.manual_seed(args.seed)
+    photos = args.stage in ("depth", "large", "orientation")
+    plan = Run(
+        args.out, steps, batch_size, lr, args.seed,
+        ema=args.ema,
+        # scenes are traced on the GPU where there is one, and a worker process cannot share it
+        workers=0 if not photos and accelerator.device.type != "cpu" else args.workers,
+        save_every=args.save_every,
+        accumulate=args.accumulate,
+        samples_every=args.samples_every,
+    )  # fmt: skip
+    if args.stage == "large":
+        return train_large(args, find_photos(args, accelerator), plan, accelerator)
     record: list[dict] = []
     entry = {"stage": args.stage, "steps": steps, "batch_size": batch_size, "lr": lr, "seed": args.seed}
     if args.start:
@@ -151,15 +170,6 @@ def run(args: argparse.Namespace) -> Path:
     freeze(model, args.freeze)
     model.to(accelerator.device)
 
-    plan = Run(
-        args.out, steps, batch_size, lr, args.seed,
-        ema=args.ema,
-        # scenes are traced on the GPU where there is one, and a worker process cannot share it
-        workers=0 if args.stage not in ("depth", "orientation") and accelerator.device.type != "cpu" else args.workers,
-        save_every=args.save_every,
-        accumulate=args.accumulate,
-        samples_every=args.samples_every,
-    )  # fmt: skip
     samples = batch_size * args.accumulate * accelerator.num_processes  # a step
     cache = args.cache or args.out / "scenes"
     if args.stage in ("render", "mending", "hidden", "all"):
@@ -185,7 +195,8 @@ def run(args: argparse.Namespace) -> Path:
             else:
                 labels = None
                 if args.ensemble:
-                    labels = EnsembledLabels(DeepLens.from_pretrained(args.ensemble).depth, cache)
+                    large = LargeDepth.load(args.large) if args.large else None
+                    labels = EnsembledLabels(DeepLens.from_pretrained(args.ensemble).depth, cache, large)
                 dataset = DepthMixture(
                     records, cache, args.tabletops, args.scenes, steps * samples, samples, args.seed, sources, labels,
                     args.lit,
@@ -196,7 +207,7 @@ def run(args: argparse.Namespace) -> Path:
                 "sources": asdict(sources),
                 "outline_weight": args.outline_weight,
             }
-            entry |= {"labels": "ensembled"} if args.ensemble else {}
+            entry |= {"labels": "ensembled with large" if args.large else "ensembled"} if args.ensemble else {}
             entry |= {"lit": len(dataset.exact.files)} if args.lit else {}
         else:
             dataset = Together(scenes, DepthPhotos(records, (256, 256), 0, steps * samples, args.seed))
@@ -275,7 +286,11 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError("encoder beside --from is for train depth, without streaming: a new one has to be learned")
     if args.ensemble and (args.stage != "depth" or args.streaming):
         raise ValueError("ensemble is for train depth, without streaming")
-    if args.data is None and args.stage in ("depth", "orientation", "all"):
+    if args.large and not args.ensemble:
+        raise ValueError("large has a say in the labels of --ensemble: give both")
+    if args.stage == "large" and (args.start or args.freeze or args.keep or args.push_to):
+        raise ValueError("from, freeze, keep and push_to are for the stages that train the model itself")
+    if args.data is None and args.stage in ("depth", "large", "orientation", "all"):
         raise ValueError(f"train {args.stage} needs --data: a folder with labelled photos")
 
 

