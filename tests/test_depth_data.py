@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw
 
+from deeplens_hf.training import mixture
 from deeplens_hf.training.commands import add_arguments, run
 from deeplens_hf.training.data import labelled_photos
 from deeplens_hf.training.labels import sharpen
-from deeplens_hf.training.mixture import SHAPES, DepthMixture, Sources
+from deeplens_hf.training.mixture import SHAPES, DepthMixture, Picture, Sources
 from deeplens_hf.training.raycast import Camera, Skin, Solid, photograph
 from deeplens_hf.training.tabletop import tabletop_scene, turned
 
@@ -186,3 +187,18 @@ def test_training_records_its_mix(data, tmp_path):
     run(parser.parse_args([*arguments, "--steps", "1", "--batch-size", "2", "--workers", "0", "--device", "cpu"]))
     entry = json.loads((tmp_path / "weights" / "training.json").read_text())[-1]
     assert (entry["sources"]["collage"], entry["sources"]["tabletop"], entry["outline_weight"]) == (0.5, 0, 0.5)
+
+
+def test_a_shadow_darkens_a_part_and_leaves_depth_alone(monkeypatch):
+    flat = Picture(Image.new("RGB", (80, 60), (200, 180, 160)), Image.linear_gradient("L").resize((80, 60)), None)
+    plain = np.asarray(flat.image).astype(int)
+    dark = [np.asarray(mixture._shadowed(flat.image, np.random.default_rng(seed))).astype(int) for seed in range(12)]
+    assert all((shadowed <= plain).all() for shadowed in dark)
+    share = np.mean([(shadowed < 0.85 * plain).mean() for shadowed in dark])
+    assert 0.05 < share < 0.8
+    monkeypatch.setattr(mixture, "UPSIDE_DOWN", 0)
+    maps = []
+    for often in (0, 1):
+        monkeypatch.setattr(mixture, "SHADOWED", often)
+        maps.append(mixture.augment(flat, (48, 64), np.random.default_rng(3))["disparity"])
+    assert maps[0].equal(maps[1])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.random import Generator
-from PIL import Image, ImageEnhance, ImageFilter
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -19,6 +19,7 @@ from .labels import sharpen
 from .standing import standing
 
 SHAPES = ((224, 224), (192, 256), (256, 192), (192, 288), (288, 192), (256, 352), (352, 256))  # (h, w), one a batch
+SHADOWED = 0.12  # share of the samples that a shadow falls on
 UPSIDE_DOWN = 0.05  # share of the samples: "low in the picture" is not "near"
 PLACES = ("urban_sun", "wallpaper", "deep_photo_style", "opensfm")  # groups of photos without a subject of their own
 
@@ -206,8 +207,21 @@ def augment(picture: Picture, shape: tuple[int, int], draw: Generator) -> dict[s
         map = getattr(picture, name)
         sample[name] = blank if map is None else to_tensor(cut(map, Image.Resampling.BILINEAR))
         sample[f"has_{name}"] = torch.tensor(float(map is not None))
-    image = _recolour(cut(picture.image, Image.Resampling.BICUBIC), draw, 0.35)
+    image = cut(picture.image, Image.Resampling.BICUBIC)
+    image = _shadowed(image, draw) if draw.random() < SHADOWED else image
+    image = _recolour(image, draw, 0.35)
     return sample | {"image": _camera(to_tensor(image), draw)}
+
+
+def _shadowed(image: Image.Image, draw: Generator) -> Image.Image:
+    """With a shadow of some polygon, hard or soft, over whatever is there: its edges are none of depth."""
+    shadow, reach = Image.new("L", image.size), max(image.size) * draw.uniform(0.15, 0.6)
+    angles = np.sort(draw.uniform(0, 2 * np.pi, draw.integers(3, 8)))
+    corners = reach * draw.uniform(0.5, 1.2, len(angles))[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1)
+    corners += draw.uniform(0, 1, 2) * image.size
+    ImageDraw.Draw(shadow).polygon([tuple(each) for each in corners.tolist()], fill=255)
+    shadow = shadow.filter(ImageFilter.GaussianBlur(draw.uniform(0, 4)))
+    return Image.composite(ImageEnhance.Brightness(image).enhance(draw.uniform(0.3, 0.8)), image, shadow)
 
 
 def _recolour(image: Image.Image, draw: Generator, strength: float) -> Image.Image:
