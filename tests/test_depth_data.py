@@ -123,13 +123,13 @@ def data(tmp_path_factory):
     return root
 
 
-def mixture(data, tmp_path, **parts):
+def mixed(data, tmp_path, **parts):
     sources = Sources(**dict.fromkeys(("photos", "collage", "tabletop", "layered"), 0.0) | parts)
     return DepthMixture(labelled_photos(data, "train"), tmp_path, 2, 1, 1000, 4, 0, sources)
 
 
 def test_a_batch_has_one_shape_and_each_sample_is_repeatable(data, tmp_path):
-    photos = mixture(data, tmp_path, photos=1.0)
+    photos = mixed(data, tmp_path, photos=1.0)
     shapes = [tuple(photos[i]["image"].shape[-2:]) for i in range(40)]
     assert all(len(set(shapes[i : i + 4])) == 1 for i in range(0, 40, 4))
     assert len(set(shapes)) > 2 and set(shapes) <= set(SHAPES)
@@ -140,7 +140,7 @@ def test_a_batch_has_one_shape_and_each_sample_is_repeatable(data, tmp_path):
 
 def test_what_is_not_known_is_marked(data, tmp_path):
     def marks(**parts):
-        samples = [mixture(data, tmp_path, **parts)[i] for i in range(8)]
+        samples = [mixed(data, tmp_path, **parts)[i] for i in range(8)]
         return {tuple(float(s[f"has_{name}"]) for name in ("disparity", "foreground")) for s in samples}, samples
 
     assert marks(photos=1.0, people=1.0)[0] == {(1, 1)}
@@ -159,14 +159,14 @@ def test_lit_scenes_are_learned_from_as_they_lie_there(data, tmp_path):
         assert float(sample["disparity"].min()) == 1 and float(sample["has_foreground"]) == 0
     with pytest.raises(ValueError, match="no scenes with depth in"):
         DepthMixture([], tmp_path, 2, 1, 1000, 4, 0, sources, lit=data)
-    with pytest.raises(ValueError, match="lit needs a folder"):
+    with pytest.raises(ValueError, match="lit and standing need a folder"):
         DepthMixture([], tmp_path, 2, 1, 1000, 4, 0, sources)
 
 
 def test_a_flip_turns_photo_and_maps_alike(data, tmp_path):
     """The toy label runs down the picture: whichever way up a sample is, its mask's round head stays with it."""
     for i in range(12):
-        sample = mixture(data, tmp_path, photos=1.0, people=1.0, sharpened=0.0)[i]
+        sample = mixed(data, tmp_path, photos=1.0, people=1.0, sharpened=0.0)[i]
         slope = sample["disparity"].diff(dim=-2)
         assert bool((slope >= -1e-6).all()) or bool((slope <= 1e-6).all())
 
