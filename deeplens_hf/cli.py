@@ -111,7 +111,7 @@ def build_parser(argv: list[str]) -> Parser:
 
     command = commands.add_parser("train", help="train the depth module, the renderer or all three")
     if argv[:1] == ["train"]:
-        from .training.commands import add_arguments
+        from .training.arguments import add_arguments
 
         add_arguments(command)
         command.set_defaults(run=train)

@@ -152,9 +152,9 @@ def standardise(disparity: Tensor) -> Tensor:
     return centred / centred.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-6)
 
 
-def averaged(one: Tensor, other: Tensor) -> Tensor:
-    """Two maps of free scale, (B, 1, h, w) each, of equal say -> one of mean 0 and standard deviation 1."""
-    return standardise(standardise(one) + standardise(other))
+def averaged(first: Tensor, *others: Tensor) -> Tensor:
+    """Maps of free scale, (B, 1, h, w) each, of equal say -> one of mean 0 and standard deviation 1."""
+    return standardise(sum(map(standardise, others), start=standardise(first)))
 
 
 def broad(x: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 
 from deeplens_hf.training import mixture
-from deeplens_hf.training.commands import add_arguments, run
+from deeplens_hf.training.arguments import add_arguments
+from deeplens_hf.training.commands import run
 from deeplens_hf.training.data import labelled_photos
 from deeplens_hf.training.labels import sharpen
 from deeplens_hf.training.mixture import SHAPES, DepthMixture, Picture, Sources

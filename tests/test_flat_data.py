@@ -11,7 +11,8 @@ from PIL import Image
 from torch import nn
 
 from deeplens_hf import DeepLens
-from deeplens_hf.training.commands import add_arguments, run
+from deeplens_hf.training.arguments import add_arguments
+from deeplens_hf.training.commands import run
 from deeplens_hf.training.data import labelled_photos, to_tensor
 from deeplens_hf.training.ensemble import EnsembledLabels, ensembled
 from deeplens_hf.training.planes import plane_scene

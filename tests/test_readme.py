@@ -14,7 +14,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from deeplens_hf.cli import build_parser
-from deeplens_hf.training.commands import DEFAULTS
+from deeplens_hf.training.arguments import DEFAULTS
 from deeplens_hf.weights import CHECKOUT_WEIGHTS, HUB_ID
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -16,7 +16,8 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from deeplens_hf import DeepLens, DeepLensConfig
-from deeplens_hf.training.commands import add_arguments, run
+from deeplens_hf.training.arguments import add_arguments
+from deeplens_hf.training.commands import run
 from deeplens_hf.training.data import DepthPhotos, labelled_photos
 from deeplens_hf.training.loop import Run, fit, launch, learning_rate, whole_step
 from deeplens_hf.training.losses import render_loss

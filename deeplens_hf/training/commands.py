@@ -3,7 +3,6 @@
 import argparse
 import copy
 import os
-import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +12,9 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..encoders import ENCODERS
-from ..hub import HUB_NAME
 from ..model import DeepLens, DeepLensConfig
 from ..repository import FORMAT_VERSION
+from .arguments import DEFAULTS, check
 from .data import DepthPhotos, PhotoRecord, has_manifest, labelled_photos
 from .ensemble import EnsembledLabels
 from .flawed import FlawedScenes
@@ -35,90 +33,6 @@ from .turned import TurnedPhotos
 
 if TYPE_CHECKING:
     from .photo_sets import PhotoSet
-
-DEFAULTS = {  # steps, batch size, peak learning rate: what made the shipped weights
-    "depth": (1500, 12, 4e-4),
-    "large": (700, 8, 1e-3),
-    "orientation": (3000, 128, 1e-3),
-    "highlights": (600, 8, 2e-3),
-    "mending": (6000, 8, 2e-3),
-    "hidden": (9000, 4, 1.5e-3),
-    "render": (1600, 4, 1e-3),
-    "all": (200, 4, 5e-5),
-}
-MIX = (
-    "what the depth stage learns from: parts of photos, collage, tabletop, layered, plane, lit, standing; "
-    "of photos: people, sharpened"
-)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `deeplens train`."""
-    parser.add_argument(
-        "stage",
-        choices=list(DEFAULTS),
-        help="depth; a larger network to teach it; which way is up; lamps at night; edges of disparity; "
-        "colour behind edges; lens blur and upsampling; depth and blur",
-    )
-    parser.add_argument(
-        "--data", help="folder of pictures, or a data set's id on the Hub; the render stage also does without"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint, curve and the trained weights")
-    parser.add_argument("--from", dest="start", metavar="MODEL", help="weights to start from: a folder or a Hub id")
-    parser.add_argument("--depth-from", metavar="MODEL", help="take the depth module from these weights")
-    parser.add_argument("--steps", type=int, help="optimiser steps (default: those of the shipped weights)")
-    parser.add_argument("--batch-size", type=int)
-    parser.add_argument("--lr", type=float, help="peak learning rate")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--size", type=int, default=256, help="pixels of a traced scene's side (render, all)")
-    parser.add_argument("--scenes", type=int, default=800, help="how many different scenes to trace")
-    parser.add_argument("--tabletops", type=int, default=160, help="how many different table-tops to draw (depth)")
-    parser.add_argument("--cache", type=Path, help="folder for traced scenes (default: OUT/scenes)")
-    parser.add_argument(
-        "--lit",
-        type=Path,
-        help="folder of scenes that training/blender.py (highlights) or blender_depth.py (depth) lit",
-    )
-    parser.add_argument("--sources", default="", metavar="NAME=PART,...", help=MIX)
-    parser.add_argument(
-        "--ensemble",
-        metavar="MODEL",
-        help="photos' disparity from several looks of these weights (depth): those started from, or better ones",
-    )
-    parser.add_argument(
-        "--large", type=Path, metavar="FOLDER", help="of train large: has a say in the labels of --ensemble (depth)"
-    )
-    parser.add_argument("--outline-weight", type=float, default=0.5, help="of the mask's outline in the depth loss")
-    parser.add_argument(
-        "--encoder",
-        choices=list(ENCODERS),
-        help="of a new model (default: mobilenet_v2), or one to set in place of that of --from (depth)",
-    )
-    parser.add_argument("--lens-blur", default="slabs", help="of a new model: slabs or convolutional")
-    parser.add_argument("--workers", type=int, default=1, help="processes that prepare data")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--split", default="train", help="of a data set (default: train)")
-    parser.add_argument(
-        "--columns", metavar="ROLE=NAME", nargs="+", default=[], help="of a data set, roles: image, depth, mask"
-    )
-    parser.add_argument(
-        "--depth-is", choices=("disparity", "depth"), default="disparity", help="what depth columns hold"
-    )
-    parser.add_argument(
-        "--labels", metavar="MODEL", help="depth for photos without: of this depth model, or 'embedded' by a phone"
-    )
-    parser.add_argument("--streaming", action="store_true", help="read the data set as it is needed, without a copy")
-    parser.add_argument("--freeze", metavar="MODULE", nargs="+", default=[], help="keep as they are: depth.encoder ...")
-    parser.add_argument("--accumulate", type=int, default=1, help="batches a step, one after the other")
-    parser.add_argument("--precision", choices=("no", "bf16", "fp16"), default="no", help="no: float32 throughout")
-    parser.add_argument("--ema", type=float, default=Run.ema, help="decay of the averaged weights that are kept")
-    parser.add_argument(
-        "--keep", type=float, default=0.0, metavar="SHARE", help="of the weights started from, mixed into the result"
-    )
-    parser.add_argument("--save-every", type=int, default=Run.save_every, help="steps between checkpoints")
-    parser.add_argument("--samples-every", type=int, default=250, help="steps between sample pictures; 0: none")
-    parser.add_argument("--push-to", metavar="OWNER/NAME", help="share the weights on the Hub when done")
-    parser.add_argument("--private", action="store_true", help="... in a repository that only you see")
 
 
 def run(args: argparse.Namespace) -> Path:
@@ -260,38 +174,6 @@ def push(weights: Path, args: argparse.Namespace) -> None:
     datasets = [args.data] if args.data and not os.path.exists(args.data) else []
     model = DeepLens.from_pretrained(weights)
     print(model.push_to_hub(args.push_to, private=args.private or None, datasets=datasets))
-
-
-def check(args: argparse.Namespace) -> None:
-    """Raise ValueError for an argument out of range."""
-    for name in ("steps", "batch_size", "scenes", "tabletops", "accumulate", "save_every"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise ValueError(f"{name} must be at least 1; got {getattr(args, name)}")
-    if args.samples_every < 0:
-        raise ValueError(f"samples_every must be 0 or more; got {args.samples_every}")
-    if not 0 <= args.ema < 1:
-        raise ValueError(f"ema must be from 0 to below 1; got {args.ema}")
-    for each in args.columns:
-        if "=" not in each:
-            raise ValueError(f"columns must be ROLE=NAME, such as depth=disparity; got {each!r}")
-    if args.data and args.out.resolve().is_relative_to(Path(args.data).resolve()) and not has_manifest(Path(args.data)):
-        raise ValueError(f"out must lie outside the data folder {args.data}; got {args.out}")
-    if not 0 <= args.keep < 1 or (args.keep and args.start is None):
-        raise ValueError(f"keep must be from 0 to below 1, of the weights that --from names; got {args.keep}")
-    if args.push_to and not re.fullmatch(HUB_NAME, args.push_to):
-        raise ValueError(f"push_to must be owner/name; got {args.push_to!r}")
-    if args.streaming and (args.data is None or has_manifest(Path(args.data))):
-        raise ValueError("streaming needs --data with a data set or an image folder, without a manifest.jsonl")
-    if args.start and args.encoder and (args.stage != "depth" or args.streaming):
-        raise ValueError("encoder beside --from is for train depth, without streaming: a new one has to be learned")
-    if args.ensemble and (args.stage != "depth" or args.streaming):
-        raise ValueError("ensemble is for train depth, without streaming")
-    if args.large and not args.ensemble:
-        raise ValueError("large has a say in the labels of --ensemble: give both")
-    if args.stage == "large" and (args.start or args.freeze or args.keep or args.push_to):
-        raise ValueError("from, freeze, keep and push_to are for the stages that train the model itself")
-    if args.data is None and args.stage in ("depth", "large", "orientation", "all"):
-        raise ValueError(f"train {args.stage} needs --data: a folder with labelled photos")
 
 
 def freeze(model: DeepLens, names: list[str]) -> None:

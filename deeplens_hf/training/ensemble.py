@@ -3,7 +3,7 @@
 After Laine and Aila, "Temporal ensembling for semi-supervised learning", ICLR 2017: an average of several answers is
 better than each of them, so the network can learn from its own. Its averaged weights look at the photo and at its
 mirror image, large for the edges and small, twice, for the broad shape, in which the teacher's label has a say, and a
-larger network, if there is one, as much as the small looks have.
+larger network, if there is one, as much as either of the small looks.
 """
 
 import hashlib
@@ -34,9 +34,8 @@ def ensembled(depth: DepthPrediction, image: Tensor, label: Tensor, large: Large
         straight, mirrored = look(depth, both, long_side)[0].split(1)
         return averaged(straight, mirrored.flip(-1))
 
-    fine, coarse = looked(DETAIL_SIZE), averaged(*map(looked, BROAD_SIZES))
-    if large is not None:
-        coarse = averaged(coarse, F.interpolate(large(image), image.shape[-2:], mode="bilinear"))
+    others = [] if large is None else [F.interpolate(large(image), image.shape[-2:], mode="bilinear")]
+    fine, coarse = looked(DETAIL_SIZE), averaged(*map(looked, BROAD_SIZES), *others)
     label = standardise(F.interpolate(label, image.shape[-2:], mode="bilinear"))
     return normalise_disparity(fine + broad(coarse + TEACHER * (label - coarse) - fine))
 

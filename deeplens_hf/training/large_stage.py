@@ -17,6 +17,9 @@ from .losses import gradient_matching, standardise
 from .mixture import DepthMixture, Sources
 from .pretrained import DINOV2_PACKAGE, load_dinov2_small
 
+SCENES = "photos=0,collage=0,tabletop=0.15,layered=0.05,plane=0.12"  # without --sources
+LIT = ",lit=0.35,standing=0.33"  # and with --lit
+
 
 class LargeStage(nn.Module):
     """Eq. 1's disparity and gradient terms; the scenes' masks are not asked for."""
@@ -40,7 +43,7 @@ def train_large(args: argparse.Namespace, records: list[PhotoRecord], plan: Run,
         ValueError: sources without depth (photos, collage), or lit ones without --lit.
         RuntimeError: DINOv2's weights cannot be had.
     """
-    sources = Sources.parse(args.sources)
+    sources = Sources.parse(args.sources or SCENES + LIT * bool(args.lit))
     if sources.photos or sources.collage:
         raise ValueError("sources of train large must be scenes of known depth: give photos=0,collage=0")
     cache, samples = args.cache or args.out / "scenes", plan.batch_size * plan.accumulate * accelerator.num_processes

@@ -29,7 +29,7 @@ class StageParts(NamedTuple):
 
 
 def stage_parts(stage: str, model: DeepLens, outline_weight: float = 0.5) -> StageParts:
-    """`stage` is a key of `commands.DEFAULTS`; outline_weight: of the depth stage's loss."""
+    """`stage` is a key of `arguments.DEFAULTS`; outline_weight: of the depth stage's loss."""
     renderer: dict[str, nn.Module] = {"lens_blur": model.lens_blur, "upsampling": model.upsampling}
     renderer |= {"mending": model.mending} if model.mending is not None else {}
     if stage == "depth":
