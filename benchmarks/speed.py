@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 
 from deeplens_hf import DeepLens
 from deeplens_hf.depth import resized
+from deeplens_hf.training.data import to_tensor
 from deeplens_hf.weights import choose_weights
 
 PHOTO = Path(__file__).resolve().parent.parent / "examples" / "astronaut.jpg"
@@ -49,13 +49,13 @@ def measure(model: DeepLens, times: int, folder: Path) -> dict[str, float]:
     picture = Image.open(PHOTO).convert("RGB")
     large = folder / "large.jpg"
     picture.resize((4000, 3000), Image.Resampling.BICUBIC).save(large, quality=92)
-    middling = model.open(picture.resize((1280, 960), Image.Resampling.BICUBIC))
+    screen = picture.resize((1280, 960), Image.Resampling.BICUBIC)
+    middling = model.open(screen)
     huge = model.open(large)
     image = torch.rand(1, 3, 512, 768, generator=torch.Generator().manual_seed(0))
     disparity = torch.linspace(0, 1, 512).view(1, 1, 512, 1).expand(1, 1, 512, 768).contiguous()
     disparity[..., 100:400, 200:500] = 0.9
-    photo = torch.from_numpy(np.array(picture.resize((1280, 960)))).permute(2, 0, 1)[None].float() / 255
-    small = resized(photo, model.config.depth_size)
+    small = resized(to_tensor(screen)[None], model.config.depth_size)
     noise = torch.rand(small.shape, generator=torch.Generator().manual_seed(0))  # looked at from all sides
     _ = middling.disparity, huge.disparity  # the pass through depth prediction is not part of refocus
 

@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> Path:
     freeze(model, args.freeze)
     model.to(accelerator.device)
 
-    samples = batch_size * args.accumulate * accelerator.num_processes  # a step
+    samples = plan.samples(accelerator.num_processes)  # a step
     cache = args.cache or args.out / "scenes"
     if args.stage in ("render", "mending", "hidden", "all"):
         scenes = {"mending": FlawedScenes, "hidden": HiddenScenes}.get(args.stage, RenderedScenes)(

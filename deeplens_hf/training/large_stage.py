@@ -46,7 +46,7 @@ def train_large(args: argparse.Namespace, records: list[PhotoRecord], plan: Run,
     sources = Sources.parse(args.sources or SCENES + LIT * bool(args.lit))
     if sources.photos or sources.collage:
         raise ValueError("sources of train large must be scenes of known depth: give photos=0,collage=0")
-    cache, samples = args.cache or args.out / "scenes", plan.batch_size * plan.accumulate * accelerator.num_processes
+    cache, samples = args.cache or args.out / "scenes", plan.samples(accelerator.num_processes)
     dataset = DepthMixture(
         records, cache, args.tabletops, args.scenes, plan.steps * samples, samples, args.seed, sources, lit=args.lit
     )

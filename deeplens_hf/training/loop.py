@@ -41,6 +41,10 @@ class Run:
     accumulate: int = 1  # batches a step, one after the other
     samples_every: int = 0  # steps between sample pictures; 0 = none
 
+    def samples(self, processes: int) -> int:
+        """A step, all processes together."""
+        return self.batch_size * self.accumulate * processes
+
 
 class Stage(nn.Module):
     """The trained modules under one roof, with the loss as `forward`: the form that data parallelism can wrap."""
@@ -126,7 +130,7 @@ def fit(
     optimiser = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": run.weight_decay}, {"params": plain, "weight_decay": 0.0}], lr=run.lr
     )
-    plan = {"samples a step": run.batch_size * run.accumulate * accelerator.num_processes, "trained": names}
+    plan = {"samples a step": run.samples(accelerator.num_processes), "trained": names}
     average = [p.detach().clone() for p in parameters]
     prepared, optimiser = accelerator.prepare(stage, optimiser)
     start, spent = 0, 0.0

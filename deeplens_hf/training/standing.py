@@ -81,11 +81,11 @@ def ground(depth: NDArray[np.float32], draw: Generator) -> tuple[float, int, flo
     """Where somebody may stand: row (below the frame too), column, disparity and its slope; None if not here."""
     height, width = depth.shape
     half = max(3, width // 48)
-    rows, columns = np.mgrid[-half : half + 1, -half : half + 1].reshape(2, -1)
-    plane = np.linalg.pinv(np.stack([np.ones_like(rows), rows, columns], 1).astype(np.float32))
+    rows, columns = np.mgrid[-half : half + 1, -half : half + 1]
     row, column = draw.integers(height // 4, height - half), draw.integers(half, width - half)
-    window = depth[row - half : row + half + 1, column - half : column + half + 1].ravel()
-    level, slope, aside = plane @ window
+    window = depth[row - half : row + half + 1, column - half : column + half + 1]
+    level = window.mean()  # a least-squares plane: over a square both slopes are independent
+    slope, aside = ((each * window).sum() / (each**2).sum() for each in (rows, columns))
     flat = np.abs(window - level - slope * rows - aside * columns).max() < FLAT
     if not flat or slope * height < 0.15 or abs(aside) > 0.4 * slope:
         return None
