@@ -159,3 +159,10 @@ ENCODERS: dict[str, type[Encoder]] = {
     "efficientnet-lite2": EfficientNetLite2Encoder,
     "resnet-50": ResNet50Encoder,
 }
+
+
+def encode(encoder: Encoder, image: Tensor) -> list[Tensor]:
+    """image (B, 3, h, w), sRGB in [0, 1] -> the features, (B, C, h/s, w/s) at strides s of 2, 4, 8 and 16."""
+    mean, std = (image.new_tensor(values).view(1, 3, 1, 1) for values in (encoder.mean, encoder.std))
+    image = (image - mean) / std
+    return encoder(image.contiguous(memory_format=torch.channels_last))  # a sixth faster on a CPU

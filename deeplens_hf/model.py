@@ -39,7 +39,7 @@ class DeepLensConfig:
     blur_size: most that the lens blur works at; larger photos are halved until they fit, then upsampled.
     upsampling_width: channels of the guided-upsampling network.
     format_version: 1 = without edge mending, as the first weights were; 2 = without orientation; 3 = without
-        gleams by day; 4 = without a network for hidden colour.
+        gleams by day; 4 = without a network for hidden colour; 5 = without an encoder of orientation's own.
     """
 
     encoder: str = "mobilenet_v2"
@@ -94,7 +94,10 @@ class DeepLens(
                 self.lens_blur.gleams = None
         self.upsampling = GuidedUpsampling(self.lens_blur.feature_channels, config.upsampling_width)
         self.mending = EdgeMending() if config.format_version >= 2 else None
-        self.orientation = Orientation(self.depth.encoder.channels[-1]) if config.format_version >= 3 else None
+        self.orientation = None
+        if config.format_version >= 3:
+            own = ENCODERS[config.encoder]() if config.format_version >= 6 else None
+            self.orientation = Orientation(self.depth.encoder.channels[-1], own)
 
     @property
     def device(self) -> torch.device:
@@ -130,7 +133,7 @@ class DeepLens(
         """By how many quarter turns to the left each of (B, 3, h, w) seems to have been turned; see `Orientation`."""
         if self.orientation is None or self.depth.training:  # as they lie, while depth is learned from them
             return [0] * len(image)
-        return self.orientation.turns(self.depth, image.to(next(self.depth.parameters()).dtype))
+        return self.orientation.turns(self.depth, image)
 
     def predict_small(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Disparity of free scale, and foreground, of upright photos (B, 3, h, w) of the working size."""

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .depth import DepthPrediction, resized
+from .encoders import Encoder, encode
 
 SIZE = 224  # pixels of the long side: enough to tell, and cheap
 CELLS = 6  # along either side: what lies where
@@ -16,19 +17,25 @@ CLEAR = 0.95  # probability from which a photo is upright without being looked a
 SURE = 0.65  # probability from which a photo is turned
 
 
-def cells(depth: DepthPrediction, image: Tensor) -> Tensor:
-    """image (B, 3, H, W) -> the depth encoder's deepest features, averaged over parts of the photo, (B, C, 6, 6)."""
-    return F.adaptive_avg_pool2d(depth.encode(resized(image, SIZE))[-1], CELLS)
+def cells(encoder: Encoder, image: Tensor) -> Tensor:
+    """image (B, 3, H, W) -> the encoder's deepest features, averaged over parts of the photo, (B, C, 6, 6)."""
+    return F.adaptive_avg_pool2d(encode(encoder, resized(image, SIZE))[-1], CELLS)
 
 
 class Orientation(nn.Module):
     """`cells` (B, C, 6, 6) -> logits (B, 4) of 0 to 3 quarter turns to the left.
 
-    Before training all four are alike, and no photo is turned.
+    An encoder that depth has taught sees best, but a copy of it, which stays as it is: depth that learns on shall not
+    make orientation forget. Before training all four turns are alike, and no photo is turned.
+
+    Args:
+        channels: C.
+        encoder: its own; None: the depth network's, with which weights before format 6 saw.
     """
 
-    def __init__(self, channels: int, width: int = 32):
+    def __init__(self, channels: int, encoder: Encoder | None = None, width: int = 32):
         super().__init__()
+        self.encoder = encoder.requires_grad_(False) if encoder is not None else None
         self.standardise = nn.BatchNorm2d(channels, affine=False)
         self.read = nn.Conv2d(channels, width, 1)
         self.drop = nn.Dropout(0.3)
@@ -39,6 +46,10 @@ class Orientation(nn.Module):
     def forward(self, cells: Tensor) -> Tensor:
         x = F.relu(self.read(self.standardise(cells)))  # (B, width, 6, 6)
         return self.write(self.drop(x.flatten(1)))
+
+    def eyes(self, depth: DepthPrediction) -> Encoder:
+        """What it sees with."""
+        return depth.encoder if self.encoder is None else self.encoder
 
     def turns(self, depth: DepthPrediction, image: Tensor) -> list[int]:
         """By how many quarter turns to the left each photo of (B, 3, H, W) was turned; 0 where it is not sure.
@@ -59,6 +70,8 @@ class Orientation(nn.Module):
 
     def look(self, depth: DepthPrediction, image: Tensor, mirrored: bool = False) -> Tensor:
         """image (B, 3, H, W) -> logits (B, 4) of its turns; mirrored: as seen in a mirror, where left is right."""
-        seen = cells(depth, image.flip(-1) if mirrored else image)
-        logits = self(seen.to(self.write.weight.dtype))  # depth may be in half precision: see from_pretrained
+        encoder = self.eyes(depth)
+        image = image.to(next(encoder.parameters()).dtype)  # half, maybe, of the depth network: see from_pretrained
+        seen = cells(encoder, image.flip(-1) if mirrored else image)
+        logits = self(seen.to(self.write.weight.dtype))
         return logits[:, [0, 3, 2, 1]] if mirrored else logits

@@ -215,6 +215,8 @@ def test_a_decoder_is_set_upon_an_encoder_whose_features_are_the_old_ones_mixed(
     mixtures = [torch.linalg.qr(torch.randn(c, c)).Q for c in old.encoder.channels]
 
     class Mixed(nn.Module):
+        mean, std = old.encoder.mean, old.encoder.std
+
         def forward(self, x):
             return [torch.einsum("dc,bchw->bdhw", q, f) for q, f in zip(mixtures, old.encoder(x), strict=True)]
 

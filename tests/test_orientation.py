@@ -13,6 +13,7 @@ from deeplens_hf import DeepLens, DeepLensConfig
 from deeplens_hf.depth import resized
 from deeplens_hf.orientation import Orientation, cells
 from deeplens_hf.training.data import PhotoRecord
+from deeplens_hf.training.record import of_todays_format
 from deeplens_hf.training.stages import stage_parts
 from deeplens_hf.training.turned import TurnedPhotos
 
@@ -87,6 +88,34 @@ def test_a_photo_mirrored_or_turned_further_is_turned_accordingly(model, name):
         assert model.turns(torch.rot90(photo.flip(-1), -1, (2, 3))) == [1]
 
 
+def test_depth_that_learns_on_does_not_forget_which_way_is_up(model):
+    """Orientation has an encoder of its own."""
+    photo = torch.rot90(load(next(file for file in EXAMPLES if file.stem == "astronaut")), 1, (2, 3))
+    model = copy.deepcopy(model)
+    with torch.inference_mode():
+        for parameter in model.depth.parameters():
+            parameter.mul_(-1)
+        assert model.turns(photo) == [1]
+
+
+def test_orientation_of_before_format_6_sees_with_the_depth_network():
+    torch.manual_seed(0)
+    photo = torch.rand(1, 3, 64, 96)
+    old = DeepLens(DeepLensConfig(depth_width=32, blur_width=8, format_version=5)).eval()
+    assert not any(name.startswith("orientation.encoder.") for name in old.state_dict())
+    torch.nn.init.normal_(old.orientation.write.weight)
+    with torch.inference_mode():
+        seen = old.orientation.look(old.depth, photo)
+        torch.testing.assert_close(seen, old.orientation(cells(old.depth.encoder, photo)))
+        assert float(seen.std()) > 0.1
+    newer = of_todays_format(old).eval()
+    assert newer.config.format_version >= 6
+    with torch.inference_mode():
+        for parameter in newer.depth.parameters():
+            parameter.zero_()
+        torch.testing.assert_close(newer.orientation.look(newer.depth, photo), seen)
+
+
 def test_who_is_not_sure_turns_nothing(turning):
     torch.manual_seed(0)
     photos = torch.rand(2, 3, 64, 96)
@@ -108,31 +137,34 @@ def slopes(tmp_path: Path) -> list[PhotoRecord]:
 
 
 def test_samples_are_parts_of_photos_seen_four_ways(model, slopes):
-    photos = TurnedPhotos(slopes, model.depth, length=40, seed=0)
+    encoder = model.orientation.encoder
+    photos = TurnedPhotos(slopes, encoder, length=40, seed=0)
     parts = [photos.part(index) for index in range(4)]
     for part in parts:
         assert part[:, : len(part) // 3].mean() > part[:, -len(part) // 3 :].mean()
         assert 0.6 * 90 - 1 <= part.shape[1] <= 90 and 0.6 * 120 - 1 <= part.shape[2] <= 120
     assert len({part.shape for part in parts}) > 1, "another part of each"
-    again = TurnedPhotos(slopes, model.depth, length=40, seed=0)
+    again = TurnedPhotos(slopes, encoder, length=40, seed=0)
     samples = [photos[position] for position in range(40)]
     for position in (39, 3):
         assert all(torch.equal(value, samples[position][name]) for name, value in again[position].items())
     assert {int(sample["turns"]) for sample in samples} == {0, 1, 2, 3}
     with torch.inference_mode():
         turned = torch.rot90(photos.part(2)[None], 3, (2, 3))
-        torch.testing.assert_close(photos.seen[2, 3].float(), cells(model.depth, turned)[0], atol=1e-2, rtol=1e-2)
+        torch.testing.assert_close(photos.seen[2, 3].float(), cells(encoder, turned)[0], atol=1e-2, rtol=1e-2)
 
 
 def test_training_learns_the_head_alone(model, slopes):
     torch.manual_seed(0)
     model = copy.deepcopy(model)
-    before = copy.deepcopy(model.depth.state_dict())
-    model.orientation = Orientation(model.depth.encoder.channels[-1])
+    encoder = model.orientation.encoder
+    model.orientation = Orientation(encoder.channels[-1], encoder)
+    before = copy.deepcopy(model.state_dict())
     parts = stage_parts("orientation", model)
-    photos = TurnedPhotos(slopes, model.depth, length=64, seed=0)
+    photos = TurnedPhotos(slopes, encoder, length=64, seed=0)
     batch = default_collate([photos[position] for position in range(64)])
-    learned = torch.optim.Adam(parts.modules["orientation"].parameters(), 1e-3)
+    head = [p for p in parts.modules["orientation"].parameters() if p.requires_grad]
+    learned = torch.optim.Adam(head, 1e-3)
     assert list(parts.modules) == ["orientation"]
     for step in range(60):
         loss = parts.loss(batch, step)["loss"]
@@ -140,7 +172,9 @@ def test_training_learns_the_head_alone(model, slopes):
         loss.backward()
         learned.step()
     model.eval()
-    assert all(torch.equal(value, before[name]) for name, value in model.depth.state_dict().items())
+    moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    learnt = ("orientation.standardise.", "orientation.read.", "orientation.write.")
+    assert moved and all(name.startswith(learnt) for name in moved)
     with torch.inference_mode():
         lying = [torch.rot90(photos.part(0)[None], turns, (2, 3)) for turns in range(4)]
         assert [model.turns(each)[0] for each in lying] == [0, 1, 2, 3]

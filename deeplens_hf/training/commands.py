@@ -95,7 +95,10 @@ def run(args: argparse.Namespace) -> Path:
     if args.stage in ("render", "mending", "hidden"):
         dataset: Dataset = scenes
     elif args.stage == "orientation":
-        dataset = TurnedPhotos(records, copy.deepcopy(model.depth).cpu(), steps * samples, args.seed)
+        if not bool(model.orientation.write.weight.any()):  # untrained
+            model.orientation.encoder.load_state_dict(model.depth.encoder.state_dict())
+        eyes = copy.deepcopy(model.orientation.encoder).cpu()
+        dataset = TurnedPhotos(records, eyes, steps * samples, args.seed)
     elif args.stage == "highlights":
         dataset = ClippedScenes(records, cache, args.scenes, steps * samples, args.seed, args.size, args.lit)
         entry |= {"scenes": args.scenes} | ({"lit": len(dataset.lit)} if args.lit else {})

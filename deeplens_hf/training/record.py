@@ -17,9 +17,11 @@ from ..repository import FORMAT_VERSION
 
 
 def of_todays_format(model: DeepLens) -> DeepLens:
-    """The same weights, with the modules that an older format lacks, untrained."""
+    """The same weights, with the modules that an older format lacks: untrained, but for what orientation sees with."""
     newer = DeepLens(replace(model.config, format_version=FORMAT_VERSION))
     newer.load_state_dict(model.state_dict(), strict=False)
+    if model.config.format_version < 6:
+        newer.orientation.encoder.load_state_dict(model.depth.encoder.state_dict())
     return newer
 
 

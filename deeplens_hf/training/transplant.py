@@ -12,7 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from ..depth import DepthPrediction, resized
+from ..encoders import encode
 from ..model import DeepLens
+from ..repository import FORMAT_VERSION
 from .data import PhotoRecord, to_tensor
 from .pretrained import load_imagenet
 
@@ -26,7 +28,7 @@ def with_encoder(model: DeepLens, encoder: str, records: list[PhotoRecord]) -> t
 
     Which way is up has to be learned again: until then no photo is turned.
     """
-    new = DeepLens(replace(model.config, encoder=encoder))
+    new = DeepLens(replace(model.config, encoder=encoder, format_version=FORMAT_VERSION))
     source = load_imagenet(new.depth.encoder)
     transplant(model.depth, new.depth, records)
     kept = {
@@ -46,7 +48,8 @@ def fits(old: DepthPrediction, new: DepthPrediction, records: list[PhotoRecord],
     mixed: list[Tensor | float] = [0.0] * len(PIXELS)
     for i, record in enumerate(random.Random(0).sample(records, min(photos, len(records)))):
         image = resized(to_tensor(Image.open(record.photo).convert("RGB"))[None], LONG_SIDES[i % len(LONG_SIDES)])
-        for level, (wanted, given) in enumerate(zip(old.encode(image), new.encode(image), strict=True)):
+        features = (encode(depth.encoder, image) for depth in (old, new))
+        for level, (wanted, given) in enumerate(zip(*features, strict=True)):
             y, x = (each[0].flatten(1)[:, :: PIXELS[level]].double() for each in (wanted, given))  # (C, pixels)
             x = torch.cat([x, torch.ones_like(x[:1])])
             square[level], mixed[level] = square[level] + x @ x.T, mixed[level] + x @ y.T

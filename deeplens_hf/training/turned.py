@@ -6,7 +6,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..depth import DepthPrediction
+from ..encoders import Encoder
 from ..orientation import cells
 from .data import PhotoRecord, to_tensor
 
@@ -16,12 +16,12 @@ LEAST = 0.6  # of either side: the smallest part of a photo that is shown
 class TurnedPhotos(Dataset):
     """Position in the run -> cells (C, 6, 6) of a part of a photo, and turns () to the left.
 
-    A pure function of (seed, position). The depth encoder stays as it is, so each photo is looked at once for each way
+    A pure function of (seed, position). The encoder stays as it is, so each photo is looked at once for each way
     that it can lie, and what was seen is kept in memory: 12 kB each.
     """
 
-    def __init__(self, records: list[PhotoRecord], depth: DepthPrediction, length: int, seed: int):
-        self.records, self.depth, self.length, self.seed = records, depth.eval(), length, seed
+    def __init__(self, records: list[PhotoRecord], encoder: Encoder, length: int, seed: int):
+        self.records, self.encoder, self.length, self.seed = records, encoder.eval(), length, seed
         self.seen: dict[tuple[int, int], Tensor] = {}
 
     def __len__(self) -> int:
@@ -33,7 +33,7 @@ class TurnedPhotos(Dataset):
         if (index, turns) not in self.seen:
             with torch.inference_mode():
                 image = torch.rot90(self.part(index)[None], turns, (2, 3))
-                self.seen[index, turns] = cells(self.depth, image)[0].half()
+                self.seen[index, turns] = cells(self.encoder, image)[0].half()
         return {"cells": self.seen[index, turns].float(), "turns": torch.tensor(turns)}
 
     def part(self, index: int) -> Tensor:
