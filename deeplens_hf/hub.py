@@ -67,7 +67,7 @@ class HubMixin(PyTorchModelHubMixin):
             force_download: load again what the cache holds.
             local_files_only: the cache alone, without a look at the network. It is asked, too, if there is no network.
             dtype: float32 or float64 for the whole model; bfloat16 or float16, by name or as torch's, for the depth
-                network, which is most of it, while light stays in float32.
+                network, while light, and the look for which way is up, stay in float32.
             map_location: the device that the model goes to.
 
         Raises:
