@@ -14,7 +14,6 @@ from torch import Tensor
 from ..depth import DepthPrediction, resized
 from ..encoders import encode
 from ..model import DeepLens
-from ..repository import FORMAT_VERSION
 from .data import PhotoRecord, to_tensor
 from .pretrained import load_imagenet
 
@@ -28,7 +27,7 @@ def with_encoder(model: DeepLens, encoder: str, records: list[PhotoRecord]) -> t
 
     Which way is up has to be learned again: until then no photo is turned.
     """
-    new = DeepLens(replace(model.config, encoder=encoder, format_version=FORMAT_VERSION))
+    new = DeepLens(replace(model.config, encoder=encoder))
     source = load_imagenet(new.depth.encoder)
     transplant(model.depth, new.depth, records)
     kept = {
