@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import conv, read_blocks, start_small
+from .blocks import conv, read_blocks, start_small, write_blocks
 from .pooling import lengthen
 
 WIDTHS = (24, 32, 48, 64)  # channels at a half, a quarter, an eighth and a sixteenth of the size
@@ -36,11 +36,11 @@ class HiddenColour(nn.Module):
         bounds what is changed -> the far surface's colour, (B, 3, H, W) square roots of light.
         """
         height, width = maps.shape[-2:]
-        levels = [self.fine(F.relu(read_blocks(self.read, lengthen(maps, STRIDE))))]  # (B, 24, H/2, W/2)
+        levels = [self.fine(read_blocks(self.read, lengthen(maps, STRIDE)).relu_())]  # (B, 24, H/2, W/2)
         for down in self.down:
             levels.append(down(levels[-1]))  # at last (B, 64, H/16, W/16)
         x = levels.pop()
         for up, join, own in reversed(list(zip(self.up, self.join, levels, strict=True))):
             x = join(own + F.interpolate(up(x), scale_factor=2, mode="bilinear"))
-        change = F.pixel_shuffle(self.write(x), 2)[..., :height, :width]  # (B, 3, H, W)
+        change = write_blocks(self.write, x)[..., :height, :width]  # (B, 3, H, W)
         return (maps[:, 3:6] + contrast * torch.tanh(change)).clamp(min=0)

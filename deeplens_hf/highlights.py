@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import read_blocks, start_small
+from .blocks import read_blocks, start_small, write_blocks
 from .pooling import lengthen
 
 MOST = 5.3  # of the logarithm of the gain: two hundredfold
@@ -117,13 +117,12 @@ class HighlightRecovery(nn.Module):
 
     def look(self, maps: Tensor, context: Tensor | None) -> Tensor:
         """The U-Net: maps (B, 6, H, W), sides multiples of STRIDE -> what one look at them gives for `gain`."""
-        x = F.relu(self.fine(F.relu(read_blocks(self.read, maps))))  # (B, width, H/2, W/2)
+        x = self.fine(read_blocks(self.read, maps).relu_()).relu_()  # (B, width, H/2, W/2)
         levels = [x]
         for down in self.down:
-            x = F.relu(down(x))
+            x = down(x).relu_()
             levels.append(x)  # (B, 2 width, H/4, W/4) and on
         x = x if context is None else x + context
         for up, level in zip(self.up, reversed(levels[:-1]), strict=True):
-            x = F.relu(up(F.interpolate(x, scale_factor=2, mode="bilinear"))) + level
-        x = self.write(F.relu(self.mix(x)))
-        return F.softplus(F.pixel_shuffle(x, 2)).clamp(max=MOST)
+            x = up(F.interpolate(x, scale_factor=2, mode="bilinear")).relu_() + level
+        return F.softplus(write_blocks(self.write, self.mix(x).relu_())).clamp(max=MOST)

@@ -9,15 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .aperture_blur import blur
+from .blocks import asinh
 from .highlights import HighlightRecovery, darkness
 from .optics import DISC, ApertureShape
 from .pooling import halve, window_min
-from .slabs import Slab, slab_knots, slab_weight, used_rows
-from .surfaces import SurfaceExtraction, Surfaces, asinh
+from .slabs import Slab, Strip, slab_knots, slab_weight, strips, used_rows
+from .surfaces import SurfaceExtraction, Surfaces
 
 EPS = 1e-4
 SOLID = 2  # pixels of blur, and about a pixel, within which a surface in focus is opaque as a whole
-STRIP = 128  # rows mixed at a time: what they need stays in the processor's cache
 
 
 def weigh(features: list[Tensor], kernels: list[Tensor]) -> Tensor:
@@ -45,27 +45,24 @@ class KernelPrediction(nn.Module):
         nn.init.normal_(self.write.weight, std=1e-3)
         self.write.bias.data = torch.tensor([-5.0, 0.0, 0.0])
 
-    def steer(self, slabs: list[Slab], defocus: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """slabs front to back, features (B, width, h, w) -> the three numbers (B, 3, H, W), features (B, 16, h, w)."""
-        size = defocus.shape[-2:]
+    def steer(self, parts: list[Strip], defocus: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """defocus (B, 1, H, W), features (B, width, h, w) -> the three numbers (B, 3, H, W), features (B, 16, h, w)."""
         guides = []
-        for top in range(0, size[0], STRIP):
-            own = defocus[..., top : top + STRIP, :]  # (B, 1, rows, W)
+        for part in parts:
+            own = defocus[..., part.rows, :]  # (B, 1, rows, W)
             ahead, apart, covered = torch.zeros_like(own), torch.zeros_like(own), torch.zeros_like(own)
-            for slab in slabs:
-                if slab.reaches(top, STRIP):
-                    coverage = slab.rows(top, own.shape[-2])[:, 3:]
-                    distance = _distance(slab.knot, own)
-                    ahead = torch.addcmul(ahead, coverage, distance)
-                    apart = torch.addcmul(apart, coverage, distance.abs())
-                    covered = covered + coverage
+            for knot, light in zip(part.knots, part.lights, strict=True):
+                coverage, distance = light[:, 3:], _distance(knot, own).clamp(-1, 1)
+                ahead = torch.addcmul(ahead, coverage, distance)
+                apart = torch.addcmul(apart, coverage, distance.abs())
+                covered = covered + coverage
             in_front, behind = (apart + ahead) / 2, (apart - ahead) / 2  # coverage by slabs 2 px and more away
             guide = torch.cat([in_front, behind, covered, asinh(own)], 1)  # (B, 4, rows, W)
             guides.append(halve(guide))
         guide = torch.cat(guides, 2).contiguous(memory_format=torch.channels_last)  # (B, 4, h, w)
-        x = F.relu(self.read(torch.cat([features, guide], 1)))
-        x = F.relu(self.mix(x))  # (B, 16, h, w)
-        return F.interpolate(self.write(x), size, mode="bilinear"), x
+        x = self.read(torch.cat([features, guide], 1)).relu_()
+        x = self.mix(x).relu_()  # (B, 16, h, w)
+        return F.interpolate(self.write(x).contiguous(), defocus.shape[-2:], mode="bilinear"), x
 
     def forward(
         self, knots: list[float], coverages: list[Tensor], defocus: Tensor, steered: Tensor, solid: Tensor
@@ -82,17 +79,17 @@ class KernelPrediction(nn.Module):
             joined = torch.minimum(coverage, left) / coverage  # share of the slab's light that gets through
             through = torch.lerp(joined, left, separate)
             distance = _distance(knot, defocus)
-            gain = distance * torch.where(distance > 0, front, back)
-            behind = ((defocus - knot) / 2 - 1).clamp(0, 1)  # surely another surface
+            gain = distance.clamp(-1, 1) * torch.where(distance > 0, front, back)
+            behind = (-1 - distance).clamp(0, 1)  # surely another surface
             kernels.append(through * torch.exp(gain) * (1 - solid * behind))
-            left = (left - coverage * through).clamp(min=0)
+            left = torch.addcmul(left, coverage, through, value=-1).clamp(min=0)
         total = weigh(coverages, kernels).clamp(min=EPS)
         return [kernel / total for kernel in kernels]
 
 
 def _distance(knot: float, defocus: Tensor) -> Tensor:
-    """How far a slab lies in front of each pixel's own surface, in 2 px of defocus, -1 to 1: (B, 1, H, W)."""
-    return ((knot - defocus) / 2).clamp(-1, 1)
+    """How far a slab lies in front of each pixel's own surface, in 2 px of defocus: (B, 1, H, W)."""
+    return torch.rsub(defocus, knot / 2, alpha=0.5)
 
 
 def solidity(defocus: Tensor, seen: Surfaces) -> Tensor:
@@ -148,18 +145,15 @@ class SlabLensBlur(nn.Module):
             rows = (..., slice(first, last), slice(None))
             slab = torch.addcmul(near[rows] * near_weight[rows], far[rows], far_weight[rows])  # (B, 4, rows, w)
             slabs.append(Slab(knot, first, blur(slab, knot, shape)))
-        steered, hints = self.kernels.steer(slabs, defocus, features)  # (B, 3, h, w), (B, 16, h/2, w/2)
-        solid, strips = solidity(defocus, seen), []
-        for top in range(0, defocus.shape[-2], STRIP):
-            own = defocus[..., top : top + STRIP, :]  # (B, 1, rows, w)
-            here = [slab for slab in slabs if slab.reaches(top, STRIP)]
-            features_here = [slab.rows(top, own.shape[-2]) for slab in here]  # F_j and its coverage (B, 4, rows, w)
-            rows = (..., slice(top, top + STRIP), slice(None))
-            kernels = self.kernels(
-                [slab.knot for slab in here], [x[:, 3:] for x in features_here], own, steered[rows], solid[rows]
-            )
-            strips.append(weigh([x[:, :3] for x in features_here], kernels))
-        return torch.cat(strips, 2), hints
+        parts = list(strips(slabs, defocus.shape[-2]))  # of F_j and their coverages, (B, 4, rows, w)
+        steered, hints = self.kernels.steer(parts, defocus, features)  # (B, 3, h, w), (B, 16, h/2, w/2)
+        solid, mixed = solidity(defocus, seen), []
+        for part in parts:
+            rows = (..., part.rows, slice(None))
+            coverages = [light[:, 3:] for light in part.lights]
+            kernels = self.kernels(part.knots, coverages, defocus[rows], steered[rows], solid[rows])
+            mixed.append(weigh([light[:, :3] for light in part.lights], kernels))
+        return torch.cat(mixed, 2), hints
 
     def recovered(self, light: Tensor) -> Tensor:
         """light (B, 3, h, w) linear, clipped -> as it was before; the tensor itself where nothing was lost."""

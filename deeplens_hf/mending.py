@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import conv, read_blocks, start_small
+from .blocks import conv, read_blocks, start_small, write_blocks
 from .pooling import halve, halve_max, halve_min, lengthen, window_max, window_mean, window_min
 from .silhouette import steadied
 
@@ -61,20 +61,20 @@ class EdgeMending(nn.Module):
         from_near, from_far = (distance(small_shown - sides[:, first : first + 3]) for first in (0, 3))
         maps = torch.cat([sides, from_near, from_far, span / whole, (halve(padded) - low) / whole], 1)
         x = read_blocks(self.read, torch.cat([shown, place, mixed], 1))  # (B, width, H/2, W/2)
-        x = F.relu(x + self.read_sides(maps.contiguous(memory_format=torch.channels_last)))
-        moved = F.pixel_shuffle(self.correct(self.fine(x)), 2)  # (B, 1, H, W)
+        x = (x + self.read_sides(maps.contiguous(memory_format=torch.channels_last))).relu_()
+        moved = self.correct(self.fine(x))
         mended = padded + apart * joined(place, settle(place, moved))
         mended = torch.minimum(torch.maximum(mended, lowest), lowest + apart)
         mended = mended[..., :height, :width]
         return mended if foreground is None else steadied(mended, foreground)
 
     def correct(self, fine: Tensor) -> Tensor:
-        """The U-Net: (B, width, H/2, W/2) -> how far to move along the way, (B, 4, H/2, W/2)."""
+        """The U-Net: (B, width, H/2, W/2) -> how far to move along the way, (B, 1, H, W)."""
         middle = self.middle(self.to_middle(fine))  # (B, 2 width, H/4, W/4)
         coarse = self.coarse(self.to_coarse(middle))  # (B, 3 width, H/8, W/8)
         middle = self.middle_up(middle + F.interpolate(self.from_coarse(coarse), scale_factor=2, mode="bilinear"))
         fine = self.fine_up(fine + F.interpolate(self.from_middle(middle), scale_factor=2, mode="bilinear"))
-        return self.write(fine)
+        return write_blocks(self.write, fine)
 
 
 def side_colours(shown: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:

@@ -31,6 +31,12 @@ def halve_max(x: Tensor) -> Tensor:
     return torch.maximum(rows[..., ::2], rows[..., 1::2])
 
 
+def block_range(x: Tensor, cell: int) -> tuple[Tensor, Tensor]:
+    """Least and greatest of blocks of `cell` x `cell`: (B, C, H, W) -> (B, C, H/cell, W/cell) each, sides multiples."""
+    rows = x.unflatten(-2, (-1, cell))
+    return rows.amin(-2).unflatten(-1, (-1, cell)).amin(-1), rows.amax(-2).unflatten(-1, (-1, cell)).amax(-1)
+
+
 def window_max(x: Tensor, reach: int) -> Tensor:
     """Greatest within `reach` pixels along either side: (B, C, H, W) -> the same."""
     return _windows(x, reach, torch.maximum)

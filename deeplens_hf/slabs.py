@@ -1,6 +1,7 @@
 """Soft slabs of signed defocus: a partition of the picture, near to far, each of which is blurred as one."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
 
@@ -12,6 +13,7 @@ from .optics import ApertureShape
 
 KNOTS = (0.0, 1.0, 2.0, 3.0, 4.5, 6.0, 8.0, 10.5, 13.5, 17.0, 21.0, 26.0, 32.0)  # pixels of defocus, on either side
 KNOT_GROWTH = 1.23  # ratio of neighbours beyond the last
+STRIP = 128  # rows mixed at a time
 ALIGN = 4  # rows: where a slab may begin, so that it is reduced to a quarter as the whole picture is
 
 
@@ -44,15 +46,30 @@ class Slab:
     top: int  # the first of those rows
     light: Tensor
 
-    def reaches(self, top: int, rows: int) -> bool:
-        """Whether any of its rows is among these."""
-        return self.top < top + rows and top < self.top + self.light.shape[-2]
-
-    def rows(self, top: int, rows: int) -> Tensor:
-        """These rows of it, (B, 4, rows, W)."""
-        above, below = max(self.top - top, 0), max(top + rows - self.top - self.light.shape[-2], 0)
-        own = self.light[..., max(top - self.top, 0) : max(top - self.top, 0) + rows - above - below, :]
+    def rows(self, top: int, bottom: int) -> Tensor | None:
+        """These rows of it, (B, 4, bottom - top, W); None where it reaches none of them."""
+        above, below = max(self.top - top, 0), max(bottom - self.top - self.light.shape[-2], 0)
+        if above + below >= bottom - top:
+            return None
+        own = self.light[..., top + above - self.top : bottom - below - self.top, :]
         return F.pad(own, (0, 0, above, below)) if above or below else own
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Some rows of the picture, and the slabs that reach them: what mixing needs stays in the processor's cache."""
+
+    rows: slice
+    knots: list[float]  # front to back
+    lights: list[Tensor]  # (B, 4, rows, W) each
+
+
+def strips(slabs: list[Slab], height: int) -> Iterator[Strip]:
+    """The picture's rows, STRIP at a time."""
+    for top in range(0, height, STRIP):
+        bottom = min(top + STRIP, height)
+        here = [(slab.knot, light) for slab in slabs if (light := slab.rows(top, bottom)) is not None]
+        yield Strip(slice(top, bottom), [knot for knot, _ in here], [light for _, light in here])
 
 
 def used_rows(weight: Tensor, defocus: float, shape: ApertureShape) -> tuple[int, int]:

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .behind import extend_far, unevenness
-from .blocks import conv, read_blocks
+from .blocks import asinh, conv, read_blocks, write_blocks
 from .hidden import HiddenColour
 from .matting import edge_matte
-from .pooling import lengthen, window_max
+from .pooling import block_range, lengthen, window_max, window_min
 
 REACH = 2  # pixels beyond its edge in the disparity that a near surface's soft matte may reach
 
@@ -50,18 +50,10 @@ def between_two(defocus: Tensor, near_defocus: Tensor, far_defocus: Tensor) -> T
     return alike * ((near_defocus - defocus - 0.5) / 1.5).clamp(0, 1)
 
 
-def asinh(x: Tensor) -> Tensor:
-    """Of the same shape. torch's own takes six times as long on a CPU."""
-    size = x.abs()
-    value = torch.log(size + torch.sqrt(1 + size.square()))
-    return torch.where(x < 0, -value, value)
-
-
 def local_contrast(shown: Tensor, cell: int = 8, reach: int = 4) -> Tensor:
     """Highest minus lowest value within about `cell * reach` pixels, each channel apart: (B, C, H, W) -> the same."""
-    highest = F.max_pool2d(shown, cell, ceil_mode=True)
-    lowest = F.max_pool2d(-shown, cell, ceil_mode=True)  # (B, C, H/8, W/8), of the negative
-    return F.interpolate(window_max(highest, reach) + window_max(lowest, reach), shown.shape[-2:], mode="bilinear")
+    low, high = block_range(lengthen(shown, cell), cell)  # (B, C, H/8, W/8) each
+    return F.interpolate(window_max(high, reach) - window_min(low, reach), shown.shape[-2:], mode="bilinear")
 
 
 def first_guess(light: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -117,8 +109,7 @@ class SurfaceExtraction(nn.Module):
             far_shown = self.hidden_colour(guess, contrast)
         maps = torch.cat([shown, far_shown, guess[:, 6:], subject], 1)  # (B, 12, H, W)
         x, features = self.correct(maps)
-        corrections = F.pixel_shuffle(x, 2)[..., :height, :width]
-        colour, depth, edge, hidden = corrections.split([3, 1, 1, 1], 1)  # (B, 3 or 1, H, W)
+        colour, depth, edge, hidden = x[..., :height, :width].split([3, 1, 1, 1], 1)  # (B, 3 or 1, H, W)
         gap = near_defocus - far_defocus
         apart = gap.clamp(0, 1)
         far_defocus = near_defocus - gap * (1 + torch.tanh(depth))
@@ -126,7 +117,7 @@ class SurfaceExtraction(nn.Module):
         coverage = (coverage + apart * edge).clamp(0, 1)
         coverage, far_light = edge_matte(light, far_light, coverage, guess[:, 9:10], (gap / 2).clamp(0, 1))
         hidden = apart * torch.sigmoid(hidden + 3)
-        near = torch.where(coverage > 0, (light - (1 - coverage) * far_light).clamp(min=0), 0.0)
+        near = (light - (1 - coverage) * far_light).clamp(min=0) * (coverage > 0)
         near = torch.minimum(near, light)
         near_lost, far_lost = 0.0, 0.0  # light that the photo clipped; what is in focus stays as it is shown
         if radiance is not None:
@@ -143,13 +134,13 @@ class SurfaceExtraction(nn.Module):
         return seen, features
 
     def correct(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """The U-Net: maps (B, 12, H, W) -> corrections (B, 24, H/2, W/2), features (B, width, H/2, W/2)."""
+        """The U-Net: maps (B, 12, H, W) -> corrections (B, 6, H, W) and more rows, features (B, width, H/2, W/2)."""
         height, width = maps.shape[-2:]
         maps = lengthen(maps, 8)
-        fine = self.fine(F.relu(read_blocks(self.read, maps)))  # (B, width, H/2, W/2)
+        fine = self.fine(read_blocks(self.read, maps).relu_())  # (B, width, H/2, W/2)
         middle = self.middle(self.to_middle(fine))  # (B, 2 width, H/4, W/4)
         coarse = self.coarse(self.to_coarse(middle))  # (B, 3 width, H/8, W/8)
         middle = self.middle_up(middle + F.interpolate(self.from_coarse(coarse), scale_factor=2, mode="bilinear"))
         fine = self.fine_up(fine + F.interpolate(self.from_middle(middle), scale_factor=2, mode="bilinear"))
         rows, columns = (height + 1) // 2, (width + 1) // 2
-        return self.write(fine)[..., :rows, :columns], fine[..., :rows, :columns]
+        return write_blocks(self.write, fine), fine[..., :rows, :columns]

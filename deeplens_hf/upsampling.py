@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import read_blocks
+from .blocks import asinh, read_blocks, write_blocks
 from .optics import linear_to_srgb, srgb_to_linear
 from .pooling import halve, lengthen
 
@@ -64,10 +64,10 @@ class GuidedUpsampling(nn.Module):
         """M_A (B, 1, H, W) in [0, 1]: photo, up(L) (B, 3, H, W), defocus (B, 1, H, W), hints (B, width, H/2, W/2)."""
         height, width = photo.shape[-2:]
         # square roots: even steps for the eye, for less than the sRGB curve costs
-        guide = torch.cat([photo.clamp(min=1e-6).sqrt(), enlarged.clamp(min=1e-6).sqrt(), torch.asinh(defocus)], 1)
-        x = F.relu(read_blocks(self.read, lengthen(guide)) + hints)
-        x = F.relu(self.mix(x))  # (B, width, H/2, W/2)
-        score = F.pixel_shuffle(self.write(x), 2)[..., :height, :width]  # (B, 1, H, W)
+        guide = torch.cat([photo.clamp(min=1e-6).sqrt(), enlarged.clamp(min=1e-6).sqrt(), asinh(defocus)], 1)
+        x = (read_blocks(self.read, lengthen(guide)) + hints).relu_()
+        x = self.mix(x).relu_()  # (B, width, H/2, W/2)
+        score = write_blocks(self.write, x)[..., :height, :width]  # (B, 1, H, W)
         # Before training: the photo where it is sharp, the blur elsewhere; at the photo's own size, the blur alone.
         return torch.sigmoid(score + (3 - 3 * defocus.abs() if doubled else -3.0))
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from deeplens_hf.blocks import asinh
 from deeplens_hf.pooling import halve, halve_max, halve_min, window_max, window_mean, window_min, window_sum
-from deeplens_hf.surfaces import asinh
 
 
 def maps(height=14, width=22):
