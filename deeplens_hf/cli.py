@@ -60,15 +60,16 @@ def build_parser(argv: list[str]) -> Parser:
 
     command = commands.add_parser("refocus", help="blur a photo as a lens would", description=refocus.__doc__)
     command.add_argument("photo", metavar="PHOTO", nargs="+", help="or many: files, folders, patterns, a data set's id")
-    command.add_argument(
+    sharp = command.add_mutually_exclusive_group()
+    sharp.add_argument(
         "--focus", metavar="X,Y", type=arguments.point,
         help="what shall be sharp, in pixels of the upright photo (default: the main subject)",
     )  # fmt: skip
-    command.add_argument(
-        "--aperture", metavar="A", type=arguments.aperture, default=8.0, help="0, all sharp, to 16, or f/N (default: 8)"
+    sharp.add_argument(
+        "--range", metavar="FAR,NEAR", type=arguments.interval, help="disparities, 0 to 1, between which all is sharp"
     )
     command.add_argument(
-        "--range", metavar="FAR,NEAR", type=arguments.interval, help="disparities, 0 to 1, between which all is sharp"
+        "--aperture", metavar="A", type=arguments.aperture, default=8.0, help="0, all sharp, to 16, or f/N (default: 8)"
     )
     _add_own_depth(command)
     shape = command.add_argument_group("the aperture's shape")
@@ -94,7 +95,7 @@ def build_parser(argv: list[str]) -> Parser:
     many.add_argument("--suffix", help="of the results, such as .png (default: the photo's own, else .jpg)")
     many.add_argument("--overwrite", action="store_true", help="render again what is there (default: skip it)")
     many.add_argument("--shard", metavar="RANK/COUNT", help="a part of the work (default: what torchrun or Slurm say)")
-    many.add_argument("--split", default="train", help="of a data set (default: train)")
+    many.add_argument("--split", help="of a data set (default: train)")
     _add_model(command, refocus)
 
     command = commands.add_parser("depth", help="predict a photo's disparity", description=depth.__doc__)
@@ -109,7 +110,7 @@ def build_parser(argv: list[str]) -> Parser:
     command.add_argument("--port", type=int, default=7860, help="default: 7860")
     _add_model(command, demo)
 
-    command = commands.add_parser("train", help="train the depth module, the renderer or all three")
+    command = commands.add_parser("train", help="train a part of the model, or all of it")
     if argv[:1] == ["train"]:
         from .training.arguments import add_arguments
 
@@ -153,9 +154,19 @@ def refocus(args: argparse.Namespace) -> int:
         return _refocus_many(args, settings)
     # what can be checked is checked before the model takes its time
     pictures.check_target(args.out, pictures.FORMATS)
+    for name in ("workers", "suffix", "overwrite", "shard", "split"):
+        if getattr(args, name):
+            raise ValueError(f"--{name} goes with many photos")
+    if args.farthest < math.inf and not args.reference:
+        raise ValueError("--farthest goes with --reference")
     photo = _open(args, args.photo[0])
     if args.reference or args.focal_length or args.sensor_width:
         photo.calibrate(args.reference, args.focal_length, args.sensor_width, args.farthest)
+    elif isinstance(args.aperture, str) and photo.dioptres:  # a depth map in metres: EXIF may know the lens
+        try:
+            photo.calibrate()
+        except pictures.PhotoError as error:
+            print(f"deeplens: {args.aperture} is nominal, not of a real lens: {error}", file=sys.stderr)
     pictures.save_picture(photo.refocus(**settings), args.out)
     print(args.out)
     return 0
@@ -166,6 +177,8 @@ def _refocus_many(args: argparse.Namespace, settings: dict) -> int:
     from .weights import choose_weights, describe_weights
 
     opening = {}
+    if args.depth_is and not args.depth:
+        raise ValueError("--depth-is goes with --depth")
     if args.depth:
         from .own_depth import EMBEDDED, is_model
 
@@ -177,7 +190,7 @@ def _refocus_many(args: argparse.Namespace, settings: dict) -> int:
     print(describe_weights(args.model), file=sys.stderr)
     report = batch.refocus_many(
         args.photo, args.out, settings, choose_weights(args.model), device=args.device, workers=args.workers,
-        shard=batch.Shard.parse(args.shard), suffix=args.suffix, overwrite=args.overwrite, split=args.split,
+        shard=batch.Shard.parse(args.shard), suffix=args.suffix, overwrite=args.overwrite, split=args.split or "train",
         opening=opening,
     )  # fmt: skip
     print(report)
@@ -258,6 +271,8 @@ def _open(args: argparse.Namespace, source: str | Path) -> "Photo":
     """The photo with its depth; both are read before the weights, so that a bad file costs no waiting."""
     from . import own_depth, pictures
 
+    if args.depth_is and args.depth is None:
+        raise ValueError("--depth-is goes with --depth")
     picture, own = pictures.read_photo(source), ()
     if args.depth is not None:
         from transformers.utils import logging

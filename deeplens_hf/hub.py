@@ -16,7 +16,7 @@ from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from .card import EVALUATIONS, edited_by_hand, make_card
+from .card import EVALUATIONS, edited_by_hand, make_card, read_evaluation
 from .repository import (
     WEIGHTS,
     HubError,
@@ -122,7 +122,11 @@ class HubMixin(PyTorchModelHubMixin):
         datasets: Sequence[str] = (),
         license: str | None = None,
     ) -> None:
-        """Write into the empty folder all that `push_to_hub` would push, the card included; arguments as there."""
+        """Write into the empty folder all that `push_to_hub` would push, card included; arguments, errors as there."""
+        if not re.fullmatch(HUB_NAME, repo_id):
+            raise HubError(f"repo_id must be owner/name, got {repo_id!r}")
+        if evaluation is not None:
+            read_evaluation(evaluation)  # before anything is written
         if record is None:
             beside = Path(self.source, RECORD) if self.source else None  # a new model has none
             record = json.loads(beside.read_text()) if beside and beside.is_file() else []
@@ -185,8 +189,6 @@ class HubMixin(PyTorchModelHubMixin):
             HubError: no network, no right to write there, not the visibility wanted.
             ValueError: `evaluation` holds no result, or a preview is missing.
         """
-        if not re.fullmatch(HUB_NAME, repo_id):
-            raise HubError(f"repo_id must be owner/name, got {repo_id!r}")
         if missing := [str(each) for each in release.get("previews", ()) if not Path(each).is_file()]:
             raise ValueError(f"previews must be files of pictures; there is no {', '.join(missing)}")
         api = HfApi(token=token)

@@ -104,6 +104,11 @@ class DeepLens(
         """Where the weights are, and where inputs have to be."""
         return next(self.parameters()).device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What inputs have to be: float32, or float64; see `from_pretrained`."""
+        return next(self.lens_blur.parameters()).dtype
+
     def predict_depth(self, image: Tensor) -> DepthMaps:
         """Disparity and foreground of photos, at their own size.
 
@@ -177,8 +182,8 @@ class DeepLens(
         check_map(disparity, "disparity", image)
         if foreground is not None:
             check_map(foreground, "foreground", image)
-        if isinstance(focus, tuple):
-            focus = image.new_tensor([focus]).expand(len(image), -1)
+        if isinstance(focus, tuple | list):
+            focus = torch.stack([torch.as_tensor(end).to(image) for end in focus])[None].expand(len(image), -1)
         focus = _one_each(focus, "focus", image, 1.0, also=(len(image), 2))
         aperture = _one_each(aperture, "aperture", image, MAX_APERTURE)
         if not 0 <= highlights <= MAX_HIGHLIGHTS:  # nan neither

@@ -277,11 +277,11 @@ class Photo:
     def _image(self) -> Tensor:
         """What the model sees, (1, 3, H, W) in [0, 1]: the photo, padded if it is smaller than the model's least."""
         pixels = torch.from_numpy(_pad(np.array(self.picture))).to(self.model.device)
-        return pixels.permute(2, 0, 1)[None].contiguous().float().div_(255)
+        return pixels.permute(2, 0, 1)[None].contiguous().to(self.model.dtype).div_(255)
 
     def _map(self, values: np.ndarray) -> Tensor:
         """Disparity or foreground as the model takes it: (h, w) -> (1, 1, H, W), padded as the photo."""
-        return torch.from_numpy(_pad(values))[None, None].to(self.model.device)
+        return torch.from_numpy(_pad(values))[None, None].to(self.model.device, self.model.dtype)
 
 
 def check_point(point: tuple[float, float], size: tuple[int, int]) -> tuple[int, int]:

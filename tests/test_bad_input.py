@@ -242,13 +242,19 @@ def test_no_photo_on_the_command_line(deeplens, model_folder, bad_files, tmp_pat
         (["-o", "out.gif"], "path must end in"),
         (["-o", "nowhere/out.jpg"], "existing folder"),
         (["--blur", "3"], "--blur"),
+        (["--focus", "1,2", "--range", "0.2,0.4"], "--range: not allowed with argument --focus"),
+        (["--depth-is", "depth"], "--depth-is goes with --depth"),
+        (["--farthest", "3"], "--farthest goes with --reference"),
+        (["--workers", "2"], "--workers goes with many photos"),
+        (["--overwrite"], "--overwrite goes with many photos"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_bad_options_on_the_command_line(deeplens, model_folder, bad_files, photo_file, tmp_path, options, says):
     before = sorted(os.listdir(tmp_path))
     at = {"--depth", "-o", "--model"}
-    options = [options[0], tmp_path / options[1] if options[0] in at and " " not in options[1] else options[1]]
+    if options[0] in at and " " not in options[1]:
+        options = [options[0], tmp_path / options[1]]
     done = deeplens("refocus", photo_file, "--model", model_folder, "-o", tmp_path / "out.jpg", *options)
     refused(done, says, tmp_path, before)
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from deeplens_hf import __version__, cli, weights
+from deeplens_hf.pictures import save_disparity
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,6 +36,24 @@ def test_refocus_with_your_own_depth_on_the_main_subject(model, model_folder, ph
     assert cli.main(["refocus", str(photo_file), *map(str, arguments)]) == 0
     expected = np.asarray(model.open(photo_file, disparity=planes).refocus()).astype(int)
     assert np.abs(np.asarray(Image.open(tmp_path / "out.tif")) - expected).max() <= 1
+
+
+def test_an_f_number_is_the_lenss_where_depth_is_in_metres(model_folder, pixels, planes, tmp_path, capsys):
+    exif = Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif).update({ExifTags.Base.FocalLength: 5.0, ExifTags.Base.FocalLengthIn35mmFilm: 40})
+    for name, tags in (("told.jpg", exif), ("untold.jpg", Image.Exif())):
+        Image.fromarray(pixels).save(tmp_path / name, exif=tags, quality=95)
+    save_disparity(planes, tmp_path / "depth.png", (0.2, 2.0))
+    arguments = ["--depth", str(tmp_path / "depth.png"), "--model", str(model_folder), "--range", "0.7,1"]
+    sizes = {}
+    for name, aperture in (("told.jpg", "f/2"), ("untold.jpg", "f/2"), ("untold.jpg", "11.2")):
+        out = tmp_path / "out.png"
+        assert cli.main(["refocus", str(tmp_path / name), "--aperture", aperture, *arguments, "-o", str(out)]) == 0
+        sizes[name, aperture] = np.asarray(Image.open(out)).astype(int)
+        nominal = "f/2 is nominal, not of a real lens: focal_length_mm must be given" in capsys.readouterr().err
+        assert nominal == (name == "untold.jpg" and aperture == "f/2")
+    assert np.array_equal(sizes["untold.jpg", "f/2"], sizes["untold.jpg", "11.2"])
+    assert np.abs(sizes["told.jpg", "f/2"] - pixels).max() < np.abs(sizes["untold.jpg", "f/2"] - pixels).max()
 
 
 def test_depth(model, model_folder, photo_file, tmp_path, capsys):

@@ -128,9 +128,17 @@ def test_an_interval_in_focus_is_sharp_as_a_whole(model):
     with torch.inference_mode():
         out = model.render(image, disparity, (0.6, 1.0), 16.0)
         pairs = model.render(image, disparity, torch.tensor([[1.0, 0.6]]), 16.0)
-    assert torch.equal(out, pairs)
+        listed = model.render(image, disparity, [0.6, 1.0], 16.0)
+    assert torch.equal(out, pairs) and torch.equal(out, listed)
     assert float((out - image)[..., 64:].abs().max()) < 3 / 255
     assert float((out - image)[..., :40].abs().max()) > 10 / 255
+
+
+def test_the_ends_of_an_interval_have_gradients(model):
+    image, disparity = scene((64, 64))
+    ends = (torch.tensor(0.3, requires_grad=True), torch.tensor(0.6, requires_grad=True))
+    model.render(image, disparity, ends, 8.0).square().mean().backward()
+    assert all(end.grad is not None and float(end.grad.abs()) > 0 for end in ends)
 
 
 def test_predicted_maps_have_the_images_size_and_range(small):

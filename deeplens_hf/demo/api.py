@@ -4,8 +4,9 @@ from pathlib import Path
 
 import gradio as gr
 
-from ..pictures import save_disparity, save_picture
+from ..pictures import Picture, save_disparity, save_picture
 from ..rack_focus import SIDE, focus_path, write_mp4
+from ..results import noted_exif
 from .checks import validator_of
 from .darkroom import Darkroom
 from .files import file_to_take, told
@@ -27,7 +28,7 @@ def add_api(darkroom: Darkroom) -> None:
             highlights: 0 to 2: how much the lights of night photos glow; 1 is natural.
 
         Returns:
-            The photo through the lens, a JPEG of its own size with its colour profile and EXIF.
+            The photo through the lens, a JPEG of its own size with its colour profile and its EXIF, the place left out.
         """
         with told(photo):
             scene = darkroom.open(photo)
@@ -35,7 +36,8 @@ def add_api(darkroom: Darkroom) -> None:
             lens = {"aperture": aperture, "highlights": highlights}
             picture = darkroom.look(scene, scene.focus_range(point), lens)
         path = file_to_take(Path(photo).stem, "_refocused.jpg")
-        save_picture(picture, path)
+        exif = noted_exif(picture, place=False).tobytes()
+        save_picture(Picture.of(picture, {**picture.info, "exif": exif}), path)
         return str(path)
 
     def depth(photo: str) -> str:

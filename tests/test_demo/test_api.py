@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 gradio_client = pytest.importorskip("gradio_client")
 
@@ -65,6 +65,21 @@ def test_curl_example(address, desk):
     subprocess.run(["bash", "-euc", EXAMPLES["sh"].replace(LOCAL, address)], cwd=desk, check=True, timeout=300)
     with Image.open(desk / "result.jpg") as result:
         assert result.size == (451, 300)
+
+
+def test_a_result_tells_of_the_edit_and_not_of_the_place(address, desk):
+    with Image.open("photo.jpg") as photo:
+        exif = photo.getexif()
+        exif[ExifTags.Base.Model] = "Box"
+        exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] = "N"
+        photo.save("placed.jpg", exif=exif)
+    result = gradio_client.Client(address, verbose=False).predict(
+        gradio_client.handle_file("placed.jpg"), api_name="/refocus"
+    )
+    with Image.open(result) as picture:
+        told = picture.getexif()
+    assert told[ExifTags.Base.Model] == "Box" and "synthetic" in told[ExifTags.Base.Software]
+    assert ExifTags.IFD.GPSInfo not in told
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,12 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from huggingface_hub import ModelCard
+from PIL import Image
 
 from deeplens_hf import DeepLens, DeepLensConfig, WeightsError, cli
 from deeplens_hf.card import edited_by_hand, make_card
@@ -106,6 +108,22 @@ def test_dry_run_writes_what_would_be_pushed(model, model_folder, tmp_path, caps
     assert "--dry-run must name a new or empty folder" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "repo_id, evaluation, says",
+    [
+        ("lens", BENCHMARKS, "repo_id must be owner/name, got 'lens'"),
+        ("lab/lens", "here", "evaluation must be a folder"),
+    ],
+)
+def test_a_dry_run_refuses_what_a_push_would_and_writes_nothing(
+    model_folder, tmp_path, capsys, monkeypatch, repo_id, evaluation, says
+):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["push", repo_id, "--model", str(model_folder), "--evaluation", str(evaluation), "--photos"]
+    assert cli.main([*arguments, "--dry-run", "out"]) == 2
+    assert says in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
 def test_a_new_model_takes_over_nobodys_record(tmp_path, monkeypatch):
     (tmp_path / "training.json").write_text(json.dumps(RECORD))
     monkeypatch.chdir(tmp_path)
@@ -157,6 +175,9 @@ def test_precision(tmp_path):
         assert half.render(image, maps.disparity, 0.5, 8.0).dtype == torch.float32
         double = DeepLens.from_pretrained(tmp_path, dtype=torch.float64)
         assert (double.predict_depth(image.double()).disparity - wanted).abs().max() < 1e-4
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 96, 3), dtype=np.uint8))
+    results = [np.asarray(each.eval().open(picture).refocus(aperture=4)).astype(int) for each in (model, double)]
+    assert np.abs(results[0] - results[1]).max() <= 1
     with pytest.raises(ValueError, match="dtype must be one of float32, float64, bfloat16, float16; got 'int8'"):
         DeepLens.from_pretrained(tmp_path, dtype="int8")
 
