@@ -9,8 +9,10 @@ from PIL import Image
 from torch import Tensor
 
 from deeplens_hf import ApertureShape, DeepLens
+from deeplens_hf.aperture_blur import blur
 from deeplens_hf.optics import linear_to_srgb, signed_defocus, srgb_to_linear
 from deeplens_hf.pictures import colour_disparity
+from deeplens_hf.slabs import slab_knots, slab_weight
 from deeplens_hf.weights import choose_weights, describe_weights
 
 DOCS = Path(__file__).resolve().parent
@@ -41,8 +43,9 @@ def stages(model: DeepLens, name: str) -> list[list[Image.Image]]:
     disparity = torch.from_numpy(photo.disparity)[None, None]  # (1, 1, H, W)
     focus = photo.focus_at(ELSEWHERE[name])
     defocus = signed_defocus(disparity, torch.tensor([focus]), torch.tensor([float(APERTURE)]))
-    defocus = defocus if model.mending is None else model.mending(srgb_to_linear(image), defocus)
-    seen, _ = model.lens_blur.surfaces(srgb_to_linear(image), defocus, torch.zeros_like(defocus))
+    light, foreground = srgb_to_linear(image), torch.from_numpy(photo.foreground)[None, None]
+    defocus = defocus if model.mending is None else model.mending(light, defocus, foreground)
+    seen, _ = model.lens_blur.surfaces(light, defocus, foreground * 2 - 1)
 
     def shown(light: Tensor) -> Image.Image:
         pixels = (linear_to_srgb(light)[0].expand(3, -1, -1).permute(1, 2, 0) * 255).round().byte().numpy()
@@ -55,11 +58,23 @@ def stages(model: DeepLens, name: str) -> list[list[Image.Image]]:
         shown(seen.near),
         shown(seen.far / seen.far_coverage.clamp(min=1e-3)),
     ]
+    knots = slab_knots(seen.near_defocus, seen.far_defocus)
+    slabs = []
+    for j, knot in enumerate(knots):
+        weights = [slab_weight(each, knots, j) for each in (seen.near_defocus, seen.far_defocus)]
+        slab = seen.near * weights[0] + seen.far * weights[1]
+        slabs.append((float(slab.mean()), knot, shown(blur(slab, knot))))
+    brightest = sorted(sorted(slabs, key=lambda slab: -slab[0])[:4], key=lambda slab: -slab[1])  # near to far
+    middle = [colour_disparity((defocus - defocus.min())[0, 0].numpy() / float(defocus.max() - defocus.min()))]
+    middle += [picture for _, _, picture in brightest]
     shapes = [{}, {"shape": ApertureShape(blades=6)}, {"shape": ApertureShape(ring=0.6)}, {"aperture": 16}]
     bottom = [photo.refocus(focus=focus, **({"aperture": APERTURE} | how)) for how in shapes]
     bottom.append(photo.refocus(aperture=APERTURE))
     width = round(HEIGHT * photo.size[0] / photo.size[1])
-    return [[picture.resize((width, HEIGHT), Image.Resampling.LANCZOS) for picture in line] for line in (top, bottom)]
+    return [
+        [picture.resize((width, HEIGHT), Image.Resampling.LANCZOS) for picture in line]
+        for line in (top, middle, bottom)
+    ]
 
 
 def tile(rows: list[list[Image.Image]]) -> Image.Image:
