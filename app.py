@@ -9,25 +9,16 @@ try:
 except ImportError:
     pass
 
-import os
-from pathlib import Path
-
 import torch
 
 from deeplens_hf import DeepLens
-from deeplens_hf.demo import LOOK, build_demo
+from deeplens_hf.demo import LAUNCH, build_demo, offered
 from deeplens_hf.weights import choose_weights, describe_weights
 
 print(describe_weights())
 device = "cuda" if torch.cuda.is_available() else "cpu"
 model = DeepLens.from_pretrained(choose_weights()).to(device).eval()
-examples = Path(__file__).with_name("examples")
-page = build_demo(
-    model,
-    examples=sorted(examples.glob("*.jpg")),
-    credits=(examples / "CREDITS.md").read_text(),
-    depth_models=[name for name in os.environ.get("DEEPLENS_DEPTH_MODELS", "").split(",") if name],
-)
+page = build_demo(model, **offered())
 
 if __name__ == "__main__":
-    page.launch(**LOOK, mcp_server=True, max_file_size="100mb")
+    page.launch(**LAUNCH)

@@ -217,9 +217,9 @@ def depth(args: argparse.Namespace) -> None:
 
 def demo(args: argparse.Namespace) -> None:
     """Start the page and stay until Ctrl-C."""
-    from .demo import LOOK, build_demo
+    from .demo import LAUNCH, build_demo, offered
 
-    build_demo(_load(args)).launch(server_name=args.host, server_port=args.port, **LOOK)
+    build_demo(_load(args), **offered()).launch(server_name=args.host, server_port=args.port, **LAUNCH)
 
 
 def train(args: argparse.Namespace) -> None:

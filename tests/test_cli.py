@@ -101,6 +101,17 @@ def test_help_names_every_command(deeplens):
     assert all(command in told for command in ("refocus", "depth", "demo", "train", "evaluate"))
 
 
+def test_demo_is_the_page_of_the_space(model_folder, monkeypatch):
+    gradio = pytest.importorskip("gradio")
+    launched = {}
+    monkeypatch.setattr(gradio.Blocks, "launch", lambda page, **settings: launched.update(settings, page=page))
+    monkeypatch.setenv("DEEPLENS_DEPTH_MODELS", "lab/depth")
+    assert cli.main(["demo", "--model", str(model_folder), "--port", "7999"]) == 0
+    assert launched["server_port"] == 7999 and launched["mcp_server"] and launched["max_file_size"] == "100mb"
+    shown = json.dumps(launched["page"].config["components"], default=str)
+    assert "night_bridge" in shown and "Ian Hex" in shown and "lab/depth" in shown  # examples, credits, models
+
+
 @pytest.mark.parametrize("command, package, extra", [("demo", "gradio", "demo"), ("evaluate", "tqdm", "train")])
 def test_a_missing_extra_says_what_to_install(command, package, extra, model_folder, tmp_path, monkeypatch, capsys):
     for name in [name for name in sys.modules if name.startswith(("deeplens_hf.demo", "deeplens_hf.evaluation"))]:

@@ -1,5 +1,24 @@
-"""The page in the browser: `build_demo(model)` makes it, `LOOK` goes to its `launch`."""
+"""The page in the browser: `build_demo(model, **offered())` makes it, `LAUNCH` goes to its `launch`."""
 
+import os
+from typing import Any
+
+from ..weights import CHECKOUT_WEIGHTS
 from .page import LOOK, build_demo
 
-__all__ = ["LOOK", "build_demo"]
+LAUNCH = {**LOOK, "mcp_server": True, "max_file_size": "100mb"}
+
+__all__ = ["LAUNCH", "build_demo", "offered"]
+
+
+def offered() -> dict[str, Any]:
+    """What `build_demo` offers here: the checkout's example photos, where there is one, with their credits, and the
+    depth models that DEEPLENS_DEPTH_MODELS names, with commas between.
+    """
+    folder = CHECKOUT_WEIGHTS.with_name("examples")
+    examples = sorted(folder.glob("*.jpg"))
+    return {
+        "examples": examples,
+        "credits": (folder / "CREDITS.md").read_text() if examples else "",
+        "depth_models": [name for name in os.environ.get("DEEPLENS_DEPTH_MODELS", "").split(",") if name],
+    }
