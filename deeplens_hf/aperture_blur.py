@@ -20,7 +20,7 @@ def convolve(x: Tensor, kernel: Tensor) -> Tensor:
     if reach == 0:
         return x
     channels, (height, width) = x.shape[1], x.shape[-2:]
-    padded = F.pad(x, (reach,) * 4, mode="replicate") if reach < min(height, width) * 4 else x
+    padded = F.pad(x, (reach,) * 4, mode="replicate")
     if reach <= 4 or torch.compiler.is_exporting():  # other runtimes have a convolution, and seldom an FFT of this size
         # conv2d does not turn the kernel over, a convolution does; channels last it is up to ten times as fast
         kernel = kernel.flip(0, 1).expand(channels, 1, -1, -1).contiguous()
@@ -58,7 +58,7 @@ def _convolve_cat_eye(x: Tensor, defocus: float, shape: ApertureShape) -> Tensor
     height, width = x.shape[-2:]
     half_diagonal = math.hypot(height, width) / 2
     reach = math.ceil(abs(defocus)) + 1
-    padded = F.pad(x, (reach,) * 4, mode="replicate") if reach < min(height, width) * 4 else F.pad(x, (reach,) * 4)
+    padded = F.pad(x, (reach,) * 4, mode="replicate")
     total = torch.zeros_like(x)
     for middle_y, top, tent_y in _tents(height, x):
         for middle_x, left, tent_x in _tents(width, x):

@@ -20,7 +20,8 @@ from .data_sets import leave_encoded
 from .pictures import FORMATS
 from .workers import Task, choose_crew, run_tasks
 
-SUFFIXES = {*FORMATS, ".heic", ".heif", ".avif", ".bmp", ".mpo"}  # what counts as a photo in a folder
+# what counts as a photo in a folder
+SUFFIXES = {*FORMATS, *(f".{kind}" for kind in "jfif heic heif avif bmp gif jp2 mpo".split())}
 DATA_SET = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")  # owner/name
 
 
@@ -106,13 +107,17 @@ def refocus_many(
         raise ValueError(f"suffix must be one of {', '.join(FORMATS)}; got {suffix!r}")
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1; got {workers}")
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"out must be a folder for many photos; {out} is a file")
-    if len(photos) == 1 and DATA_SET.fullmatch(photos[0]) and not Path(photos[0]).exists():
+    standing = next(each for each in (out.resolve(), *out.resolve().parents) if each.exists())
+    if not os.access(standing, os.W_OK):
+        raise ValueError(f"out must be a folder that may be written to, got {str(out)!r}")
+    named = len(photos) == 1 and DATA_SET.fullmatch(photos[0]) and Path(photos[0]).suffix.lower() not in SUFFIXES
+    if named and not Path(photos[0]).exists():
         tasks, total = read_data_set(photos[0], split, out, suffix)
     else:
         found = find_photos(photos, out, suffix)
         tasks, total = iter(found), len(found)
+    if not out.is_dir() and (out.exists() or out.suffix.lower() in FORMATS):
+        raise ValueError(f"out must be a folder for many photos, got {str(out)!r}")
     tasks = islice(tasks, shard.rank, None, shard.count)
     if total is not None:
         total = len(range(shard.rank, total, shard.count))
@@ -158,7 +163,8 @@ def find_photos(photos: list[str], out: Path, suffix: str | None = None) -> list
                 out.resolve() if Path(each).resolve() in out.resolve().parents else None
             )  # no photos to start from
             for file in Path(each).rglob("*"):
-                hidden = file.name.startswith(".") or results in file.resolve().parents
+                hidden = any(part.startswith(".") for part in file.relative_to(each).parts)
+                hidden = hidden or results in file.resolve().parents
                 if file.suffix.lower() in SUFFIXES and file.is_file() and not hidden:
                     places[file] = file.relative_to(each)
         elif matches := [each] if Path(each).is_file() else glob.glob(each, recursive=True):
@@ -168,17 +174,22 @@ def find_photos(photos: list[str], out: Path, suffix: str | None = None) -> list
     if not places:
         raise ValueError(f"photo: no pictures in {', '.join(photos)}")
     tasks, taken = [], set()
-    for file, place in sorted(places.items(), key=lambda item: (str(item[1]), str(item[0]))):
+
+    def order(item: tuple[Path, Path]) -> tuple[bool, str, str]:
+        file, place = item  # what keeps its name has the first right to it
+        return place.suffix != _suffix(place, suffix), str(place), str(file)
+
+    for file, place in sorted(places.items(), key=order):
         target = place.with_suffix(_suffix(place, suffix))
-        if target in taken:  # one photo as HEIC and as JPEG: the second keeps its suffix in its name
+        if str(target).lower() in taken:  # one photo as HEIC and as JPEG: the HEIC keeps its suffix in its name
             target = place.with_name(place.name + target.suffix)
-        if target in taken:
+        if str(target).lower() in taken:
             raise ValueError(f"photo: two of them are called {place}; give their folders one by one")
-        taken.add(target)
+        taken.add(str(target).lower())  # some file systems tell no capitals
         if (out / target).resolve() == file.resolve():
             raise ValueError(f"out must not be the folder of the photos: {file} would be replaced")
         tasks.append(Task(str(file), file, out / target))
-    return tasks
+    return sorted(tasks, key=lambda task: str(task.out))
 
 
 def read_data_set(name: str, split: str, out: Path, suffix: str | None) -> tuple[Iterator[Task], int | None]:

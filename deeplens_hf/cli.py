@@ -154,13 +154,16 @@ def refocus(args: argparse.Namespace) -> int:
         return _refocus_many(args, settings)
     # what can be checked is checked before the model takes its time
     pictures.check_target(args.out, pictures.FORMATS)
+    for given in (args.photo[0], args.depth):
+        if given and args.out.exists() and Path(given).exists() and args.out.samefile(given):
+            raise ValueError(f"-o must not be {given}, which it would replace")
     for name in ("workers", "suffix", "overwrite", "shard", "split"):
         if getattr(args, name):
             raise ValueError(f"--{name} goes with many photos")
     if args.farthest < math.inf and not args.reference:
         raise ValueError("--farthest goes with --reference")
     photo = _open(args, args.photo[0])
-    if args.reference or args.focal_length or args.sensor_width:
+    if args.reference or args.focal_length is not None or args.sensor_width is not None:
         photo.calibrate(args.reference, args.focal_length, args.sensor_width, args.farthest)
     elif isinstance(args.aperture, str) and photo.dioptres:  # a depth map in metres: EXIF may know the lens
         try:
@@ -185,8 +188,9 @@ def _refocus_many(args: argparse.Namespace, settings: dict) -> int:
         if args.depth != EMBEDDED and not is_model(args.depth):
             raise ValueError(f"--depth must be 'embedded' or a depth model for many photos, got {args.depth!r}")
         opening = {"disparity": args.depth, "depth_is": args.depth_is}
-    if args.reference or args.focal_length or args.sensor_width:
-        raise ValueError("--reference, --focal-length and --sensor-width go with a single photo")
+    lens = (args.reference or None, args.focal_length, args.sensor_width)
+    if any(each is not None for each in lens) or args.farthest < math.inf:
+        raise ValueError("--reference, --farthest, --focal-length and --sensor-width go with a single photo")
     print(describe_weights(args.model), file=sys.stderr)
     report = batch.refocus_many(
         args.photo, args.out, settings, choose_weights(args.model), device=args.device, workers=args.workers,
@@ -206,6 +210,8 @@ def depth(args: argparse.Namespace) -> None:
     pictures.check_target(args.out, pictures.DISPARITY_SUFFIXES)
     if args.preview:
         pictures.check_target(args.preview, pictures.FORMATS)
+        if args.preview.resolve() == args.out.resolve():
+            raise ValueError(f"--preview must be another file than -o, got {args.preview} for both")
     photo = _open(args, args.photo)
     disparity = photo.disparity
     pictures.save_disparity(disparity, args.out, photo.dioptres)

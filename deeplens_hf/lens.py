@@ -53,7 +53,7 @@ def read_camera(
         PhotoError: an argument is no positive number, or EXIF does not tell what was left out.
     """
     for name, value in (("focal_length_mm", focal_length_mm), ("sensor_width_mm", sensor_width_mm)):
-        if value is not None and not _positive(value):
+        if value is not None and not (_positive(value) and math.isfinite(value)):
             raise PhotoError(f"{name} must be a number of millimetres above 0, got {value!r}")
     tags = picture.getexif().get_ifd(ExifTags.IFD.Exif)
     told = _number(tags.get(ExifTags.Base.FocalLength))
@@ -120,6 +120,8 @@ def fit(known: Sequence[tuple[float, float]], farthest: float = math.inf) -> tup
             raise PhotoError(f"references must have distances in metres above 0, got {metres!r}")
     (near, metres), (far, others) = known[0], known[1] if len(known) == 2 else (0.0, farthest)
     dioptres = 1 / metres - 1 / others
+    if not dioptres or near == far:
+        raise PhotoError("references must be at two distances, and on things that the depth map tells apart")
     if dioptres * (near - far) <= 0:
         raise PhotoError(
             f"references must be nearer where the depth map is brighter: {metres:g} m has disparity {near:.3f}, "
@@ -168,6 +170,6 @@ def _number(value: object) -> float:
 
 def _positive(value: object) -> bool:
     try:
-        return float(value) > 0
+        return not isinstance(value, str) and float(value) > 0
     except (TypeError, ValueError, ZeroDivisionError):
         return False

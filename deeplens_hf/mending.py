@@ -122,7 +122,8 @@ def joined(place: Tensor, moved: Tensor) -> Tensor:
 
 def follow(larger: Tensor, before: Tensor, after: Tensor) -> Tensor:
     """What mending did to the defocus of a halved photo, (B, 1, h, w), done to that of a larger one, (B, 1, H, W)."""
-    times = 2 ** round(math.log2(larger.shape[-1] / after.shape[-1]))  # pixels of blur are smaller there
+    longer = -1 if larger.shape[-1] >= larger.shape[-2] else -2  # the shorter side of a thin picture tells less
+    times = 2 ** round(math.log2(larger.shape[longer] / after.shape[longer]))  # pixels of blur are smaller there
     moved = ((after - before).abs() * 2).clamp(max=1)  # half a pixel of blur is a move
     wide = F.interpolate(torch.cat([after * times, moved], 1), larger.shape[-2:], mode="bilinear")
     return torch.lerp(larger, wide[:, :1], wide[:, 1:])

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .photo import Photo
 
 MAX_HIGHLIGHTS = 2.0
-LEAST_SIDE = 64  # pixels: the smallest picture that the networks accept
+LEAST_SIDE = 64  # pixels: the smallest picture that the networks accept; smaller ones are lengthened to it
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class DeepLens(
         """Disparity and foreground of photos, at their own size.
 
         Args:
-            image: (B, 3, H, W), sRGB in [0, 1], H and W at least 64.
+            image: (B, 3, H, W), sRGB in [0, 1].
 
         Returns:
             disparity (B, 1, H, W), each map stretched to [0, 1], 1 = nearest, and foreground (B, 1, H, W), the
@@ -122,7 +122,9 @@ class DeepLens(
         Raises:
             ValueError: wrong rank, channels, size or range.
         """
-        check_image(image)
+        check_image(image, self.dtype)
+        height, width = image.shape[-2:]
+        image = _long_enough(image)
         small = resized(image, self.config.depth_size).clamp(0, 1)
         turns = self.turns(small)
         if any(turns):  # one by one: photos on their side have another shape
@@ -131,7 +133,7 @@ class DeepLens(
             maps = torch.cat([torch.rot90(each, turn, (2, 3)) for each, turn in zip(predicted, turns, strict=True)])
         else:
             maps = torch.cat(self.predict_small(small), 1)  # (B, 2, h, w)
-        disparity, foreground = refine(maps, image).split(1, 1)  # (B, 1, H, W) each
+        disparity, foreground = refine(maps, image)[..., :height, :width].split(1, 1)  # (B, 1, H, W) each
         return DepthMaps(normalise_disparity(disparity), foreground)
 
     def turns(self, image: Tensor) -> list[int]:
@@ -161,7 +163,7 @@ class DeepLens(
         """The photo through a lens.
 
         Args:
-            image: (B, 3, H, W), sRGB in [0, 1], H and W at least 64.
+            image: (B, 3, H, W), sRGB in [0, 1].
             disparity: (B, 1, H, W) in [0, 1], 1 = nearest.
             focus: (B,) or a number: the sharp disparity, in [0, 1]. (B, 2) or a pair of numbers: the ends of an
                 interval that is sharp as a whole.
@@ -178,10 +180,14 @@ class DeepLens(
         Raises:
             ValueError: wrong rank, size or range.
         """
-        check_image(image)
+        check_image(image, self.dtype)
         check_map(disparity, "disparity", image)
+        disparity = disparity.to(image.dtype)
         if foreground is not None:
             check_map(foreground, "foreground", image)
+            foreground = foreground.to(image.dtype)
+        if not isinstance(shape, ApertureShape):
+            raise ValueError(f"shape must be an ApertureShape; got {shape!r}")
         if isinstance(focus, tuple | list):
             focus = torch.stack([torch.as_tensor(end).to(image) for end in focus])[None].expand(len(image), -1)
         focus = _one_each(focus, "focus", image, 1.0, also=(len(image), 2))
@@ -189,7 +195,11 @@ class DeepLens(
         if not 0 <= highlights <= MAX_HIGHLIGHTS:  # nan neither
             raise ValueError(f"highlights must lie in [0, {MAX_HIGHLIGHTS:g}]; got {highlights!r}")
         defocus = signed_defocus(disparity, focus, aperture)
-        return self.render_defocus(image, defocus, foreground, shape=shape, highlights=highlights)
+        height, width = image.shape[-2:]
+        image, defocus = _long_enough(image), _long_enough(defocus)
+        foreground = None if foreground is None else _long_enough(foreground)
+        out = self.render_defocus(image, defocus, foreground, shape=shape, highlights=highlights)
+        return out[..., :height, :width]
 
     def render_defocus(
         self,
@@ -236,12 +246,11 @@ class DeepLens(
         return open_photo(self, source, disparity, depth_is)
 
 
-def check_image(image: Tensor) -> None:
-    """Raise ValueError unless (B, 3, H, W), floating point, sides of 64 and more, values in [0, 1]."""
-    if image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
-        raise ValueError(f"image must be a float tensor (B, 3, H, W); got {image.dtype} {tuple(image.shape)}")
-    if min(image.shape[-2:]) < LEAST_SIDE:
-        raise ValueError(f"image must be at least {LEAST_SIDE} x {LEAST_SIDE} pixels; got {tuple(image.shape[-2:])}")
+def check_image(image: Tensor, dtype: torch.dtype) -> None:
+    """Raise ValueError unless (B, 3, H, W), of this type, not empty, values in [0, 1]."""
+    if image.ndim != 4 or image.shape[1] != 3 or not image.numel() or image.dtype != dtype:
+        kind = str(dtype).removeprefix("torch.")
+        raise ValueError(f"image must be a {kind} tensor (B, 3, H, W); got {image.dtype} {tuple(image.shape)}")
     _check_unit_range(image, "image")
 
 
@@ -253,6 +262,12 @@ def check_map(values: Tensor, name: str, image: Tensor) -> None:
             f"{name} must be a float tensor {wanted} to go with the image; got {values.dtype} {tuple(values.shape)}"
         )
     _check_unit_range(values, name)
+
+
+def _long_enough(x: Tensor) -> Tensor:
+    """The last row and column repeated up to LEAST_SIDE: (B, C, h, w) -> (B, C, H, W), the picture at the top left."""
+    missing = [max(0, LEAST_SIDE - side) for side in x.shape[-2:]]
+    return F.pad(x, (0, missing[1], 0, missing[0]), mode="replicate") if any(missing) else x
 
 
 def _check_unit_range(values: Tensor, name: str, slack: float = 1e-3) -> None:

@@ -1,5 +1,6 @@
 """Your own depth in place of the predicted one: read, turned into disparity, resized and normalised once."""
 
+import math
 import os
 import re
 from pathlib import Path
@@ -13,7 +14,8 @@ from .phone_depth import read_embedded
 from .pictures import DIOPTRES, PhotoError, Source, decoded, grey_levels, one_line, open_header
 
 EMBEDDED = "embedded"
-FILES = (".npy", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".heic", ".exr", ".pgm")  # and so no models
+# these are files, and no models
+FILES = tuple(f".{kind}" for kind in "npy npz png jpg jpeg tif tiff webp heic avif bmp gif exr pgm pfm".split())
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 Sense = Literal["disparity", "depth"]
@@ -67,6 +69,7 @@ def read_own_depth(
         return _normalised(_inverse(values) if (depth_is or sense) == "depth" else values, picture.size, metric)
     if depth_is == "depth":
         values = _read_map(source)
+        _check_lie(values, picture.size)
         return _normalised(_inverse(values), picture.size, metric=values.dtype.kind == "f")
     return OwnDepth(read_disparity(source, picture.size), _dioptres(source))
 
@@ -87,6 +90,7 @@ def read_disparity(source: Source, size: tuple[int, int]) -> np.ndarray:
     cannot be read, has another rank than 2, or holds values that are not finite.
     """
     values = _read_map(source)
+    _check_lie(values, size)
     full = np.iinfo(values.dtype).max if values.dtype in (np.uint8, np.uint16) else 1
     disparity = values.astype(np.float32) / np.float32(full)
     if not np.isfinite(disparity).all():
@@ -123,7 +127,14 @@ def _read_map(source: Source) -> np.ndarray:
             values = grey_levels(picture)
     if values.ndim != 2 or values.size == 0 or values.dtype.kind not in "uif":
         raise PhotoError(f"disparity must be an array (H, W) of numbers, got {values.dtype} {values.shape}")
-    return values
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def _check_lie(values: np.ndarray, size: tuple[int, int]) -> None:
+    """PhotoError for a map that is upright where the photo lies, or the other way round."""
+    (height, width), (across, down) = values.shape, size
+    if (width - height) * (across - down) < 0 and abs(math.log(width * down / (height * across))) > 0.2:
+        raise PhotoError(f"disparity must lie as the upright photo, {across} x {down}; this one is {width} x {height}")
 
 
 def _inverse(distance: np.ndarray) -> np.ndarray:

@@ -1,11 +1,12 @@
 """A photo in, a refocused photo out: open once, predict depth once, refocus as often as you like.
 
-What goes in may be rotated, grey, 16-bit, CMYK or tiny; what the model sees is an upright RGB picture of 64 pixels a
-side or more; what comes out has the photo's own size, colour profile and EXIF. `pictures` reads and writes the files.
+What goes in may be rotated, grey, 16-bit, CMYK or tiny; what the model sees is an upright RGB
+picture; what comes out has the photo's own size, colour profile and EXIF. `pictures` reads and writes the files.
 """
 
 import math
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from functools import cached_property
 
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from .lens import Calibration, aperture_of, fit, read_camera
-from .model import LEAST_SIDE, MAX_HIGHLIGHTS, DeepLens
+from .model import MAX_HIGHLIGHTS, DeepLens
 from .optics import DISC, MAX_APERTURE, ApertureShape
 from .own_depth import Sense, read_own_depth
 from .pictures import PhotoError, Picture, Source, read_photo
@@ -145,20 +146,15 @@ class Photo:
         highlights = _number("highlights", highlights, 0, MAX_HIGHLIGHTS)
         if focus is None:
             focus = self.focus_range(point)
-        elif isinstance(focus, Sequence | np.ndarray) and len(focus) == 2:
+        elif np.ndim(focus) == 1 and len(focus) == 2:
             focus = (_number("focus", focus[0], 0, 1), _number("focus", focus[1], 0, 1))
         else:
             focus = _number("focus", focus, 0, 1)
-        width, height = self.size
-        image = self._image()
-        # padding lengthened the side that the aperture is measured by
-        aperture *= max(width, height) / max(image.shape[-2:])
-        disparity = self._map(self.disparity)
+        image, disparity = self._image(), self._map(self.disparity)
         # the subject helps where its disparity was predicted with it; beside your own depth it would only cost a pass
         foreground = self._map(self.foreground) if self._own_disparity is None else None
         with torch.inference_mode():
-            out = self.model.render(image, disparity, focus, aperture, foreground, shape, highlights)  # (1, 3, H, W)
-            return out[0, :, :height, :width]
+            return self.model.render(image, disparity, focus, aperture, foreground, shape, highlights)[0]
 
     def calibrate(
         self,
@@ -230,6 +226,17 @@ class Photo:
             self._own_disparity = disparity
         return self
 
+    def __copy__(self) -> "Photo":
+        copy = type(self).__new__(type(self))
+        copy.__dict__.update(self.__dict__)
+        return copy
+
+    def __deepcopy__(self, memo: dict) -> "Photo":
+        memo[id(self.model)] = self.model  # all photos share it
+        copy = self.__copy__()
+        copy.__dict__ = deepcopy(self.__dict__, memo)
+        return copy
+
     def __getstate__(self) -> dict:
         """What goes to another process: all but the model, which is there already; set `model` again."""
         return {**self.__dict__, "model": None}
@@ -267,21 +274,19 @@ class Photo:
         """Disparity and foreground, (H, W) each: the photo's one pass through depth prediction."""
         with torch.inference_mode():
             prediction = self.model.predict_depth(self._image())
-        width, height = self.size
         disparity, foreground = (
-            maps[0, 0, :height, :width].float().cpu().contiguous().numpy()
-            for maps in (prediction.disparity, prediction.foreground)
+            maps[0, 0].float().cpu().contiguous().numpy() for maps in (prediction.disparity, prediction.foreground)
         )
         return disparity, foreground
 
     def _image(self) -> Tensor:
-        """What the model sees, (1, 3, H, W) in [0, 1]: the photo, padded if it is smaller than the model's least."""
-        pixels = torch.from_numpy(_pad(np.array(self.picture))).to(self.model.device)
+        """What the model sees, (1, 3, H, W) in [0, 1]."""
+        pixels = torch.from_numpy(np.array(self.picture)).to(self.model.device)
         return pixels.permute(2, 0, 1)[None].contiguous().to(self.model.dtype).div_(255)
 
     def _map(self, values: np.ndarray) -> Tensor:
-        """Disparity or foreground as the model takes it: (h, w) -> (1, 1, H, W), padded as the photo."""
-        return torch.from_numpy(_pad(values))[None, None].to(self.model.device, self.model.dtype)
+        """Disparity or foreground as the model takes it: (H, W) -> (1, 1, H, W)."""
+        return torch.from_numpy(np.ascontiguousarray(values))[None, None].to(self.model.device, self.model.dtype)
 
 
 def check_point(point: tuple[float, float], size: tuple[int, int]) -> tuple[int, int]:
@@ -295,12 +300,6 @@ def check_point(point: tuple[float, float], size: tuple[int, int]) -> tuple[int,
     if not (0 <= x < width and 0 <= y < height):  # nan is nowhere
         raise PhotoError(accepted)
     return int(x), int(y)
-
-
-def _pad(pixels: np.ndarray) -> np.ndarray:
-    """Repeat the last row and column up to the least size: (h, w, ...) -> (H, W, ...), the photo at the top left."""
-    missing = [(0, max(0, LEAST_SIDE - side)) for side in pixels.shape[:2]] + [(0, 0)] * (pixels.ndim - 2)
-    return np.pad(pixels, missing, mode="edge") if any(after for _, after in missing) else pixels
 
 
 def _number(name: str, value: float, low: float, high: float) -> float:

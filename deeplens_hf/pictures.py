@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageCms, PngImagePlugin, UnidentifiedImageError
+
+from . import exif
 
 MAX_PIXELS = 200_000_000
 FORMATS = {
@@ -24,12 +26,7 @@ FORMATS = {
 DIOPTRES = "Dioptres"  # a disparity .png's text: the inverse distances, in 1/m, of values 0 and 65535
 DISPARITY_SUFFIXES = (".png", ".npy")
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-JPEG_EXIF_BYTES = 65_533  # the largest EXIF block that a JPEG can hold
-KEPT_EXIF = (
-    ExifTags.Base.ImageDescription, ExifTags.Base.Make, ExifTags.Base.Model, ExifTags.Base.Software,
-    ExifTags.Base.DateTime, ExifTags.Base.Artist, ExifTags.Base.Copyright, ExifTags.Base.Rating,
-    ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo,
-)  # fmt: skip
+BEST = {"quality": 95, "subsampling": 0}  # of a JPEG, unless another quality is asked for
 
 # inferno (Smith and van der Walt, CC0): a fit of degree 6 in t, a row a power of t, columns red, green, blue
 INFERNO = np.array(
@@ -54,7 +51,9 @@ class PhotoError(ValueError):
 
 
 class Picture(Image.Image):
-    """A PIL image that `save` writes with the ICC profile and EXIF in its `info`; Pillow's own loses them in JPEG."""
+    """A PIL image that `save` writes with the ICC profile and EXIF in its `info`, which Pillow's own loses in JPEG, and
+    at quality 95 there, not 75.
+    """
 
     @classmethod
     def of(cls, image: Image.Image, info: dict) -> "Picture":
@@ -65,6 +64,9 @@ class Picture(Image.Image):
 
     def save(self, fp: str | os.PathLike | IO[bytes], format: str | None = None, **params) -> None:
         kept = {name: self.info[name] for name in ("icc_profile", "exif") if name in self.info}
+        suffix = "" if hasattr(fp, "write") else Path(fp).suffix.lower()
+        if (format or FORMATS.get(suffix, "")).upper() in ("JPEG", "JPG") and "quality" not in params:
+            kept |= BEST
         super().save(fp, format, **(kept | params))
 
 
@@ -93,7 +95,7 @@ def save_picture(picture: Image.Image, path: str | os.PathLike, quality: int = 9
     if FORMATS[suffix] in ("JPEG", "WEBP"):
         extra["quality"] = quality
     if FORMATS[suffix] == "JPEG" and quality >= 90:
-        extra["subsampling"] = 0
+        extra["subsampling"] = BEST["subsampling"]
     with replacing(path) as file:
         Picture.of(picture, picture.info).save(file, FORMATS[suffix], **extra)
 
@@ -102,8 +104,11 @@ def save_disparity(disparity: np.ndarray, path: str | os.PathLike, dioptres: tup
     """Write disparity (H, W) in [0, 1] as a 16-bit grey .png, its text saying what it means, or as a float32 .npy.
 
     dioptres: the inverse distances, in 1/m, of disparity 0 and 1, if known; the .png tells them. The file appears whole
-    or not at all. PhotoError for another suffix or a folder that does not exist.
+    or not at all. PhotoError for another suffix, a folder that does not exist, or what is no map of finite numbers.
     """
+    disparity = np.asarray(disparity)
+    if disparity.ndim != 2 or disparity.dtype.kind != "f" or not np.isfinite(disparity).all():
+        raise PhotoError(f"disparity must be an array (H, W) of finite floats, got {disparity.dtype} {disparity.shape}")
     if check_target(path, DISPARITY_SUFFIXES) == ".npy":
         with replacing(path) as file:
             np.save(file, disparity.astype(np.float32))
@@ -114,7 +119,7 @@ def save_disparity(disparity: np.ndarray, path: str | os.PathLike, dioptres: tup
         text.add_text("Software", "deeplens_hf")
         if dioptres is not None:
             text.add_text(DIOPTRES, f"{dioptres[0]:.9g} {dioptres[1]:.9g}")
-        levels = Image.fromarray((disparity * 65535).round().astype(np.uint16))
+        levels = Image.fromarray((disparity.clip(0, 1) * 65535).round().astype(np.uint16))
         with replacing(path) as file:
             levels.save(file, "PNG", pnginfo=text)
 
@@ -126,6 +131,8 @@ def check_target(path: str | os.PathLike, suffixes: Collection[str]) -> str:
         raise PhotoError(f"path must end in {', '.join(suffixes)}, got {str(path)!r}")
     if not path.parent.is_dir():
         raise PhotoError(f"path must lie in an existing folder, got {str(path)!r}")
+    if not os.access(path.parent, os.W_OK):
+        raise PhotoError(f"path must lie in a folder that may be written to, got {str(path)!r}")
     return path.suffix.lower()
 
 
@@ -184,40 +191,34 @@ def _decode(picture: Image.Image, name: str) -> Image.Image:
     if picture.width * picture.height > MAX_PIXELS:
         raise PhotoError(f"{name} must have at most {MAX_PIXELS // 10**6} megapixels, got {picture.size}")
     picture.load()
-    try:
-        exif, upright = _exif(picture), ImageOps.exif_transpose(picture)
-    except Exception:  # Pillow raises nearly anything on broken EXIF; the pixels are whole
-        exif, upright = b"", picture.copy()
-    upright.info["exif"] = exif
+    upright = exif.upright(picture)
+    upright.info["exif"] = exif.kept(picture)
     return upright
 
 
 def _rgb(picture: Image.Image) -> Picture:
     """Upright RGB with the profile and the EXIF that fit it."""
-    profile, exif = picture.info.get("icc_profile"), picture.info.get("exif")
+    profile, told = picture.info.get("icc_profile"), picture.info.get("exif")
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
         picture = _from_array(grey_levels(picture))
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    if picture.mode in ("CMYK", "L") and profile:
+    if picture.mode in ("CMYK", "L"):
+        picture = in_srgb(picture, profile)
+    info = {"icc_profile": profile} if profile and profile[16:20] == b"RGB " else {}
+    return Picture.of(picture.convert("RGB"), info | ({"exif": told} if told else {}))
+
+
+def in_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
+    """The picture in sRGB, by the profile that it came with, if that is any good."""
+    if profile:
         try:
             embedded, srgb = ImageCms.ImageCmsProfile(BytesIO(profile)), ImageCms.createProfile("sRGB")
-            picture = ImageCms.profileToProfile(picture, embedded, srgb, outputMode="RGB")
+            return ImageCms.profileToProfile(picture, embedded, srgb, outputMode="RGB")
         except (ImageCms.PyCMSError, OSError):  # a broken profile says nothing
             pass
-    info = {"icc_profile": profile} if profile and profile[16:20] == b"RGB " else {}
-    return Picture.of(picture.convert("RGB"), info | ({"exif": exif} if exif else {}))
-
-
-def _exif(picture: Image.Image) -> bytes:
-    """The camera's account of the shot, without the tags that describe the old file; empty if there is none."""
-    old, new = picture.getexif(), Image.Exif()
-    for tag in KEPT_EXIF:
-        if tag in old:
-            new[tag] = old.get_ifd(tag) if tag in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo) else old[tag]
-    exif = new.tobytes() if len(new) else b""
-    return exif if len(exif) <= JPEG_EXIF_BYTES else b""
+    return picture.convert("RGB")
 
 
 def grey_levels(picture: Image.Image) -> np.ndarray:
@@ -235,6 +236,7 @@ def grey_levels(picture: Image.Image) -> np.ndarray:
 
 def _from_array(array: np.ndarray) -> Image.Image:
     """(H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8, uint16 or floats in [0, 1] -> L, RGB or RGBA."""
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     pixels = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
     if array.size == 0 or not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))):
         raise PhotoError(f"source must be an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), got {array.shape}")

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from .photo import Photo
-from .pictures import PhotoError, check_target, replacing
+from .pictures import PhotoError, check_target, in_srgb, replacing
 
 Focus = tuple[float, float]  # disparities, far and near: all between is sharp
 
@@ -68,7 +68,7 @@ def focus_path(
 
 def frame_times(seconds: float, fps: int) -> np.ndarray:
     """How far the plane has travelled at each frame, 0 to 1, before easing."""
-    return np.interp(np.linspace(0, 1, round(seconds * fps)), [HOLD, 1 - HOLD], [0, 1])
+    return np.interp(np.linspace(0, 1, max(2, round(seconds * fps))), [HOLD, 1 - HOLD], [0, 1])
 
 
 def frames_along(photo: Photo, path: list[Focus], lens: dict) -> Iterator[Image.Image]:
@@ -85,6 +85,11 @@ def even(picture: Image.Image) -> Image.Image:
     return picture.crop((0, 0, width, height))
 
 
+def _shown(frame: Image.Image) -> Image.Image:
+    """As every player shows it: in sRGB, which a photo of a phone may not be."""
+    return in_srgb(frame, frame.info.get("icc_profile"))
+
+
 def write_mp4(frames: Iterable[Image.Image], path: str | os.PathLike, fps: int = 24) -> None:
     """H.264 in 4:2:0, which plays everywhere. The file appears whole or not at all.
 
@@ -97,11 +102,12 @@ def write_mp4(frames: Iterable[Image.Image], path: str | os.PathLike, fps: int =
         stream = None
         for frame in frames:
             if stream is None:
-                stream = container.add_stream("libx264", rate=Fraction(fps), options={"crf": "18", "preset": "fast"})
+                rate = Fraction(fps).limit_denominator(1001)  # 23.976 is 24000 / 1001
+                stream = container.add_stream("libx264", rate=rate, options={"crf": "18", "preset": "fast"})
                 stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "yuv420p"
                 stream.codec_context.colorspace = stream.codec_context.color_primaries = 1  # BT.709
                 stream.codec_context.color_trc = 1
-            picture = av.VideoFrame.from_image(frame.convert("RGB"))
+            picture = av.VideoFrame.from_image(_shown(frame))
             container.mux(stream.encode(picture.reformat(format="yuv420p", dst_colorspace="ITU709")))
         container.mux(stream.encode())
 
@@ -112,7 +118,7 @@ def write_webp(frames: Iterable[Image.Image], path: str | os.PathLike, fps: int 
     PhotoError for another suffix than .webp or a folder that does not exist.
     """
     check_target(path, (".webp",))
-    there = [frame.convert("RGB") for frame in frames]
+    there = [_shown(frame) for frame in frames]
     first, *rest = there + there[-2:0:-1]
     with replacing(path) as file:
         first.save(file, "WEBP", save_all=True, append_images=rest, duration=1000 / fps, loop=0, quality=80, method=2)

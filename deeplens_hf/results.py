@@ -5,7 +5,7 @@ import os
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin
 
-from . import __version__
+from . import __version__, exif
 from .pictures import Picture, check_target, replacing, save_picture
 
 SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "16-bit TIFF": ".tif"}
@@ -26,30 +26,29 @@ def save_result(light: np.ndarray, picture: Picture, path: str | os.PathLike, pl
         PhotoError: another suffix, or a folder that does not exist.
     """
     suffix = check_target(path, tuple(SUFFIXES.values()))
-    exif = noted_exif(picture, place)
+    told = noted_exif(picture, place)
     if suffix == ".tif":
-        _write_tiff(light, exif, picture.info.get("icc_profile"), path)
+        _write_tiff(light, told, picture.info.get("icc_profile"), path)
     else:
         pixels = Image.fromarray((light * 255).round().astype(np.uint8))
-        save_picture(Picture.of(pixels, {**picture.info, "exif": exif.tobytes()}), path)
+        save_picture(Picture.of(pixels, {**picture.info, "exif": told.tobytes()}), path)
 
 
 def noted_exif(picture: Image.Image, place: bool) -> Image.Exif:
     """The photo's EXIF with a note of the edit, and the place it was taken at only if wanted."""
-    exif = picture.getexif()
-    noted = Image.Exif()
-    noted.update({tag: exif.get_ifd(tag) if tag in tuple(ExifTags.IFD) else value for tag, value in exif.items()})
-    noted[ExifTags.Base.Software] = NOTE
+    told = picture.getexif()
+    tags = {tag: told.get_ifd(tag) if tag in tuple(ExifTags.IFD) else value for tag, value in told.items()}
+    tags[ExifTags.Base.Software] = NOTE
     if not place:
-        noted.pop(ExifTags.IFD.GPSInfo, None)
-    return noted
+        tags.pop(ExifTags.IFD.GPSInfo, None)
+    return exif.block(tags)
 
 
-def _write_tiff(light: np.ndarray, exif: Image.Exif, profile: bytes | None, path: str | os.PathLike) -> None:
+def _write_tiff(light: np.ndarray, told: Image.Exif, profile: bytes | None, path: str | os.PathLike) -> None:
     """Pillow has no picture of 3 x 16 bits, but writes the directory of such a file; the pixels go behind it."""
     pixels = (light * 65535).round().astype("<u2")  # (H, W, 3)
     directory = TiffImagePlugin.ImageFileDirectory_v2(prefix=b"II")
-    directory.update(exif.items())
+    directory.update(told.items())
     directory[TiffImagePlugin.IMAGEWIDTH], directory[TiffImagePlugin.IMAGELENGTH] = pixels.shape[1], pixels.shape[0]
     directory[TiffImagePlugin.BITSPERSAMPLE], directory[TiffImagePlugin.SAMPLESPERPIXEL] = (16, 16, 16), 3
     directory[TiffImagePlugin.COMPRESSION], directory[TiffImagePlugin.PHOTOMETRIC_INTERPRETATION] = 1, 2  # none; RGB

@@ -79,7 +79,8 @@ class GuidedUpsampling(nn.Module):
         """
         height, width = photo.shape[-2:]
         doubled = low.shape[-2:] != photo.shape[-2:]
-        shrink = 2 ** round(math.log2(width / features.shape[-1]))  # of the features, from this level
+        longer = -1 if width >= height else -2  # the shorter side of a thin picture tells less
+        shrink = 2 ** round(math.log2(photo.shape[longer] / features.shape[longer]))  # of the features, from this level
         # what `read` makes of the features and of the level's kind: a 1 x 1 convolution may as well come before `up`
         own_weights, level_weight = self.read.weight[:, 4 * 7 :].split([features.shape[1], 1], 1)
         hints = F.conv2d(features, own_weights) + float(doubled) * level_weight.view(1, -1, 1, 1)  # (B, width, fh, fw)

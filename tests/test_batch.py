@@ -157,7 +157,7 @@ def test_each_result_has_a_name_of_its_own(album, pixels, tmp_path):
     tasks = find_photos([str(album)], out)
     found = {str(task.source.relative_to(album)): str(task.out.relative_to(out)) for task in tasks}
     same = {name: name for name in ("a.png", "trip/a.png", "broken.jpg")}
-    assert found == same | {"b.heic": "b.jpg", "b.jpg": "b.jpg.jpg"}
+    assert found == same | {"b.heic": "b.heic.jpg", "b.jpg": "b.jpg"}
     pattern = find_photos([str(album / "*.png")], tmp_path / "out", ".webp")
     assert [task.out.name for task in pattern] == ["a.webp"]
     with pytest.raises(ValueError, match="two of them are called a.png"):
@@ -169,6 +169,36 @@ def test_each_result_has_a_name_of_its_own(album, pixels, tmp_path):
     with pytest.raises(ValueError, match="no pictures"):
         (tmp_path / "empty").mkdir()
         find_photos([str(tmp_path / "empty")], out)
+
+
+def test_a_photo_that_keeps_its_suffix_keeps_its_name(album, tmp_path):
+    """Whatever was there first: a result is never taken for another photo's."""
+    for name in ("b.bmp", "B.HEIC"):
+        Image.new("RGB", (80, 80)).save(album / name, "BMP")
+    results = {Path(task.name).name: task.out.name for task in find_photos([str(album)], tmp_path / "out")}
+    assert results["b.jpg"] == "b.jpg" and results["b.bmp"] == "b.bmp.jpg" and results["B.HEIC"] == "B.HEIC.jpg"
+
+
+def test_hidden_folders_are_left_alone(album, tmp_path):
+    (album / ".thumbnails").mkdir()
+    Image.new("RGB", (80, 80)).save(album / ".thumbnails" / "a.png")
+    assert not any("thumbnails" in task.name for task in find_photos([str(album)], tmp_path / "out"))
+
+
+def test_a_target_that_cannot_be_is_refused_before_the_work(album, tmp_path, monkeypatch, capsys):
+    assert cli.main(["refocus", str(album / "a.png"), str(album / "b.jpg"), "-o", str(tmp_path / "out.jpg")]) == 2
+    assert "out must be a folder for many photos" in capsys.readouterr().err and not (tmp_path / "out.jpg").exists()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    for photo, out in ((album, tmp_path / "out"), (album / "a.png", tmp_path / "out.png")):
+        assert cli.main(["refocus", str(photo), "-o", str(out)]) == 2
+        assert "that may be written to" in capsys.readouterr().err
+
+
+def test_a_mistyped_photo_is_not_looked_for_on_the_hub(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(batch, "read_data_set", lambda *_: pytest.fail("asked the Hub"))
+    assert cli.main(["refocus", "trip/photo.jpg", "--out", "res"]) == 2
+    assert "there is no 'trip/photo.jpg'" in capsys.readouterr().err
 
 
 def test_one_or_many(album, tmp_path):

@@ -38,6 +38,22 @@ def test_refocus_with_your_own_depth_on_the_main_subject(model, model_folder, ph
     assert np.abs(np.asarray(Image.open(tmp_path / "out.tif")) - expected).max() <= 1
 
 
+def test_no_photo_and_no_map_is_replaced_by_its_result(model_folder, photo_file, planes, tmp_path, capsys):
+    before = photo_file.read_bytes()
+    save_disparity(planes, tmp_path / "map.png")
+    for command, says in (
+        (["refocus", str(photo_file), "-o", str(photo_file)], "-o must not be"),
+        (
+            ["refocus", str(photo_file), "--depth", str(tmp_path / "map.png"), "-o", str(tmp_path / "map.png")],
+            "-o must",
+        ),
+        (["depth", str(photo_file), "-o", str(tmp_path / "d.png"), "--preview", str(tmp_path / "d.png")], "--preview"),
+    ):
+        assert cli.main([*command, "--model", str(model_folder)]) == 2
+        assert says in capsys.readouterr().err
+    assert photo_file.read_bytes() == before and not (tmp_path / "d.png").exists()
+
+
 def test_an_f_number_is_the_lenss_where_depth_is_in_metres(model_folder, pixels, planes, tmp_path, capsys):
     exif = Image.Exif()
     exif.get_ifd(ExifTags.IFD.Exif).update({ExifTags.Base.FocalLength: 5.0, ExifTags.Base.FocalLengthIn35mmFilm: 40})

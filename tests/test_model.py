@@ -159,7 +159,10 @@ def ok():
         ("image", torch.rand(3, 64, 64)),
         ("image", torch.rand(1, 4, 64, 64)),
         ("image", torch.zeros(1, 3, 64, 64, dtype=torch.uint8)),
-        ("image", torch.rand(1, 3, 63, 64)),
+        ("image", torch.rand(1, 3, 0, 64)),
+        ("image", torch.rand(0, 3, 64, 64)),
+        ("image", torch.rand(1, 3, 64, 64).double()),
+        ("shape", None),
         ("image", torch.rand(1, 3, 64, 64) * 255),
         ("image", torch.full((1, 3, 64, 64), float("nan"))),
         ("disparity", torch.rand(1, 1, 64, 65)),
@@ -179,6 +182,27 @@ def ok():
 def test_bad_tensors_are_refused_by_name(small, name, value):
     with pytest.raises(ValueError, match=f"^{name} must"):
         small.render(**(ok() | {name: value}))
+
+
+def test_maps_of_another_precision_are_taken(small):
+    given = ok() | {"foreground": torch.rand(1, 1, 64, 64)}
+    double = {name: given[name].double() for name in ("disparity", "foreground")}
+    torch.testing.assert_close(small.render(**(given | double)), small.render(**given), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(40, 30), (1, 1), (20, 60)])
+def test_small_pictures_blur_as_part_of_larger_ones(model, size):
+    """The aperture counts pixels of the long side, and what the networks need beyond that does not widen the disc."""
+    rows, columns = size
+    image, disparity = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0)), torch.ones(1, 1, *size)
+    with torch.inference_mode():
+        out = model.render(image, disparity, 0.0, 8.0, highlights=0)
+        maps = model.predict_depth(image)
+        radius = 8 * max(size) / 320
+        larger = torch.nn.functional.pad(image, (0, 320 - columns, 0, 320 - rows), mode="replicate")
+        wanted = model.render(larger, torch.ones(1, 1, 320, 320), 0.0, radius, highlights=0)[..., :rows, :columns]
+    assert out.shape == image.shape and maps.disparity.shape == maps.foreground.shape == disparity.shape
+    assert float((out - wanted).abs().max()) < 0.02
 
 
 def test_save_and_load_bit_for_bit(small, tmp_path):

@@ -1,5 +1,6 @@
 """A photo opened once and refocused often: what is sharp, whose depth counts, what comes out with the picture."""
 
+import copy
 import itertools
 import os
 import pickle
@@ -8,8 +9,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms
 
-from deeplens_hf.photo import Photo
-from deeplens_hf.pictures import Picture, colour_disparity, save_disparity, save_picture
+from deeplens_hf.pictures import PhotoError, Picture, colour_disparity, save_disparity, save_picture
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -96,23 +96,6 @@ def test_no_subject_takes_the_nearer_part_of_the_middle(model, pixels, monkeypat
     assert photo.subject_focus() == pytest.approx(0.6)
 
 
-def test_padding_leaves_the_blur_as_wide(model):
-    # the aperture counts pixels of the long side: padding to 64 must not widen the disc
-    calls = []
-
-    class Spy:
-        device = model.device
-
-        def render(self, image, disparity, focus, aperture, *how):
-            calls.append((max(image.shape[-2:]), aperture))
-            return image
-
-    for side in (32, 64):
-        Photo(Spy(), Image.new("RGB", (side, 20)), np.zeros((20, side), np.float32)).refocus(focus=0.5, aperture=8)
-    radii = [aperture * side / 320 for side, aperture in calls]
-    assert radii == pytest.approx([8 * 32 / 320, 8 * 64 / 320])
-
-
 # ---- your own depth
 
 
@@ -169,6 +152,55 @@ def test_a_result_is_a_plain_picture_to_others(model, pixels):
     for other in (pickle.loads(pickle.dumps(result)), result.copy(), result.resize(result.size)):
         assert isinstance(other, Image.Image)
         assert near(other, np.asarray(result).astype(float), 0)
+
+
+def test_a_result_saves_itself_as_well_as_save_picture_does(model, pixels, tmp_path):
+    result = model.open(pixels).refocus(aperture=4)
+    save_picture(result, tmp_path / "a.jpg")
+    result.save(tmp_path / "b.jpg")
+    assert (tmp_path / "a.jpg").read_bytes() == (tmp_path / "b.jpg").read_bytes()
+    result.save(tmp_path / "c.jpg", quality=60)
+    assert (tmp_path / "c.jpg").stat().st_size < (tmp_path / "a.jpg").stat().st_size / 2
+    result.save(tmp_path / "d.png")
+
+
+def test_copies_of_a_photo_can_be_refocused(model, pixels, planes):
+    photo = model.open(pixels, disparity=planes)
+    wanted = np.asarray(photo.refocus(aperture=4, focus=0.8))
+    for other in (copy.copy(photo), copy.deepcopy(photo)):
+        assert other.model is model and np.array_equal(other.refocus(aperture=4, focus=0.8), wanted)
+    assert np.array_equal(photo.refocus(aperture=4, focus=np.array(0.8)), wanted)
+
+
+def test_maps_of_either_byte_order_and_none_that_lies_across(model, pixels, planes, tmp_path):
+    levels = (planes * 40000).astype(np.uint16)
+    Image.fromarray(levels).save(tmp_path / "little.tif")
+    np.save(tmp_path / "big.npy", levels.astype(">u2"))
+    wanted = model.open(pixels, disparity=levels).disparity
+    assert 0.1 < wanted.min() < wanted.max() < 0.5
+    for source in (levels.astype(">u2"), tmp_path / "big.npy", tmp_path / "little.tif"):
+        assert np.array_equal(model.open(pixels, disparity=source).disparity, wanted)
+    assert np.array_equal(model.open(levels.astype(">u2")).picture, model.open(levels).picture)
+    with pytest.raises(PhotoError, match="disparity must lie as the upright photo, 128 x 96; this one is 96 x 128"):
+        model.open(pixels, disparity=planes.T)
+
+
+@pytest.mark.parametrize("size", [(129, 13000), (13000, 129), (64, 25000)])
+def test_the_thinnest_pictures(model, size):
+    slope = np.linspace(0, 1, size[0] * size[1], dtype=np.float32).reshape(size[::-1])
+    photo = model.open(Image.new("RGB", size, (90, 60, 30)), disparity=slope)
+    out = np.asarray(photo.refocus(focus=0.5)).astype(int)
+    assert out.shape == (*size[::-1], 3) and np.abs(out - (90, 60, 30)).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "disparity", [np.full((4, 4), np.nan, np.float32), np.zeros((4, 4, 1), np.float32), np.zeros((4, 4), np.uint8)]
+)
+def test_what_is_no_disparity_is_not_saved(disparity, tmp_path):
+    with pytest.raises(PhotoError, match="disparity must be an array"):
+        save_disparity(disparity, tmp_path / "out.png")
+    save_disparity(np.full((4, 4), 1.2, np.float32), tmp_path / "out.png")
+    assert np.asarray(Image.open(tmp_path / "out.png")).min() == 65535
 
 
 def test_tags_of_a_tiff_do_not_describe_the_result(model, pixels, tmp_path):

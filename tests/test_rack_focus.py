@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from deeplens_hf.photo import open_photo
 from deeplens_hf.pictures import PhotoError
@@ -83,6 +83,27 @@ def test_webp_goes_there_and_back(frames, tmp_path):
             shown.append(np.asarray(film.convert("RGB")).astype(float))
     ends = [np.abs(picture - np.asarray(frames[-1])).mean() for picture in shown]
     assert 0 < int(np.argmin(ends)) < len(shown) - 1  # the far end is in the middle
+
+
+def test_films_are_in_srgb(tmp_path):
+    """Where a photo has another profile, players would show its numbers as sRGB's."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for old, new in ((b"rXYZ", b"----"), (b"gXYZ", b"rXYZ"), (b"----", b"gXYZ")):  # what is red and green, changed over
+        profile = profile.replace(old, new)
+    frame = Image.new("RGB", (64, 48), (120, 60, 30))
+    frame.info["icc_profile"] = profile
+    write_webp([frame], tmp_path / "film.webp")
+    with Image.open(tmp_path / "film.webp") as film:
+        shown = np.asarray(film.convert("RGB")).astype(int)
+    assert np.abs(shown[24, 32] - (60, 120, 30)).max() < 12
+
+
+@pytest.mark.parametrize("fps", [23.976, 29.97, 1])
+def test_every_rate_has_both_ends(photo, tmp_path, fps):
+    shots = list(rack_focus(photo, (0.0, 0.2), (0.8, 1.0), seconds=0.5, fps=fps, aperture=4))
+    assert len(shots) >= 2 and not np.array_equal(shots[0], shots[-1])
+    write_mp4(shots, tmp_path / "film.mp4", fps)
+    assert (tmp_path / "film.mp4").stat().st_size > 500
 
 
 def test_other_suffixes_are_refused(frames, tmp_path):

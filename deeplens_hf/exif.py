@@ -1,0 +1,88 @@
+"""What a photo's EXIF tells: which way up it was taken, and what of it goes on into the result.
+
+Cameras and editors write tags that Pillow reads and cannot write again. Such a tag is left out; the rest, and above
+all the orientation, still holds.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from PIL import ExifTags, Image
+
+LARGEST = 65_533  # bytes: the largest EXIF block that a JPEG can hold
+KEPT = (
+    ExifTags.Base.ImageDescription, ExifTags.Base.Make, ExifTags.Base.Model, ExifTags.Base.Software,
+    ExifTags.Base.DateTime, ExifTags.Base.Artist, ExifTags.Base.Copyright, ExifTags.Base.Rating,
+    ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo,
+)  # fmt: skip
+IFDS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+
+
+def upright(picture: Image.Image) -> Image.Image:
+    """A copy that lies as its EXIF says it was taken."""
+    try:
+        turn = TURNS.get(picture.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # Pillow raises nearly anything on broken EXIF; the pixels are whole
+        turn = None
+    return picture.copy() if turn is None else picture.transpose(turn)
+
+
+def kept(picture: Image.Image) -> bytes:
+    """The camera's account of the shot, without the tags that describe the old file; empty if there is none."""
+    try:
+        old = picture.getexif()
+        told = {tag: old.get_ifd(tag) if tag in IFDS else old[tag] for tag in KEPT if tag in old}
+    except Exception:
+        return b""
+    written = encoded(told)
+    if len(written) > LARGEST:  # what the maker noted for itself is what takes the room
+        told[ExifTags.IFD.Exif] = {
+            tag: value for tag, value in told.get(ExifTags.IFD.Exif, {}).items() if tag != ExifTags.Base.MakerNote
+        }
+        written = encoded(told)
+    return written if len(written) <= LARGEST else b""
+
+
+def encoded(tags: Mapping[int, Any]) -> bytes:
+    """Tags, those of an IFD as a mapping of their own, as an EXIF block; what cannot be written is left out."""
+    exif = block(tags)
+    try:
+        return exif.tobytes() if len(exif) else b""
+    except Exception:
+        sound = {}
+        for tag, value in tags.items():
+            if isinstance(value, Mapping):
+                sound[tag] = {each: told for each, told in value.items() if _can_be_written({tag: {each: told}})}
+            elif _can_be_written({tag: value}):
+                sound[tag] = value
+        return block(sound).tobytes() if any(sound.values()) else b""
+
+
+def block(tags: Mapping[int, Any]) -> Image.Exif:
+    """Tags as Pillow wants them, text as it was in the file."""
+    exif = Image.Exif()
+    for tag, value in tags.items():
+        if isinstance(value, Mapping):
+            if value:
+                exif[tag] = {each: _as_it_was(told) for each, told in value.items()}
+        else:
+            exif[tag] = _as_it_was(value)
+    return exif
+
+
+def _as_it_was(value: Any) -> Any:
+    """Text beyond ASCII as the bytes that Pillow read as Latin-1: it would write question marks."""
+    return value.encode("latin-1", "replace") if isinstance(value, str) and not value.isascii() else value
+
+
+def _can_be_written(tags: Mapping[int, Any]) -> bool:
+    try:
+        block(tags).tobytes()
+    except Exception:
+        return False
+    return True
