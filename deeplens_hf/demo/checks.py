@@ -58,6 +58,11 @@ def check_file(file: dict | None) -> dict:
     return gr.validate(True, "")
 
 
+def check_opening(file: dict | None, _: object) -> list[dict]:
+    """The same for the listener that opens it, which takes the flag of a film besides."""
+    return [check_file(file), gr.validate(True, "")]
+
+
 def validator_of(function: Callable) -> Callable:
     """Judges a call of one of the published functions, an answer of `gr.validate` for each of its arguments."""
     names = list(inspect.signature(function).parameters)

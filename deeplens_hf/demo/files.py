@@ -9,6 +9,8 @@ from pathlib import Path
 import gradio as gr
 from gradio.utils import get_upload_folder
 
+from .words import plain
+
 
 def file_to_take(name: str, ending: str) -> Path:
     """Where to write a file to be downloaded: in a folder of its own, below the one that gradio empties."""
@@ -31,14 +33,19 @@ def escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def warn(text: str) -> None:
-    """Say it on the page; what was going on ends well."""
-    gr.Warning(escaped(text))
+def warn(error: Exception | str) -> None:
+    """Say on the page what is wrong; what was going on ends well."""
+    gr.Warning(escaped(plain(str(error))))
+
+
+def refusal(error: Exception | str) -> gr.Error:
+    """The same where what was going on cannot end well."""
+    return gr.Error(escaped(plain(str(error))), print_exception=False)
 
 
 @contextmanager
-def told(path: str = "") -> Iterator[None]:
-    """A fault of the visitor's ends the listener with a sentence, on the page and to callers of the API."""
+def told(path: str) -> Iterator[None]:
+    """A fault of the caller's ends a call of the API with a sentence."""
     try:
         yield
     except ValueError as error:

@@ -26,6 +26,8 @@ THEME = gr.themes.Base(
 )
 
 CSS = """
+.gradio-container { --amber: #b45309; } /* to be read on white: a contrast of 5 to 1 */
+.dark .gradio-container, .gradio-container.dark { --amber: #f59e0b; }
 .gradio-container { max-width: 1360px !important; margin: 0 auto !important; overflow: clip !important; }
 .gradio-container, .gradio-container > .main, .gradio-container .wrap:has(> main), main.contain { width: 100%; }
 .gradio-container:not([data-photo]) .studio { display: none !important; }
@@ -40,10 +42,16 @@ CSS = """
 .gradio-container:not([data-photo]) #examples .grid-container { grid-auto-flow: row !important;
   grid-template-columns: repeat(3, minmax(0, 1fr)) !important; }
 .gradio-container:not([data-photo]) #examples .thumbnail-item { aspect-ratio: 4 / 3; }
+#examples [data-testid=status-tracker] { opacity: 0; pointer-events: none; } /* no veil: another can be chosen */
+#examples:has([data-testid=status-tracker]:not(.hide)) .selected { animation: waiting .6s infinite alternate; }
+@keyframes waiting { to { opacity: .45; } }
+#examples .caption-label { inset: auto 4px 4px; max-width: none; padding: 2px 4px; border: 0; border-radius: 6px;
+  background: #18181bd9; color: #fff; opacity: 1 !important; font-size: 13px; text-align: center; }
 #aperture { align-items: center; flex-wrap: wrap; gap: 6px 18px; padding: 6px 14px; border-radius: 12px;
   border: 1px solid var(--border-color-primary); background: var(--block-background-fill); }
 #aperture > * { flex: 0 0 auto; width: auto; min-width: 0; }
 #aperture > #stop { flex: 1 1 260px; }
+#aperture > button { flex-basis: 224px; } /* the same while it says that it saves */
 #stop input[type=number], #stop .head, #stop .min_value, #stop .max_value { display: none; }
 #viewfinder, #viewfinder .html-container, #readout .html-container { padding: 0; }
 .tabs .row > button { align-self: center; }
@@ -51,6 +59,15 @@ CSS = """
 #readout { min-width: 118px; padding: 0; }
 #readout b, #readout span { display: block; line-height: 1.2; }
 #readout b { font-size: 1.7rem; }
+[role=tabpanel] { scroll-margin: 60px 0 12px; } /* the tabs stay in sight above it */
+.tab-container button.selected { color: var(--amber) !important; }
+input:is([type=radio], [type=checkbox]):checked:is(:hover, :focus) { border-color: var(--color-accent) !important;
+  background-color: var(--color-accent) !important; }
+input[type=range]:focus-visible { outline: 2px solid var(--amber) !important; outline-offset: 5px; }
+#compare .slider-wrap::before, #compare .slider-wrap::after { position: absolute; z-index: 20; bottom: 10px;
+  padding: 2px 8px; border-radius: 6px; background: #18181bd9; color: #fff; font-size: 13px; pointer-events: none; }
+#compare .slider-wrap:has(img)::before { content: "Photo"; left: 10px; }
+#compare .slider-wrap:has(img)::after { content: "Refocused"; right: 10px; }
 [data-testid=status-tracker].hide { display: none; }
 .dim { color: var(--body-text-color-subdued); font-size: .85rem; }
 input[type=range]::-webkit-slider-thumb { background: var(--slider-color) !important; box-shadow: 0 0 0 2px #fff; }

@@ -9,17 +9,16 @@ from ..model import DeepLens
 from ..rack_focus import EASINGS, LONGEST
 from ..results import SUFFIXES
 from .api import add_api
-from .checks import check_file
+from .checks import check_opening
 from .look import LOOK
 from .readout import readout
 from .scene import ROUND, STOPS
-from .studio import PHONE, PREDICTED, Studio
+from .studio import ENDS, OWN, PHONE, PLANES, PREDICTED, Studio
 from .viewfinder import viewfinder
 
 __all__ = ["LOOK", "build_demo"]
 
 IDLE = 30 * 60  # seconds after which an unused photo and its disparity are forgotten
-PLANES = "x, y, or near, far, subject"
 STROKES = ["nearer", "farther", ("depth of the focus point", "copy")]
 TITLE = """# DeepLens
 Shallow depth of field for any photo. Drop one in, then click what shall be sharp."""
@@ -38,10 +37,10 @@ CAMERA_OFF = """() => {
     document.querySelector('#upload [aria-label="Upload file"]').click();
     look();
 }"""
-# a picture pasted anywhere on the page goes to the upload box; number fields start empty, which gradio would make 0
+# a file pasted or dropped anywhere goes to the upload box; number fields start empty, which gradio would make 0
 LOADED = """() => {
     document.addEventListener("paste", event => {
-        const file = [...event.clipboardData.files].find(file => file.type.startsWith("image/"));
+        const [file] = event.clipboardData.files;
         const box = document.querySelector("#upload input[type=file]");
         if (!file || !box) return;
         const files = new DataTransfer();
@@ -49,8 +48,19 @@ LOADED = """() => {
         box.files = files.files;
         box.dispatchEvent(new Event("change", {bubbles: true}));
     });
+    const name = () => {
+        for (const button of document.querySelectorAll("#examples button")) button.ariaLabel = button.innerText.trim();
+        document.querySelectorAll("#compare img").forEach((img, i) => img.alt = ["Photo", "Refocused"][i]);
+    };
+    name(); // gradio makes them when they come into sight, and numbers the ones, says nothing of the others
+    new MutationObserver(name).observe(document.querySelector(".gradio-container"), {childList: true, subtree: true});
     return [null, null, null, null, null];
 }"""
+# a panel comes in below what is in sight; so much of it is scrolled to, and no more
+PANEL_SHOWN = """() => setTimeout(() => [...document.querySelectorAll("[role=tabpanel]")]
+    .find(panel => panel.offsetParent).scrollIntoView({behavior: "smooth", block: "nearest"}), 50)"""
+BLADES_SHOWN = """blades => Array(2).fill({__type__: "update", interactive: blades !== "Round"})"""
+SAVING = """() => ({__type__: "update", value: "Saving …", interactive: false})"""
 FETCH = "() => setTimeout(() => document.querySelector('#ready').click(), 100)"
 
 
@@ -78,19 +88,19 @@ def build_demo(
         scene = gr.State(time_to_live=IDLE)
         comparing = gr.State(False)
         cut = gr.State()  # the flag of the film under way
+        chosen = gr.State()  # the example
         gr.Markdown(TITLE, elem_id="title")
         with gr.Row(equal_height=False):
             upload = gr.Image(
                 label="Photo", sources=["upload", "clipboard", "webcam"], height=150, buttons=[], elem_id="upload",
                 min_width=280, scale=2, placeholder="Drop, paste or click",
             )  # fmt: skip
-            if examples:
-                captions = [(str(path), path.stem.replace("_", " ").capitalize()) for path in examples]
-                gallery = gr.Gallery(
-                    captions, label="Examples", show_label=False, columns=len(captions), height=150,
-                    allow_preview=False, object_fit="cover", buttons=[], interactive=False, elem_id="examples",
-                    min_width=280, scale=5,
-                )  # fmt: skip
+            captions = [(str(path), path.stem.replace("_", " ").capitalize()) for path in examples]
+            gallery = gr.Gallery(
+                captions, label="Examples", show_label=False, columns=len(captions) or None, height=150,
+                allow_preview=False, object_fit="cover", buttons=[], interactive=False, elem_id="examples",
+                min_width=280, scale=5, visible=bool(captions),
+            )  # fmt: skip
         with gr.Column(elem_classes="studio"):
             view = viewfinder()
             with gr.Row(elem_id="aperture"):
@@ -112,8 +122,8 @@ def build_demo(
                         blades = gr.Radio(
                             [ROUND, "5", "6", "7", "8", "9"], value=ROUND, label="Aperture blades", min_width=230
                         )
-                        roundness = gr.Slider(0, 1, 0, step=0.05, label="Rounded blades", **plain)
-                        rotation = gr.Slider(0, 72, 0, step=1, label="Turned by (degrees)", **plain)
+                        roundness = gr.Slider(0, 1, 0, step=0.05, label="Rounded blades", interactive=False, **plain)
+                        rotation = gr.Slider(0, 72, 0, step=1, label="Turned by (degrees)", interactive=False, **plain)
                     with gr.Row():
                         ring = gr.Slider(0, 0.9, 0, step=0.05, label="Mirror ring", **plain)
                         cat_eye = gr.Slider(0, 1, 0, step=0.05, label="Cat's eye in the corners", **plain)
@@ -126,8 +136,8 @@ def build_demo(
                 with gr.Tab("Rack focus"), gr.Row(equal_height=False):
                     with gr.Column(scale=2, min_width=280):
                         with gr.Row():
-                            start = gr.Textbox(label="From", info=PLANES, value="subject", min_width=130)
-                            end = gr.Textbox(label="To", info=PLANES, value="far", min_width=130)
+                            start = gr.Textbox(label="From", info=PLANES, value=ENDS[0], min_width=130)
+                            end = gr.Textbox(label="To", info=PLANES, value=ENDS[1], min_width=130)
                         with gr.Row():
                             start_here = gr.Button("From the focus point", size="sm", min_width=130)
                             end_here = gr.Button("To the focus point", size="sm", min_width=130)
@@ -148,7 +158,7 @@ def build_demo(
                 with gr.Tab("Depth"), gr.Row(equal_height=False):
                     with gr.Column(min_width=260):
                         source = gr.Dropdown(
-                            [PREDICTED, PHONE, *depth_models], value=PREDICTED, label="Depth from",
+                            [PREDICTED, PHONE, OWN, *depth_models], value=PREDICTED, label="Depth from",
                             info="a phone's portrait photo brings its own",
                         )  # fmt: skip
                         own = gr.File(label="My depth map", file_types=["image", ".npy"], height=140, elem_id="own")
@@ -183,22 +193,27 @@ def build_demo(
 
         # a photo comes in, or its depth changes: a new scene; the viewfinder answers it with a new wish
         made = [scene, view, source, says]
+        fresh = [film, reels, start, end, paint_x, paint_y, metres, focal, sensor]
         raw = {"preprocess": False}  # the file as it came, not decoded by gradio
         admitted = upload.change(studio.admit, upload, None, concurrency_limit=None, **raw, **quiet)
         admitted.failure(None, None, upload, js="() => null")
         # whoever calls the listener past `admit` meets its validator, whose refusals browsers log as errors
-        opening = {"validator": check_file, "show_progress_on": upload, **raw, **gpu}
-        opened = admitted.success(studio.open_upload, upload, [*made, upload], **opening)
+        opening = {"validator": check_opening, "show_progress_on": upload, **raw, **gpu}
+        opened = admitted.success(studio.open_upload, [upload, cut], [*made, *fresh, upload, gallery], **opening)
         opened.then(None, js=CAMERA_OFF)
         page.load(None, None, [paint_x, paint_y, metres, focal, sensor], js=LOADED)
-        if examples:
-            gallery.select(studio.open_example, None, made, show_progress_on=gallery, **gpu)
-        source.input(studio.swap_depth, [scene, source], made, show_progress_on=source, **gpu)
+        # by way of a state: a listener of select that is to run once more would see the first choice again
+        gallery.select(studio.choose, None, chosen, trigger_mode="multiple", **quiet)
+        latest = {"trigger_mode": "always_last", "show_progress_on": gallery}
+        chosen.change(studio.open_example, [chosen, cut], [*made, *fresh], **latest, **gpu)
+        # its input tells of a click twice, its select not of a key
+        source.change(studio.swap_depth, [scene, source, sense], made, show_progress_on=source, **gpu)
         own.upload(studio.own_depth, [scene, own, sense], [*made, own], show_progress_on=own, **gpu)
+        sense.input(studio.turn_depth, [scene, sense], made, trigger_mode="always_last", show_progress_on=source, **gpu)
         each = {"trigger_mode": "multiple", **quiet}  # none is dropped that comes while another is at work
         view.stroke(studio.stroke, [scene, view], made, **each)
         paint.click(studio.paint, [scene, view, kind, radius, paint_x, paint_y], made, **each)
-        undo.click(studio.undo, scene, made, **each)
+        gr.on([undo.click, view.undo], studio.undo, scene, made, **each)
         calibrate.click(studio.calibrate, [scene, view, metres, focal, sensor], made, **quiet)
 
         # within the browser: the fields follow the clicks, and the other way round; these come first, since gradio runs
@@ -210,6 +225,8 @@ def build_demo(
         here = "(wish, old) => wish?.point ? wish.point.join(', ') : 'subject'"
         start_here.click(None, [view, start], start, js=here)
         end_here.click(None, [view, end], end, js=here)
+        blades.change(None, blades, [roundness, rotation], js=BLADES_SHOWN)
+        tabs.select(None, js=PANEL_SHOWN)
 
         # the viewfinder's value is what shall be sharp; whatever changes makes a new picture, the last one wins
         shot = [scene, view, comparing, *lens]
@@ -219,11 +236,18 @@ def build_demo(
         tabs.select(studio.compare, [scene, view, *lens], [comparing, slider], trigger_mode="multiple", **gpu)
 
         # files to take away
-        taken = save.click(studio.save, [scene, view, encoding, place, *lens], ready, show_progress_on=save, **gpu)
-        taken.success(None, js=FETCH)
-        save_depth.click(studio.save_depth, scene, ready, **private).success(None, js=FETCH)
-        rolling = roll.click(studio.roll, None, cut, queue=False, **quiet)
-        rolling.success(studio.film, [scene, cut, start, end, seconds, easing, *lens], [film, reels], **reel)
+        for button, function, inputs in (
+            (save, studio.save, [scene, view, encoding, place, *lens]),
+            (save_depth, studio.save_depth, [scene]),
+        ):
+            at_rest = f"() => ({{__type__: 'update', value: '{button.value}', interactive: true}})"
+            button.click(None, None, button, js=SAVING)
+            taken = button.click(function, inputs, ready, show_progress="hidden", **gpu)
+            taken.success(None, js=FETCH)
+            taken.then(None, None, button, js=at_rest)
+        rolling = roll.click(studio.roll, cut, cut, queue=False, **quiet)
+        anew = {"trigger_mode": "multiple", "show_progress_on": film, **reel}  # pressed again, the film before ends
+        rolling.success(studio.film, [scene, cut, start, end, seconds, easing, *lens], [film, reels], **anew)
         cancel.click(studio.cancel, cut, None, queue=False, **quiet)  # gradio's `cancels` now and then ends in "Error"
         add_api(studio.darkroom)
     return page

@@ -27,6 +27,7 @@ class Scene:
         file: unlike any other's; the same for all scenes of one upload.
         untouched: the disparity (H, W) before any stroke of the brush.
         strokes: of the brush, in order.
+        own: path of the depth map that the visitor gave for this photo, if any.
         id: unlike any other scene's.
     """
 
@@ -37,6 +38,7 @@ class Scene:
     file: str
     untouched: np.ndarray
     strokes: tuple[dict, ...] = ()
+    own: str = ""
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __post_init__(self) -> None:

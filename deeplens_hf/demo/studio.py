@@ -16,17 +16,23 @@ from ..rack_focus import SIDE, focus_path, write_mp4, write_webp
 from ..results import SUFFIXES, save_result
 from .checks import check_file
 from .darkroom import Darkroom
-from .files import escaped, file_to_take, sentence, told, warn
+from .files import file_to_take, refusal, warn
 from .readout import readout_props
 from .retouch import retouch
 from .scene import Scene
 from .viewfinder import calm_props, scene_props, shot_props
 
 GONE = "There is no photo here: one left alone for half an hour is forgotten. Please open it again."
+NO_MAP = "There is no depth map of yours yet. Please give one beside, under “My depth map”."
 PREDICTED, PHONE, OWN = "predicted", "the phone", "my depth map"
 DEPTHS = {PREDICTED: None, PHONE: "embedded"}  # as `photo.open_photo` takes them
+MEANS = {"near": "disparity", "far": "depth"}  # the same, by what is white
+PLANES = "x, y, or near, far, subject"
 FPS = 24
 SKIP = {"__type__": "update"}
+ENDS = ("subject", "far")  # of a film, unless others are chosen
+# what belonged to the photo before: film, its files, its ends; place of the brush; distance, focal length, sensor width
+FRESH = (None, gr.update(value=None, visible=False), *ENDS, None, None, None, None, None)
 
 
 class Studio:
@@ -46,21 +52,26 @@ class Studio:
         """Refuses what is no photo, or too large, without waiting for a GPU."""
         answer = check_file(file)
         if not answer["is_valid"]:
-            raise gr.Error(escaped(answer["message"]), print_exception=False)
+            raise refusal(answer["message"])
 
-    def open_upload(self, file: dict | None) -> tuple:
-        """The uploaded file as it came; the box is emptied for the next one."""
+    def open_upload(self, file: dict | None, cut: Event | None) -> tuple:
+        """The uploaded file as it came; the box is emptied for the next one, and no example stays outlined."""
         if file is None:  # emptied just now
-            return (SKIP,) * 5
-        return *self._open(file["path"], file["orig_name"] or "photo"), None
+            return (SKIP,) * (6 + len(FRESH))
+        return *self._open(file["path"], file["orig_name"] or "photo", cut), None, gr.update(selected_index=-1)
 
-    def open_example(self, event: gr.SelectData) -> tuple:
+    @staticmethod
+    def choose(event: gr.SelectData) -> tuple[int, str]:
+        """Which example, and something new each time: the same one can be chosen again."""
+        return event.index, uuid.uuid4().hex
+
+    def open_example(self, chosen: tuple[int, str], cut: Event | None) -> tuple:
         """One of the examples."""
-        path = self.examples[event.index]
-        return self._open(str(path), path.name)
+        path = self.examples[chosen[0]]
+        return self._open(str(path), path.name, cut)
 
-    def _open(self, path: str, name: str) -> tuple:
-        """With the depth that a phone stored in it, else the predicted one."""
+    def _open(self, path: str, name: str, cut: Event | None) -> tuple:
+        """With the depth that a phone stored in it, else the predicted one; the film under way ends."""
         try:
             try:
                 read_embedded(path)
@@ -69,31 +80,44 @@ class Studio:
                 source = PREDICTED
             photo = self.darkroom.open(path, DEPTHS[source])
         except ValueError as error:
-            warn(sentence(error, path, name))
-            return unchanged(None)
-        return made(Scene(Path(name).stem, photo, source, path, uuid.uuid4().hex, photo.disparity))
+            warn(error)
+            return *unchanged(None), *[SKIP] * len(FRESH)
+        self.cancel(cut)
+        return *made(Scene(Path(name).stem, photo, source, path, uuid.uuid4().hex, photo.disparity)), *FRESH
 
     # its depth changes
 
-    def swap_depth(self, scene: Scene | None, source: str) -> tuple:
-        """Predicted, the phone's, or that of another depth model; nothing if it is what the scene has."""
-        if scene and source == scene.source:  # gradio's dropdown tells of a click twice, and of being left
+    def swap_depth(self, scene: Scene | None, source: str, white: str) -> tuple:
+        """Predicted, the phone's, one's own, or that of another depth model; nothing if it is what the scene has."""
+        if scene and source == scene.source:  # shown by `made`, not chosen
             return (SKIP,) * 4
-        return self._reopen(scene, source, DEPTHS.get(source, source))
+        if source != OWN:
+            return self._reopen(scene, source, DEPTHS.get(source, source))
+        if scene and not scene.own:
+            warn(NO_MAP)
+            return unchanged(scene)
+        return self._reopen(scene, OWN, scene and scene.own, white)
 
     def own_depth(self, scene: Scene | None, path: str, white: str) -> tuple:
         """The visitor's own depth map; `white` is near or far. The box is emptied for the next one."""
-        return *self._reopen(scene, OWN, path, "disparity" if white == "near" else "depth"), None
+        return *self._reopen(scene, OWN, path, white), None
 
-    def _reopen(self, scene: Scene | None, source: str, disparity: str | None, depth_is: str | None = None) -> tuple:
+    def turn_depth(self, scene: Scene | None, white: str) -> tuple:
+        """The same map, white being near or far now; nothing if the scene's depth is another."""
+        if not scene or scene.source != OWN:
+            return (SKIP,) * 4
+        return self._reopen(scene, OWN, scene.own, white)
+
+    def _reopen(self, scene: Scene | None, source: str, disparity: str | None, white: str | None = None) -> tuple:
         if not present(scene):
             return unchanged(scene)
         try:
-            photo = self.darkroom.open(scene.path, disparity, depth_is)
+            photo = self.darkroom.open(scene.path, disparity, MEANS.get(white))
         except ValueError as error:
-            warn(sentence(error, disparity or "", "your file"))
+            warn(error)
             return unchanged(scene)
-        return made(Scene(scene.name, photo, source, scene.path, scene.file, photo.disparity))
+        own = disparity if source == OWN else scene.own
+        return made(Scene(scene.name, photo, source, scene.path, scene.file, photo.disparity, own=own))
 
     def stroke(self, scene: Scene | None, wish: dict | None, event: gr.EventData) -> tuple:
         """One stroke of the depth brush, drawn in the viewfinder."""
@@ -111,7 +135,7 @@ class Studio:
                 raise PhotoError("Choose a focus point first, or say where to paint: the brush needs a place.")
             scene.photo.focus_at(point)
         except ValueError as error:
-            warn(str(error))
+            warn(error)
             return unchanged(scene)
         return self._retouched(scene, wish, {"kind": kind, "radius": radius, "points": [point]})
 
@@ -144,12 +168,12 @@ class Studio:
                 raise PhotoError("Choose a focus point first: the distance is that of what lies there.")
             photo = scene.photo.corrected(scene.photo.disparity)
             photo.calibration = None
-            if scene.photo.calibration and not metres and photo.dioptres is None:
-                gr.Info("f-numbers are nominal again.")
+            if not metres and photo.dioptres is None:
+                gr.Info("f-numbers are nominal: they are real once a distance is given.")
                 return made(dataclasses.replace(scene, photo=photo, id=uuid.uuid4().hex))
             found = photo.calibrate([(point, metres)] if metres else (), focal or None, sensor or None)
         except ValueError as error:
-            warn(str(error))
+            warn(error)
             return unchanged(scene)
         gr.Info(f"f-numbers are real now, those of a {found.camera.focal_length_mm:.0f} mm lens.")
         return made(dataclasses.replace(scene, photo=photo, id=uuid.uuid4().hex))
@@ -164,7 +188,7 @@ class Studio:
             focus = scene.focus(wish)
             picture = self.darkroom.look(scene.preview, focus, scene.lens(*lens))
         except ValueError as error:
-            warn(str(error))
+            warn(error)
             return calm_props(), SKIP, SKIP, SKIP  # what was there stays
         pair = (scene.preview.picture, picture) if comparing else SKIP
         ends = (SKIP, SKIP) if wish.get("range") else (round(end, 2) for end in focus)  # a range is being set by them
@@ -180,8 +204,10 @@ class Studio:
     def save(self, scene: Scene | None, wish: dict | None, encoding: str, place: bool, *lens: Any) -> str:
         """The photo through the lens, at its own size."""
         scene = needed(scene)
-        with told():
+        try:
             light = self.darkroom.develop(scene.photo, scene.focus(wish), scene.lens(*lens))
+        except ValueError as error:
+            raise refusal(error) from None
         path = file_to_take(scene.name, f"_refocused{SUFFIXES[encoding]}")
         save_result(light, scene.photo.picture, path, place)
         return str(path)
@@ -190,12 +216,13 @@ class Studio:
         """The disparity at the photo's size, 16 bits."""
         scene = needed(scene)
         path = file_to_take(scene.name, "_depth.png")
-        save_disparity(scene.photo.disparity, path)
+        save_disparity(scene.photo.disparity, path, scene.photo.dioptres)
         return str(path)
 
-    @staticmethod
-    def roll() -> Event:
-        """A flag for a film: once set, that film ends at its next frame, or before its first."""
+    @classmethod
+    def roll(cls, cut: Event | None) -> Event:
+        """A flag for a film: once set, that film ends at its next frame, or before its first. The one before ends."""
+        cls.cancel(cut)
         return Event()
 
     @staticmethod
@@ -209,22 +236,27 @@ class Studio:
         progress: gr.Progress = gr.Progress(),  # noqa: B008  that is how gradio finds it
     ) -> Iterator[tuple]:  # fmt: skip
         """A rack focus; a step a frame, so that it can end between any two."""
-        scene = needed(scene)
-        with told():
+        yield SKIP, SKIP  # one that yields nothing empties what was there
+        if not present(scene):
+            return
+        try:
             ends = [self._plane(scene, text) for text in (start, end)]
             planes, frames = focus_path(*ends, seconds, easing, FPS), []
             for frame in self.darkroom.film(scene.photo.reduced(SIDE), planes, scene.lens(*lens)):
                 if cut.is_set():
-                    yield SKIP, SKIP
                     return
                 frames.append(frame)
                 progress((len(frames), len(planes)), desc="Rendering", unit="frames")
                 yield SKIP, SKIP  # whoever has left the page ends the film here
+        except ValueError as error:
+            warn(error)
+            return
         progress(1.0, desc="Encoding")
         mp4, webp = (file_to_take(scene.name, f"_rack_focus{suffix}") for suffix in (".mp4", ".webp"))
         write_mp4(frames, mp4, FPS)
         write_webp(frames, webp, FPS)
-        yield str(mp4), gr.update(value=[str(mp4), str(webp)], visible=True)
+        if not cut.is_set():  # nor is another photo here by now
+            yield str(mp4), gr.update(value=[str(mp4), str(webp)], visible=True)
 
     @staticmethod
     def _plane(scene: Scene, text: str) -> tuple[float, float]:
@@ -237,7 +269,7 @@ class Studio:
         try:
             x, y = (float(part) for part in name.split(","))
         except ValueError:
-            raise PhotoError(f"From and To must be x, y in pixels, or near, far or subject, got {text!r}") from None
+            raise PhotoError(f"A film cannot start or end at “{text}”. Please say {PLANES}.") from None
         return scene.photo.focus_range((x, y))
 
 
@@ -261,5 +293,5 @@ def present(scene: Scene | None) -> bool:
 def needed(scene: Scene | None) -> Scene:
     """The same where nothing can be shown without."""
     if scene is None:
-        raise gr.Error(GONE, print_exception=False)
+        raise refusal(GONE)
     return scene

@@ -1,23 +1,26 @@
 // The viewfinder: a result and its depth map that stay in place while pictures come and go, so that no click is lost.
 //
 // From the server, as props:
-//   scene  {id, file, size: [w, h], photo, depth, disparity}: a photo was opened, or its depth was changed (then `file` is
-//          the same); pictures as data URLs, the last one grey
+//   scene  {id, file, size: [w, h], strokes, photo, depth, disparity}: a photo was opened, or its depth was changed (then
+//          `file` is the same); strokes of the brush are counted; pictures as data URLs, the last one grey
 //   shot   {wish, picture, focus: [far, near]}: the photo as wished for, and the disparities that are sharp in it
 //   calm   anything new: what was asked for cannot be done
 // To the server, as the value, which says all of what the visitor wants sharp:
 //   {id, point: [x, y] or null, range: [far, near] or null}; pixels of the photo, disparities in [0, 1]
-// and as the event "stroke": {kind, radius, points: [[x, y], ...]}, drawn with the depth brush
+// and as the events "stroke": {kind, radius, points: [[x, y], ...]}, drawn with the depth brush, and "undo" of one
 const finder = element.querySelector(".finder");
 const panes = [...finder.querySelectorAll("figure")].map((figure) => ({
   stage: figure.querySelector(".stage"),
   img: figure.querySelector("img"),
   sharp: figure.querySelector(".sharp"),
   trace: figure.querySelector(".stroke"),
+  tip: figure.querySelector(".tip"),
   marks: [...figure.querySelectorAll(".mark")],
 }));
 const [photo, depth] = panes;
 const band = finder.querySelector(".band");
+const hint = finder.querySelector(".hint");
+const act = (name) => finder.querySelector(`[data-act=${name}]`);
 let mode = "point";
 let scene = null;
 let levels = null; // the disparity: {data, width, height}, 0 to 255, one byte a pixel
@@ -29,13 +32,15 @@ function want(change) {
   showWish();
 }
 
+function place([x, y]) {
+  return { left: `${((x + 0.5) / scene.size[0]) * 100}%`, top: `${((y + 0.5) / scene.size[1]) * 100}%` };
+}
+
 function placeMarks(points) {
   for (const { marks } of panes)
     marks.forEach((mark, i) => {
       mark.hidden = !points[i];
-      if (!points[i]) return;
-      mark.style.left = `${((points[i][0] + 0.5) / scene.size[0]) * 100}%`;
-      mark.style.top = `${((points[i][1] + 0.5) / scene.size[1]) * 100}%`;
+      if (points[i]) Object.assign(mark.style, place(points[i]));
     });
 }
 
@@ -50,22 +55,44 @@ function between([from, to]) {
   return [Math.min(...ends), Math.max(...ends)];
 }
 
-// Tint what is in focus, and show where it lies in the profile of depths.
+// Show where the focus lies in the profile of depths and, if asked for, in the panes.
 function showFocus() {
   const shown = focus && levels;
   band.setAttribute("width", shown ? Math.max((focus[1] - focus[0]) * 128, 1) : 0);
   band.setAttribute("x", shown ? Math.min(focus[0] * 128, 127) : 0);
-  const on = shown && finder.querySelector("[data-act=sharp]").getAttribute("aria-pressed") === "true";
-  for (const { sharp } of panes) sharp.hidden = !on;
-  if (!on) return;
+  const on = shown && act("sharp").getAttribute("aria-pressed") === "true";
+  finder.toggleAttribute("data-sharp", Boolean(on)); // greys and dims the pictures
+  if (on) showSharp();
+}
+
+// Over the dimmed pictures, what is in focus in its own colours, tinted and rimmed.
+function showSharp() {
   const { data, width, height } = levels;
-  const tint = new ImageData(width, height);
   const [low, high] = [focus[0] * 255 - 2.5, focus[1] * 255 + 2.5];
-  const colour = getComputedStyle(finder).getPropertyValue("--tint").split(",").map(Number);
-  for (let i = 0; i < data.length; i++) if (data[i] >= low && data[i] <= high) tint.data.set(colour, 4 * i);
-  for (const { sharp } of panes) {
+  const inside = (i) => data[i] >= low && data[i] <= high;
+  const rim = Math.max(Math.round((1.5 * width) / photo.stage.clientWidth), 1);
+  const style = getComputedStyle(finder);
+  const colours = ["--tint", "--rim"].map((name) => style.getPropertyValue(name).split(",").map(Number));
+  const [mask, tint] = [new ImageData(width, height), new ImageData(width, height)];
+  for (let y = 0, i = 0; y < height; y++)
+    for (let x = 0; x < width; x++, i++) {
+      if (!inside(i)) continue;
+      const across = (x >= rim && !inside(i - rim)) || (x < width - rim && !inside(i + rim));
+      const edge = across || (y >= rim && !inside(i - rim * width)) || (y < height - rim && !inside(i + rim * width));
+      mask.data[4 * i + 3] = 255;
+      tint.data.set(colours[Number(edge)], 4 * i);
+    }
+  const over = new OffscreenCanvas(width, height);
+  over.getContext("2d").putImageData(tint, 0, 0);
+  for (const { img, sharp } of panes) {
+    if (!img.complete) continue; // its load event brings us here again
     [sharp.width, sharp.height] = [width, height];
-    sharp.getContext("2d").putImageData(tint, 0, 0);
+    const context = sharp.getContext("2d");
+    context.putImageData(mask, 0, 0);
+    context.globalCompositeOperation = "source-in";
+    context.drawImage(img, 0, 0, width, height);
+    context.globalCompositeOperation = "source-over";
+    context.drawImage(over, 0, 0);
   }
 }
 
@@ -99,9 +126,14 @@ async function openScene() {
   if (!scene) return;
   const opened = scene;
   finder.dataset.scene = scene.id;
-  finder.style.setProperty("--ratio", scene.size[0] / scene.size[1]);
+  const ratio = scene.size[0] / scene.size[1];
+  finder.style.setProperty("--ratio", ratio);
+  finder.toggleAttribute("data-wide", ratio > 2.2); // beside one another the panes would be thin strips
   depth.img.src = scene.depth;
+  act("undo").disabled = !scene.strokes;
   if (!same) {
+    setMode("point");
+    photo.stage.style.backgroundImage = `url(${scene.photo})`; // decoded already when it is compared with the result
     photo.img.src = scene.photo;
     if (photo.stage.getBoundingClientRect().bottom > 0.8 * window.innerHeight) finder.scrollIntoView({ behavior: "smooth" });
   }
@@ -127,6 +159,7 @@ function showWish() {
   if (!scene || props.value?.id !== scene.id) return;
   finder.setAttribute("data-busy", "");
   placeMarks(props.value.point ? [props.value.point] : []);
+  showChoices();
 }
 
 function pointAt(event, stage) {
@@ -137,9 +170,11 @@ function pointAt(event, stage) {
   });
 }
 
-for (const { stage } of panes) {
-  stage.addEventListener("click", (event) => {
-    if (scene && mode === "point") want({ point: pointAt(event, stage) });
+for (const { stage, img } of panes) {
+  img.addEventListener("load", showFocus);
+  stage.addEventListener("click", ({ clientX, clientY }) => {
+    const middle = { clientX: clientX + 0.5, clientY: clientY + 0.5 }; // a click comes in whole pixels, rounded down
+    if (scene && mode === "point") want({ point: pointAt(middle, stage) });
   });
   stage.addEventListener("pointerdown", (event) => {
     if (!levels || mode === "point") return;
@@ -149,7 +184,9 @@ for (const { stage } of panes) {
     drag = mode === "range" ? [point, point] : [point];
     follow();
   });
+  stage.addEventListener("pointerleave", () => panes.forEach(({ tip }) => (tip.hidden = true)));
   stage.addEventListener("pointermove", (event) => {
+    if (mode === "brush" && event.pointerType === "mouse") placeTip(pointAt(event, stage));
     if (!drag) return;
     if (mode === "range") drag[1] = pointAt(event, stage);
     else drag.push(pointAt(event, stage));
@@ -195,22 +232,69 @@ function brush() {
   return { kind, radius: Number(radius) };
 }
 
+// The brush's outline, on both panes.
+function placeTip(point) {
+  const share = (2 * brush().radius * Math.max(...scene.size)) / scene.size[0];
+  for (const { tip } of panes) {
+    tip.hidden = false;
+    Object.assign(tip.style, { ...place(point), width: `${share * 100}%` });
+  }
+}
+
 function choose(button, on) {
   button.setAttribute("aria-pressed", on);
 }
 
+// "Point" is lit once there is one: until then the subject is what is sharp.
+function showChoices() {
+  const subject = !props.value?.point && !props.value?.range;
+  choose(act("subject"), subject);
+  for (const button of finder.querySelectorAll("button[data-mode]"))
+    choose(button, button.dataset.mode === mode && !(mode === "point" && subject));
+}
+
+function setMode(chosen) {
+  finder.dataset.mode = mode = chosen;
+  hint.textContent = finder.querySelector(`button[data-mode=${mode}]`).dataset.hint;
+  showChoices();
+}
+
 finder.querySelector(".tools").addEventListener("click", ({ target }) => {
-  const { mode: chosen, act } = target.dataset;
+  const { mode: chosen, act: action } = target.dataset;
   if (chosen) {
-    finder.dataset.mode = mode = chosen;
-    for (const button of finder.querySelectorAll("button[data-mode]")) choose(button, button === target);
+    setMode(chosen);
+    hint.animate({ opacity: [0, 1] }, 500); // an answer even where the mode was this one
   }
-  if (act === "subject" && scene) want({});
-  if (act === "sharp") {
+  if (action === "subject" && scene) want({});
+  if (action === "undo") {
+    trigger("undo");
+    finder.setAttribute("data-busy", "");
+  }
+  if (action === "sharp") {
     choose(target, target.getAttribute("aria-pressed") !== "true");
     showFocus();
   }
 });
+
+// The photo as it was, while the button is held down.
+const hold = act("hold");
+const compare = (on) => finder.toggleAttribute("data-original", on);
+hold.addEventListener("pointerdown", (event) => {
+  if (event.button) return;
+  hold.setPointerCapture(event.pointerId); // it may be let go anywhere
+  compare(true);
+});
+hold.addEventListener("keydown", ({ key }) => [" ", "Enter"].includes(key) && compare(true));
+for (const end of ["lostpointercapture", "keyup", "blur"]) hold.addEventListener(end, () => compare(false));
+hold.addEventListener("contextmenu", (event) => event.preventDefault()); // comes of a long touch
+
+// A file dropped anywhere counts as one pasted, see page.py; left to the browser it would take the page's place.
+for (const name of ["dragover", "drop"])
+  document.addEventListener(name, (event) => {
+    if (event.defaultPrevented || !event.dataTransfer.types.includes("Files")) return; // another box's, or text
+    event.preventDefault();
+    if (name === "drop") document.dispatchEvent(new ClipboardEvent("paste", { clipboardData: event.dataTransfer }));
+  });
 
 watch("scene", openScene);
 watch("shot", showShot);

@@ -38,6 +38,7 @@ def scene_props(scene: Scene) -> dict:
         "id": scene.id,
         "file": scene.file,
         "size": list(scene.photo.size),
+        "strokes": len(scene.strokes),
         "photo": data_url(shown.picture),
         "depth": data_url(colour_disparity(shown.disparity)),
         "disparity": data_url(levels, "PNG"),

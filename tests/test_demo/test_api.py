@@ -125,8 +125,8 @@ def test_the_pages_own_listener_refuses_large_files_too(address, desk):
     with urllib.request.urlopen(f"{address}/config") as answer:
         config = json.load(answer)
     box = next(part["id"] for part in config["components"] if part["props"].get("elem_id") == "upload")
-    opens = next(one for one in config["dependencies"] if one["inputs"] == [box] and len(one["outputs"]) > 1)
-    call = {"data": [sent(address, "large.png")], "fn_index": opens["id"], "session_hash": "somebody"}
+    opens = next(one for one in config["dependencies"] if one["inputs"][:1] == [box] and len(one["outputs"]) > 1)
+    call = {"data": [sent(address, "large.png"), None], "fn_index": opens["id"], "session_hash": "somebody"}
     status, answer = post(f"{address}/gradio_api/queue/join", call)
     assert status == 422 and "at most 50 megapixels" in answer["detail"][0]["message"]
 
