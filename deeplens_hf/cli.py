@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from . import __version__, arguments, sharing
+from .interrupts import noting_ctrl_c
 
 if TYPE_CHECKING:
     from .model import DeepLens
@@ -37,9 +38,11 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
     warnings.filterwarnings("ignore", module="PIL")  # of odd metadata in files that open all the same
+    pressed: list[int] = []
     try:
-        args = build_parser(argv).parse_args(argv)
-        return args.run(args) or 0
+        with noting_ctrl_c(pressed):
+            args = build_parser(argv).parse_args(argv)
+            return args.run(args) or 0
     except KeyboardInterrupt:
         return 130
     except ModuleNotFoundError as error:
@@ -47,6 +50,8 @@ def main(argv: list[str] | None = None) -> int:
             raise
         message = f"{argv[0]} needs {error.name}: pip install deeplens_hf[{EXTRAS[argv[0]]}]"
     except (ValueError, OSError) as error:
+        if pressed:
+            return 130
         message = " ".join(str(error).split())
     print(f"deeplens: error: {message}", file=sys.stderr)
     return 2

@@ -165,6 +165,27 @@ def test_ctrl_c_ends_with_130_and_leaves_no_file(model_folder, pixels, tmp_path)
     assert os.listdir(tmp_path) == ["large.png"]
 
 
+def test_ctrl_c_while_weights_are_read_is_no_fault_of_theirs(model_folder, photo_file, tmp_path, monkeypatch, capsys):
+    """Torch takes a KeyboardInterrupt there for a ValueError of its own."""
+
+    def interrupted(*_, **__):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        except KeyboardInterrupt:
+            raise ValueError("could not determine the shape of object") from None
+
+    monkeypatch.setattr("deeplens_hf.hub.load_file", interrupted)
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        out = tmp_path / "out.png"
+        assert cli.main(["refocus", str(photo_file), "--model", str(model_folder), "-o", str(out)]) == 130
+        assert "error" not in capsys.readouterr().err and not out.exists()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, usual)
+
+
 def test_which_weights(monkeypatch, tmp_path):
     own = tmp_path / "weights"
     monkeypatch.setattr(weights, "CHECKOUT_WEIGHTS", own)
