@@ -37,17 +37,8 @@ CAMERA_OFF = """() => {
     document.querySelector('#upload [aria-label="Upload file"]').click();
     look();
 }"""
-# a file pasted or dropped anywhere goes to the upload box; number fields start empty, which gradio would make 0
+# names for those who do not see; number fields start empty, which gradio would make 0
 LOADED = """() => {
-    document.addEventListener("paste", event => {
-        const [file] = event.clipboardData.files;
-        const box = document.querySelector("#upload input[type=file]");
-        if (!file || !box) return;
-        const files = new DataTransfer();
-        files.items.add(file);
-        box.files = files.files;
-        box.dispatchEvent(new Event("change", {bubbles: true}));
-    });
     const name = () => {
         for (const button of document.querySelectorAll("#examples button")) button.ariaLabel = button.innerText.trim();
         document.querySelectorAll("#compare img").forEach((img, i) => img.alt = ["Photo", "Refocused"][i]);

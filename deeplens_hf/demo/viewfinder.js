@@ -288,12 +288,21 @@ hold.addEventListener("keydown", ({ key }) => [" ", "Enter"].includes(key) && co
 for (const end of ["lostpointercapture", "keyup", "blur"]) hold.addEventListener(end, () => compare(false));
 hold.addEventListener("contextmenu", (event) => event.preventDefault()); // comes of a long touch
 
-// A file dropped anywhere counts as one pasted, see page.py; left to the browser it would take the page's place.
+// A file pasted or dropped anywhere goes to the upload box; left to the browser a dropped one would take the page's place.
+function arrive([file]) {
+  const box = document.querySelector("#upload input[type=file]");
+  if (!file || !box) return;
+  const files = new DataTransfer();
+  files.items.add(file);
+  box.files = files.files;
+  box.dispatchEvent(new Event("change", { bubbles: true }));
+}
+document.addEventListener("paste", (event) => arrive(event.clipboardData.files));
 for (const name of ["dragover", "drop"])
   document.addEventListener(name, (event) => {
     if (event.defaultPrevented || !event.dataTransfer.types.includes("Files")) return; // another box's, or text
     event.preventDefault();
-    if (name === "drop") document.dispatchEvent(new ClipboardEvent("paste", { clipboardData: event.dataTransfer }));
+    if (name === "drop") arrive(event.dataTransfer.files);
   });
 
 watch("scene", openScene);

@@ -31,6 +31,11 @@ FLAGS = (  # root has no sandbox, the machine perhaps neither GPU nor camera; no
 )
 DEPTH_MODEL = "someone/flat-depth"  # a Hub id, offered on the page
 PATIENCE = 90_000  # milliseconds, for two busy cores
+LISTENS = """() => { // the viewfinder is there: a file over the page is its own
+    const files = new DataTransfer();
+    files.items.add(new File(["x"], "x"));
+    return !document.dispatchEvent(new DragEvent("dragover", {cancelable: true, dataTransfer: files}));
+}"""
 playwright.expect.set_options(timeout=PATIENCE)
 
 
@@ -233,6 +238,7 @@ def visit(browser: "playwright.Browser", address: str) -> Iterator[Callable[...,
         page.on("request", lambda request: faults.append(request.url) if elsewhere(request.url) else None)
         page.goto(address)
         page.locator("#upload input[type=file]").wait_for(state="attached")
+        page.wait_for_function(LISTENS)
         return Visitor(page)
 
     yield visit
