@@ -163,10 +163,10 @@ def find_photos(photos: list[str], out: Path, suffix: str | None = None) -> list
                 out.resolve() if Path(each).resolve() in out.resolve().parents else None
             )  # no photos to start from
             for file in Path(each).rglob("*"):
-                hidden = any(part.startswith(".") for part in file.relative_to(each).parts)
-                hidden = hidden or results in file.resolve().parents
+                place = file.relative_to(each)
+                hidden = any(part.startswith(".") for part in place.parts) or results in file.resolve().parents
                 if file.suffix.lower() in SUFFIXES and file.is_file() and not hidden:
-                    places[file] = file.relative_to(each)
+                    places[file] = place
         elif matches := [each] if Path(each).is_file() else glob.glob(each, recursive=True):
             places |= {Path(f): Path(Path(f).name) for f in matches if Path(f).is_file()}
         else:

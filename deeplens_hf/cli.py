@@ -155,7 +155,10 @@ def refocus(args: argparse.Namespace) -> int:
     shape = ApertureShape(args.blades, args.rotation, args.roundness, args.ring, args.cat_eye)
     settings = {"point": args.focus, "aperture": args.aperture, "focus": args.range}
     settings |= {"shape": shape, "highlights": args.highlights}
+    lens = args.reference or args.focal_length is not None or args.sensor_width is not None
     if batch.is_many(args.photo, args.out):
+        if lens or args.farthest < math.inf:
+            raise ValueError("--reference, --farthest, --focal-length and --sensor-width go with a single photo")
         return _refocus_many(args, settings)
     # what can be checked is checked before the model takes its time
     pictures.check_target(args.out, pictures.FORMATS)
@@ -168,7 +171,7 @@ def refocus(args: argparse.Namespace) -> int:
     if args.farthest < math.inf and not args.reference:
         raise ValueError("--farthest goes with --reference")
     photo = _open(args, args.photo[0])
-    if args.reference or args.focal_length is not None or args.sensor_width is not None:
+    if lens:
         photo.calibrate(args.reference, args.focal_length, args.sensor_width, args.farthest)
     elif isinstance(args.aperture, str) and photo.dioptres:  # a depth map in metres: EXIF may know the lens
         try:
@@ -193,9 +196,6 @@ def _refocus_many(args: argparse.Namespace, settings: dict) -> int:
         if args.depth != EMBEDDED and not is_model(args.depth):
             raise ValueError(f"--depth must be 'embedded' or a depth model for many photos, got {args.depth!r}")
         opening = {"disparity": args.depth, "depth_is": args.depth_is}
-    lens = (args.reference or None, args.focal_length, args.sensor_width)
-    if any(each is not None for each in lens) or args.farthest < math.inf:
-        raise ValueError("--reference, --farthest, --focal-length and --sensor-width go with a single photo")
     print(describe_weights(args.model), file=sys.stderr)
     report = batch.refocus_many(
         args.photo, args.out, settings, choose_weights(args.model), device=args.device, workers=args.workers,

@@ -23,10 +23,10 @@ TURNS = {
 }  # fmt: skip
 
 
-def upright(picture: Image.Image) -> Image.Image:
-    """A copy that lies as its EXIF says it was taken."""
+def upright(picture: Image.Image, told_by: Image.Image | None = None) -> Image.Image:
+    """A copy that lies as its EXIF, or that of the photo beside which it is stored, says it was taken."""
     try:
-        turn = TURNS.get(picture.getexif().get(ExifTags.Base.Orientation))
+        turn = TURNS.get((told_by or picture).getexif().get(ExifTags.Base.Orientation))
     except Exception:  # Pillow raises nearly anything on broken EXIF; the pixels are whole
         turn = None
     return picture.copy() if turn is None else picture.transpose(turn)

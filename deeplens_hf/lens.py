@@ -53,7 +53,7 @@ def read_camera(
         PhotoError: an argument is no positive number, or EXIF does not tell what was left out.
     """
     for name, value in (("focal_length_mm", focal_length_mm), ("sensor_width_mm", sensor_width_mm)):
-        if value is not None and not (_positive(value) and math.isfinite(value)):
+        if value is not None and not _number(value):
             raise PhotoError(f"{name} must be a number of millimetres above 0, got {value!r}")
     tags = picture.getexif().get_ifd(ExifTags.IFD.Exif)
     told = _number(tags.get(ExifTags.Base.FocalLength))
@@ -116,7 +116,7 @@ def fit(known: Sequence[tuple[float, float]], farthest: float = math.inf) -> tup
     if not _positive(farthest):
         raise PhotoError(f"farthest must be a number of metres above 0, got {farthest!r}")
     for _, metres in known:
-        if not _positive(metres) or math.isinf(metres):
+        if not _number(metres):
             raise PhotoError(f"references must have distances in metres above 0, got {metres!r}")
     (near, metres), (far, others) = known[0], known[1] if len(known) == 2 else (0.0, farthest)
     dioptres = 1 / metres - 1 / others
@@ -164,7 +164,7 @@ def _sensor_width(tags: dict) -> float | None:
 
 
 def _number(value: object) -> float:
-    """A tag's value; 0, which EXIF writes for unknown, for what is no number above it."""
+    """The value; 0, which EXIF writes for unknown, for what is no finite number above it."""
     return float(value) if _positive(value) and math.isfinite(value) else 0.0
 
 

@@ -131,6 +131,19 @@ class SlabLensBlur(nn.Module):
         recovered = self.recovered(light) if highlights else light
         radiance = None if recovered is light else light + highlights * (recovered - light)
         seen, features = self.surfaces(light, defocus, subject, radiance)
+        parts = strips(self.slabs(seen, shape, knots), defocus.shape[-2])  # of F_j and their coverages, (B, 4, rows, w)
+        steered, hints = self.kernels.steer(parts, defocus, features)  # (B, 3, h, w), (B, 16, h/2, w/2)
+        solid, mixed = solidity(defocus, seen), []
+        for part in parts:
+            rows = (..., part.rows, slice(None))
+            coverages = [light[:, 3:] for light in part.lights]
+            kernels = self.kernels(part.knots, coverages, defocus[rows], steered[rows], solid[rows])
+            mixed.append(weigh([light[:, :3] for light in part.lights], kernels))
+        return torch.cat(mixed, 2), hints
+
+    @staticmethod
+    def slabs(seen: Surfaces, shape: ApertureShape = DISC, knots: list[float] | None = None) -> list[Slab]:
+        """What each slab of both surfaces throws on the sensor, front to back; knots as of `forward`."""
         fixed = knots is not None
         if not fixed:
             knots = slab_knots(seen.near_defocus, seen.far_defocus)
@@ -145,15 +158,7 @@ class SlabLensBlur(nn.Module):
             rows = (..., slice(first, last), slice(None))
             slab = torch.addcmul(near[rows] * near_weight[rows], far[rows], far_weight[rows])  # (B, 4, rows, w)
             slabs.append(Slab(knot, first, blur(slab, knot, shape)))
-        parts = list(strips(slabs, defocus.shape[-2]))  # of F_j and their coverages, (B, 4, rows, w)
-        steered, hints = self.kernels.steer(parts, defocus, features)  # (B, 3, h, w), (B, 16, h/2, w/2)
-        solid, mixed = solidity(defocus, seen), []
-        for part in parts:
-            rows = (..., part.rows, slice(None))
-            coverages = [light[:, 3:] for light in part.lights]
-            kernels = self.kernels(part.knots, coverages, defocus[rows], steered[rows], solid[rows])
-            mixed.append(weigh([light[:, :3] for light in part.lights], kernels))
-        return torch.cat(mixed, 2), hints
+        return slabs
 
     def recovered(self, light: Tensor) -> Tensor:
         """light (B, 3, h, w) linear, clipped -> as it was before; the tensor itself where nothing was lost."""

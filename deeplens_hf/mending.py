@@ -5,14 +5,12 @@ each pixel. Within a few pixels there is always a nearest and a farthest value; 
 between them is what the map says wrongly, and what the colours of both sides can tell.
 """
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import conv, read_blocks, start_small, write_blocks
-from .pooling import halve, halve_max, halve_min, lengthen, window_max, window_mean, window_min
+from .pooling import halve, halve_max, halve_min, lengthen, times_larger, window_max, window_mean, window_min
 from .silhouette import steadied
 
 REACH = 3  # half pixels: how far an edge may be moved
@@ -122,8 +120,7 @@ def joined(place: Tensor, moved: Tensor) -> Tensor:
 
 def follow(larger: Tensor, before: Tensor, after: Tensor) -> Tensor:
     """What mending did to the defocus of a halved photo, (B, 1, h, w), done to that of a larger one, (B, 1, H, W)."""
-    longer = -1 if larger.shape[-1] >= larger.shape[-2] else -2  # the shorter side of a thin picture tells less
-    times = 2 ** round(math.log2(larger.shape[longer] / after.shape[longer]))  # pixels of blur are smaller there
+    times = times_larger(larger, after)  # pixels of blur are smaller there
     moved = ((after - before).abs() * 2).clamp(max=1)  # half a pixel of blur is a move
     wide = F.interpolate(torch.cat([after * times, moved], 1), larger.shape[-2:], mode="bilinear")
     return torch.lerp(larger, wide[:, :1], wide[:, 1:])

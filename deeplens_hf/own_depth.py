@@ -68,8 +68,7 @@ def read_own_depth(
         metric = metric and depth_is in (None, sense)
         return _normalised(_inverse(values) if (depth_is or sense) == "depth" else values, picture.size, metric)
     if depth_is == "depth":
-        values = _read_map(source)
-        _check_lie(values, picture.size)
+        values = _read_map(source, picture.size)
         return _normalised(_inverse(values), picture.size, metric=values.dtype.kind == "f")
     return OwnDepth(read_disparity(source, picture.size), _dioptres(source))
 
@@ -89,8 +88,7 @@ def read_disparity(source: Source, size: tuple[int, int]) -> np.ndarray:
     uint8, uint16 and floats within [0, 1] keep their scale; any other range is stretched to [0, 1]. PhotoError if it
     cannot be read, has another rank than 2, or holds values that are not finite.
     """
-    values = _read_map(source)
-    _check_lie(values, size)
+    values = _read_map(source, size)
     full = np.iinfo(values.dtype).max if values.dtype in (np.uint8, np.uint16) else 1
     disparity = values.astype(np.float32) / np.float32(full)
     if not np.isfinite(disparity).all():
@@ -113,8 +111,11 @@ def _dioptres(source: Source) -> tuple[float, float] | None:
     return (low, high) if low < high else None
 
 
-def _read_map(source: Source) -> np.ndarray:
-    """The numbers (h, w) of a picture, a `.npy` file or an array, on the scale they have."""
+def _read_map(source: Source, size: tuple[int, int]) -> np.ndarray:
+    """The numbers (h, w) of a picture, a `.npy` file or an array, on the scale they have.
+
+    PhotoError also for a map that is upright where the photo of `size` (width, height) lies, or the other way round.
+    """
     if isinstance(source, (str, os.PathLike)) and Path(source).suffix.lower() == ".npy":
         try:
             values = np.load(source, allow_pickle=False)
@@ -127,14 +128,10 @@ def _read_map(source: Source) -> np.ndarray:
             values = grey_levels(picture)
     if values.ndim != 2 or values.size == 0 or values.dtype.kind not in "uif":
         raise PhotoError(f"disparity must be an array (H, W) of numbers, got {values.dtype} {values.shape}")
-    return values.astype(values.dtype.newbyteorder("="), copy=False)
-
-
-def _check_lie(values: np.ndarray, size: tuple[int, int]) -> None:
-    """PhotoError for a map that is upright where the photo lies, or the other way round."""
     (height, width), (across, down) = values.shape, size
     if (width - height) * (across - down) < 0 and abs(math.log(width * down / (height * across))) > 0.2:
         raise PhotoError(f"disparity must lie as the upright photo, {across} x {down}; this one is {width} x {height}")
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
 def _inverse(distance: np.ndarray) -> np.ndarray:

@@ -20,9 +20,10 @@ from typing import IO, NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
+from . import exif
 from .pictures import PhotoError, grey_levels, one_line, open_header
 
 EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
@@ -146,9 +147,7 @@ def _unit(picture: Image.Image) -> np.ndarray:
 def _upright(values: np.ndarray, photo: Image.Image) -> np.ndarray:
     """Turned as the photo's EXIF says; a map is stored as the photo beside it."""
     photo.seek(0)
-    picture = Image.fromarray(values)
-    picture.getexif()[ExifTags.Base.Orientation] = photo.getexif().get(ExifTags.Base.Orientation, 1)
-    return np.array(ImageOps.exif_transpose(picture))
+    return np.array(exif.upright(Image.fromarray(values), photo))
 
 
 def _extended(photo: Image.Image) -> bytes:

@@ -286,7 +286,7 @@ class Photo:
 
     def _map(self, values: np.ndarray) -> Tensor:
         """Disparity or foreground as the model takes it: (H, W) -> (1, 1, H, W)."""
-        return torch.from_numpy(np.ascontiguousarray(values))[None, None].to(self.model.device, self.model.dtype)
+        return torch.from_numpy(values)[None, None].to(self.model.device, self.model.dtype)
 
 
 def check_point(point: tuple[float, float], size: tuple[int, int]) -> tuple[int, int]:

@@ -211,11 +211,12 @@ def _rgb(picture: Image.Image) -> Picture:
 
 
 def in_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
-    """The picture in sRGB, by the profile that it came with, if that is any good."""
+    """The picture in sRGB, by the profile that it came with, if that is any good; it has none then."""
     if profile:
         try:
             embedded, srgb = ImageCms.ImageCmsProfile(BytesIO(profile)), ImageCms.createProfile("sRGB")
-            return ImageCms.profileToProfile(picture, embedded, srgb, outputMode="RGB")
+            picture = ImageCms.profileToProfile(picture, embedded, srgb, outputMode="RGB")
+            picture.info.pop("icc_profile", None)  # Pillow's own, of sRGB: converted again it would only take its time
         except (ImageCms.PyCMSError, OSError):  # a broken profile says nothing
             pass
     return picture.convert("RGB")

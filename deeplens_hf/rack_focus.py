@@ -75,7 +75,7 @@ def frames_along(photo: Photo, path: list[Focus], lens: dict) -> Iterator[Image.
     """A frame for each focus of the path; what stands still is rendered once. lens: as of `Photo.refocus`."""
     for before, focus in zip([None, *path], path, strict=False):
         if focus != before:
-            frame = even(photo.refocus(focus=focus, **lens))
+            frame = _shown(even(photo.refocus(focus=focus, **lens)))
         yield frame
 
 

@@ -1,7 +1,6 @@
 """Soft slabs of signed defocus: a partition of the picture, near to far, each of which is blurred as one."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
 
@@ -64,12 +63,14 @@ class Strip:
     lights: list[Tensor]  # (B, 4, rows, W) each
 
 
-def strips(slabs: list[Slab], height: int) -> Iterator[Strip]:
+def strips(slabs: list[Slab], height: int) -> list[Strip]:
     """The picture's rows, STRIP at a time."""
+    parts = []
     for top in range(0, height, STRIP):
         bottom = min(top + STRIP, height)
         here = [(slab.knot, light) for slab in slabs if (light := slab.rows(top, bottom)) is not None]
-        yield Strip(slice(top, bottom), [knot for knot, _ in here], [light for _, light in here])
+        parts.append(Strip(slice(top, bottom), [knot for knot, _ in here], [light for _, light in here]))
+    return parts
 
 
 def used_rows(weight: Tensor, defocus: float, shape: ApertureShape) -> tuple[int, int]:

@@ -3,15 +3,13 @@
 H = M_A * A + M_L * up(L), twice the size at a time, in linear light. M_A + M_L = 1: light is neither made nor lost.
 """
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import asinh, read_blocks, write_blocks
 from .optics import linear_to_srgb, srgb_to_linear
-from .pooling import halve, lengthen
+from .pooling import halve, lengthen, times_larger
 
 STRIP = 1 << 18  # pixels worked on at a time, in whole rows: what they need stays in the processor's cache
 HALO = 4  # rows that a strip reads beyond its own: what the convolutions see
@@ -79,8 +77,7 @@ class GuidedUpsampling(nn.Module):
         """
         height, width = photo.shape[-2:]
         doubled = low.shape[-2:] != photo.shape[-2:]
-        longer = -1 if width >= height else -2  # the shorter side of a thin picture tells less
-        shrink = 2 ** round(math.log2(photo.shape[longer] / features.shape[longer]))  # of the features, from this level
+        shrink = times_larger(photo, features)
         # what `read` makes of the features and of the level's kind: a 1 x 1 convolution may as well come before `up`
         own_weights, level_weight = self.read.weight[:, 4 * 7 :].split([features.shape[1], 1], 1)
         hints = F.conv2d(features, own_weights) + float(doubled) * level_weight.view(1, -1, 1, 1)  # (B, width, fh, fw)

@@ -9,10 +9,8 @@ from PIL import Image
 from torch import Tensor
 
 from deeplens_hf import ApertureShape, DeepLens
-from deeplens_hf.aperture_blur import blur
 from deeplens_hf.optics import linear_to_srgb, signed_defocus, srgb_to_linear
 from deeplens_hf.pictures import colour_disparity
-from deeplens_hf.slabs import slab_knots, slab_weight
 from deeplens_hf.weights import choose_weights, describe_weights
 
 DOCS = Path(__file__).resolve().parent
@@ -58,15 +56,10 @@ def stages(model: DeepLens, name: str) -> list[list[Image.Image]]:
         shown(seen.near),
         shown(seen.far / seen.far_coverage.clamp(min=1e-3)),
     ]
-    knots = slab_knots(seen.near_defocus, seen.far_defocus)
-    slabs = []
-    for j, knot in enumerate(knots):
-        weights = [slab_weight(each, knots, j) for each in (seen.near_defocus, seen.far_defocus)]
-        slab = seen.near * weights[0] + seen.far * weights[1]
-        slabs.append((float(slab.mean()), knot, shown(blur(slab, knot))))
-    brightest = sorted(sorted(slabs, key=lambda slab: -slab[0])[:4], key=lambda slab: -slab[1])  # near to far
+    lights = [slab.rows(0, defocus.shape[-2])[:, :3] for slab in model.lens_blur.slabs(seen)]  # near to far
+    least = sorted(float(light.mean()) for light in lights)[-4]
     middle = [colour_disparity((defocus - defocus.min())[0, 0].numpy() / float(defocus.max() - defocus.min()))]
-    middle += [picture for _, _, picture in brightest]
+    middle += [shown(light) for light in lights if float(light.mean()) >= least]
     shapes = [{}, {"shape": ApertureShape(blades=6)}, {"shape": ApertureShape(ring=0.6)}, {"aperture": 16}]
     bottom = [photo.refocus(focus=focus, **({"aperture": APERTURE} | how)) for how in shapes]
     bottom.append(photo.refocus(aperture=APERTURE))

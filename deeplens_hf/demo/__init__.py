@@ -4,7 +4,8 @@ import os
 from typing import Any
 
 from ..weights import CHECKOUT_WEIGHTS
-from .page import LOOK, build_demo
+from .look import LOOK
+from .page import build_demo
 
 LAUNCH = {**LOOK, "mcp_server": True, "max_file_size": "100mb"}
 

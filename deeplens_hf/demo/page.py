@@ -10,13 +10,10 @@ from ..rack_focus import EASINGS, LONGEST
 from ..results import SUFFIXES
 from .api import add_api
 from .checks import check_opening
-from .look import LOOK
 from .readout import readout
 from .scene import ROUND, STOPS
 from .studio import ENDS, OWN, PHONE, PLANES, PREDICTED, Studio
 from .viewfinder import viewfinder
-
-__all__ = ["LOOK", "build_demo"]
 
 IDLE = 30 * 60  # seconds after which an unused photo and its disparity are forgotten
 STROKES = ["nearer", "farther", ("depth of the focus point", "copy")]
@@ -58,7 +55,7 @@ FETCH = "() => setTimeout(() => document.querySelector('#ready').click(), 100)"
 def build_demo(
     model: DeepLens, examples: Sequence[Path] = (), credits: str = "", depth_models: Sequence[str] = ()
 ) -> gr.Blocks:
-    """The page, ready to launch: `build_demo(model).launch(**LOOK)`.
+    """The page, ready to launch: `build_demo(model).launch(**LAUNCH)`.
 
     Args:
         model: predicts the disparity, renders the result; on its device.
