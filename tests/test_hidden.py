@@ -93,6 +93,16 @@ def test_scenes_are_the_same_again_and_count_only_what_is_hidden(tmp_path):
             assert float(difference[counts].mean()) > float(difference[~counts].mean())
 
 
+@pytest.mark.slow
+def test_scenes_drawn_ahead_by_many_processes_are_the_same(tmp_path):
+    lazy, ahead = (HiddenScenes([], tmp_path / name, scenes=6, length=6, seed=0, size=64) for name in ("lazy", "ahead"))
+    ahead.draw_ahead(2)
+    assert len(list((tmp_path / "ahead").iterdir())) == 6
+    for position in range(6):
+        for name, value in lazy[position].items():
+            assert ahead[position][name].equal(value), name
+
+
 def test_loss_counts_what_is_weighed_and_nothing_else():
     true, weight = torch.rand(2, 3, 24, 24), torch.zeros(2, 1, 24, 24)
     weight[..., 8:16, 8:16] = 1

@@ -14,7 +14,7 @@ from deeplens_hf.training import large_stage
 from deeplens_hf.training.arguments import add_arguments
 from deeplens_hf.training.commands import run
 from deeplens_hf.training.data import PhotoRecord, labelled_photos
-from deeplens_hf.training.ensemble import EnsembledLabels, ensembled
+from deeplens_hf.training.ensemble import LARGE, EnsembledLabels, ensembled
 from deeplens_hf.training.large import CHANNELS, LargeDepth, dinov2_small
 from deeplens_hf.training.pretrained import map_dinov2
 from deeplens_hf.training.standing import standing
@@ -183,14 +183,14 @@ class Ramp(nn.Module):
         return (ramp, ramp) if self.dim == -2 else ramp
 
 
-def test_it_says_half_as_much_of_the_broad_shape_as_both_small_looks():
+def test_it_says_more_of_the_broad_shape_than_the_small_look():
     image, flat = torch.rand(1, 3, 128, 128), torch.full((1, 1, 64, 64), 0.5)
     with torch.inference_mode():
         alone, both = (ensembled(Ramp(-2), image, flat, large)[0, 0] for large in (None, Ramp(-1)))
     middle = (slice(40, 88), slice(40, 88))
     down, across = (float(both[middle].diff(dim=dim).mean()) for dim in (0, 1))
     assert float(alone[middle].diff(dim=1).abs().mean()) < 1e-4
-    assert across == pytest.approx(down / 2, rel=0.15) and across > 1e-3
+    assert across == pytest.approx(down * LARGE / (1 - LARGE), rel=0.15) and across > 1e-3
 
 
 def test_labels_with_it_are_kept_apart(data, large, tmp_path):
@@ -219,6 +219,12 @@ def test_it_is_trained_on_scenes_and_then_teaches(data, lit, large, tmp_path, mo
     assert record[-1]["sources"]["standing"] > 0 == record[-1]["sources"]["photos"]
     made = LargeDepth.load(weights)
     assert not made.decoder.read.weight.equal(large.decoder.read.weight)
+    layer = "backbone.layernorm.weight"
+    assert made.state_dict()[layer].equal(large.state_dict()[layer].half().float())
+
+    more = ["large", "--data", data, "--lit", lit, "--tabletops", 1, "--scenes", 1, "--from", weights, "--tune", "0.5"]
+    tuned = LargeDepth.load(trained(*more, "--out", tmp_path / "tuned"))
+    assert not tuned.state_dict()[layer].equal(made.state_dict()[layer])
 
     mix = "photos=0.7,collage=0,tabletop=0,layered=0,standing=0.3"
     given = ["depth", "--data", data, "--lit", lit, "--from", "weights", "--sources", mix, "--large", weights]
@@ -231,7 +237,11 @@ def test_it_is_trained_on_scenes_and_then_teaches(data, lit, large, tmp_path, mo
 def test_it_is_told_what_it_cannot_learn_from(data, lit, tmp_path):
     with pytest.raises(ValueError, match="scenes of known depth"):
         trained("large", "--data", data, "--lit", lit, "--out", tmp_path / "run", "--sources", "lit=0.5")
-    with pytest.raises(ValueError, match="from, freeze, keep and push_to are for"):
+    with pytest.raises(ValueError, match="freeze, keep and push_to are for"):
+        trained("large", "--data", data, "--out", tmp_path / "run", "--freeze", "depth")
+    with pytest.raises(ValueError, match="no large.safetensors in weights"):
         trained("large", "--data", data, "--out", tmp_path / "run", "--from", "weights")
+    with pytest.raises(ValueError, match="tune must be from 0 to 1, for train large"):
+        trained("depth", "--data", data, "--out", tmp_path / "run", "--tune", "0.1")
     with pytest.raises(ValueError, match="standing need a folder of lit scenes"):
         trained("large", "--data", data, "--out", tmp_path / "r", "--sources", "photos=0,collage=0,standing=1")

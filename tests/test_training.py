@@ -16,6 +16,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from deeplens_hf import DeepLens, DeepLensConfig
+from deeplens_hf.training import stages
 from deeplens_hf.training.arguments import add_arguments
 from deeplens_hf.training.commands import run
 from deeplens_hf.training.data import DepthPhotos, labelled_photos
@@ -158,6 +159,24 @@ def test_lower_precision_keeps_weights_in_float32(tmp_path):
     exact, rough = fit_line(tmp_path / "no", 40), fit_line(tmp_path / "bf16", 40, precision="bf16")
     assert rough.weight.dtype == torch.float32
     assert not torch.equal(exact.weight, rough.weight) and torch.allclose(exact.weight, rough.weight, atol=0.1)
+
+
+def test_a_slow_module_learns_at_its_share_of_the_rate(tmp_path):
+    whole, slow = fit_line(tmp_path / "whole", 15), fit_line(tmp_path / "slow", 15, slow={"line": 0.1})
+    torch.manual_seed(0)
+    start = nn.Linear(1, 1).weight.item()
+    assert 0 < slow.weight.item() - start < 0.3 * (whole.weight.item() - start)
+
+
+def test_the_loss_of_depth_is_taken_in_float32(model, monkeypatch):
+    """A GPU refuses cross-entropy in bfloat16; a CPU takes it and says nothing."""
+    seen = []
+    monkeypatch.setattr(stages, "depth_loss", lambda *maps, **_: seen.append(torch.is_autocast_enabled("cpu")))
+    batch = dict.fromkeys(("disparity", "foreground", "has_foreground_mean", "has_disparity_mean"))
+    batch |= {"image": torch.rand(1, 3, 32, 32), "has_foreground": None, "has_disparity": None}
+    with torch.autocast("cpu", torch.bfloat16):
+        stages.depth_stage(model, batch, 0)
+    assert seen == [False]
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):

@@ -29,7 +29,8 @@ WISH_SHOWN = """(wish, x, y, far, near) => [...(wish?.point ?? [null, null]),
 # once a picture was taken the camera is let go; its box shrinks then, and what is below moves up
 CAMERA_OFF = """() => {
     const on = () => document.querySelector('#upload [aria-label="Capture from camera"].selected');
-    const look = () => on() ? requestAnimationFrame(look) : document.querySelector(".finder").scrollIntoView();
+    const finder = document.querySelector(".finder"); // hidden until it has the photo
+    const look = () => on() || !finder.offsetParent ? requestAnimationFrame(look) : finder.scrollIntoView();
     if (!on()) return;
     document.querySelector('#upload [aria-label="Upload file"]').click();
     look();

@@ -63,6 +63,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--large", type=Path, metavar="FOLDER", help="of train large: has a say in the labels of --ensemble (depth)"
     )
+    parser.add_argument(
+        "--tune",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="of the rate, at which the ImageNet part of the larger network learns (large; default: not at all)",
+    )
     parser.add_argument("--outline-weight", type=float, default=0.5, help="of the mask's outline in the depth loss")
     parser.add_argument(
         "--encoder",
@@ -122,7 +129,9 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError("ensemble is for train depth, without streaming")
     if args.large and not args.ensemble:
         raise ValueError("large has a say in the labels of --ensemble: give both")
-    if args.stage == "large" and (args.start or args.freeze or args.keep or args.push_to):
-        raise ValueError("from, freeze, keep and push_to are for the stages that train the model itself")
+    if args.stage == "large" and (args.freeze or args.keep or args.push_to):
+        raise ValueError("freeze, keep and push_to are for the stages that train the model itself")
+    if not 0 <= args.tune <= 1 or (args.tune and args.stage != "large"):
+        raise ValueError(f"tune must be from 0 to 1, for train large; got {args.tune}")
     if args.data is None and args.stage in ("depth", "large", "orientation", "all"):
         raise ValueError(f"train {args.stage} needs --data: a folder with labelled photos")

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> Path:
     plan = Run(
         args.out, steps, batch_size, lr, args.seed,
         ema=args.ema,
-        # scenes are traced on the GPU where there is one, and a worker process cannot share it
+        # scenes are traced on the GPU where there is one, drawn ahead, and read from there
         workers=0 if not photos and accelerator.device.type != "cpu" else args.workers,
         save_every=args.save_every,
         accumulate=args.accumulate,
@@ -91,6 +91,9 @@ def run(args: argparse.Namespace) -> Path:
             records, cache, args.scenes, steps * samples, args.seed, args.size,
             str(accelerator.device),
         )  # fmt: skip
+        if accelerator.device.type != "cpu" and args.workers:
+            with accelerator.main_process_first():
+                scenes.draw_ahead(args.workers)
         entry["scenes"] = args.scenes
     if args.stage in ("render", "mending", "hidden"):
         dataset: Dataset = scenes
@@ -113,7 +116,11 @@ def run(args: argparse.Namespace) -> Path:
                 labels = None
                 if args.ensemble:
                     large = LargeDepth.load(args.large) if args.large else None
-                    labels = EnsembledLabels(DeepLens.from_pretrained(args.ensemble).depth, cache, large)
+                    depth, device = DeepLens.from_pretrained(args.ensemble).depth, accelerator.device
+                    labels = EnsembledLabels(depth, cache, large, str(device))
+                    if device.type != "cpu" and args.workers:
+                        with accelerator.main_process_first():
+                            labels.look_ahead(records, args.workers)
                 dataset = DepthMixture(
                     records, cache, args.tabletops, args.scenes, steps * samples, samples, args.seed, sources, labels,
                     args.lit,

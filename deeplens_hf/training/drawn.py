@@ -1,11 +1,18 @@
-"""What all data sets of scenes have in common: photos to paint with, masks to cut by, a folder to keep them in."""
+"""What all data sets of scenes have in common: photos to paint with, masks to cut by, a folder to keep them in.
+
+Where a GPU waits for them, they are drawn ahead of the run, by many processes at once.
+"""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 
+import torch
 from torch.utils.data import Dataset
+from tqdm import tqdm
 
 from .data import PhotoRecord
 
@@ -16,6 +23,23 @@ def kept_whole(file: Path) -> Iterator[Path]:
     part = file.with_suffix(f".{os.getpid()}.part{file.suffix}")
     yield part
     os.replace(part, file)
+
+
+def ahead(keep: Callable[[int], object], count: int, workers: int, what: str) -> None:
+    """keep(0) to keep(count - 1), by `workers` processes, each of which gets a copy of `keep`."""
+    with ProcessPoolExecutor(workers, get_context("spawn"), _receive, (keep,)) as pool:
+        for _ in tqdm(pool.map(_kept, range(count), chunksize=4), what, count, mininterval=5):
+            pass
+
+
+def _receive(keep: Callable[[int], object]) -> None:
+    global _keep
+    _keep = keep
+    torch.set_num_threads(1)  # the processes share the cores
+
+
+def _kept(index: int) -> None:
+    _keep(index)
 
 
 class DrawnScenes(Dataset):

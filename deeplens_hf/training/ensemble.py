@@ -1,13 +1,14 @@
-"""Labels better than their teacher's: what the network itself says of a photo, looked at six times.
+"""Labels better than their teacher's: what the network itself says of a photo, and what a larger one says of it.
 
 After Laine and Aila, "Temporal ensembling for semi-supervised learning", ICLR 2017: an average of several answers is
-better than each of them, so the network can learn from its own. Its averaged weights look at the photo and at its
-mirror image, large for the edges and small, twice, for the broad shape, in which the teacher's label has a say, and a
-larger network, if there is one, as much as either of the small looks.
+better than each of them, so the network can learn from its own. Its averaged weights look at the photo, large for the
+edges, and at its mirror image, small, for the broad shape. There a larger network, if there is one, has the greater
+say, and the teacher's label a little.
 """
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,28 +17,28 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ..depth import DepthPrediction, averaged, broad, look, normalise_disparity, standardise
+from ..depth import DepthPrediction, broad, look, normalise_disparity, standardise
 from . import people
 from .data import PEOPLE, PhotoRecord, to_tensor
-from .drawn import kept_whole
+from .drawn import ahead, kept_whole
 from .large import LargeDepth
 
-DETAIL_SIZE, BROAD_SIZES = 448, (224, 288)  # long sides, pixels
-TEACHER = 0.25  # its share of the broad shape: on stereo scenes it orders less of it right than the weights do
+DETAIL_SIZE, BROAD_SIZE = 448, 288  # long sides, pixels
+LARGE = 0.6  # its share of the broad shape beside that of the weights
+TEACHER = 0.15  # the teacher's: on stereo scenes it orders less of it right than the weights do
 
 
 def ensembled(depth: DepthPrediction, image: Tensor, label: Tensor, large: LargeDepth | None = None) -> Tensor:
     """image (1, 3, H, W), its disparity as labelled (1, 1, h, w) -> disparity (1, 1, H, W) in [0, 1]."""
-    both = torch.cat([image, image.flip(-1)])  # (2, 3, H, W)
 
-    def looked(long_side: int) -> Tensor:
-        straight, mirrored = look(depth, both, long_side)[0].split(1)
-        return averaged(straight, mirrored.flip(-1))
+    def as_large(map: Tensor) -> Tensor:
+        return standardise(F.interpolate(map, image.shape[-2:], mode="bilinear"))
 
-    others = [] if large is None else [F.interpolate(large(image), image.shape[-2:], mode="bilinear")]
-    fine, coarse = looked(DETAIL_SIZE), averaged(*map(looked, BROAD_SIZES), *others)
-    label = standardise(F.interpolate(label, image.shape[-2:], mode="bilinear"))
-    return normalise_disparity(fine + broad(coarse + TEACHER * (label - coarse) - fine))
+    fine = standardise(look(depth, image, DETAIL_SIZE)[0])  # (1, 1, H, W)
+    coarse = standardise(look(depth, image.flip(-1), BROAD_SIZE)[0].flip(-1))
+    if large is not None:
+        coarse = standardise(torch.lerp(coarse, as_large(large(image)), LARGE))
+    return normalise_disparity(fine + broad(torch.lerp(coarse, as_large(label), TEACHER) - fine))
 
 
 class EnsembledLabels:
@@ -46,9 +47,9 @@ class EnsembledLabels:
     Where people have drawn the mask of a person, `people.grounded` has put the person right.
     """
 
-    def __init__(self, depth: DepthPrediction, cache: Path, large: LargeDepth | None = None):
-        self.depth, self.cache, self.large = depth.eval(), cache, large
-        weights = hashlib.sha256(repr((DETAIL_SIZE, BROAD_SIZES, TEACHER)).encode())
+    def __init__(self, depth: DepthPrediction, cache: Path, large: LargeDepth | None = None, device: str = "cpu"):
+        self.depth, self.cache, self.large, self.device = depth.eval(), cache, large, device
+        weights = hashlib.sha256(repr((DETAIL_SIZE, BROAD_SIZE, LARGE, TEACHER)).encode())
         for value in (*depth.state_dict().values(), *(large.state_dict().values() if large else ())):
             weights.update(value.cpu().numpy().tobytes())
         self.name = weights.hexdigest()[:8]
@@ -60,6 +61,10 @@ class EnsembledLabels:
         if record.group in PEOPLE and record.foreground:
             return self._kept(self.grounded, record, self._grounded)
         return self._kept(self.name, record, self._looked)
+
+    def look_ahead(self, records: list[PhotoRecord], workers: int) -> None:
+        """All photos' labels into the cache, by `workers` processes."""
+        ahead(partial(_label, self, records), len(records), workers, "labels")
 
     def _kept(self, name: str, record: PhotoRecord, make: Callable[[PhotoRecord], Tensor]) -> Image.Image:
         file = self.cache / f"label-{name}-{record.photo.stem}.png"
@@ -73,7 +78,8 @@ class EnsembledLabels:
         image = to_tensor(Image.open(record.photo).convert("RGB"))[None]
         label = to_tensor(Image.open(record.disparity).convert("L"))[None]
         with torch.inference_mode():
-            return ensembled(self.depth, image, label, self.large)
+            networks = (self.depth.to(self.device), self.large and self.large.to(self.device))
+            return ensembled(networks[0], image.to(self.device), label.to(self.device), networks[1]).cpu()
 
     def _grounded(self, record: PhotoRecord) -> Tensor:
         looked = self._kept(self.name, record, self._looked)
@@ -81,3 +87,7 @@ class EnsembledLabels:
         with torch.inference_mode():
             mask = F.interpolate(mask, disparity.shape[-2:], mode="bilinear")
             return normalise_disparity(people.grounded(disparity, mask))
+
+
+def _label(labels: EnsembledLabels, records: list[PhotoRecord], index: int) -> None:
+    labels(records[index])

@@ -1,5 +1,7 @@
 """Scenes in layers of which it is known what lies behind: the colour of what edges hide is learned from them."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -24,17 +26,26 @@ class HiddenScenes(RenderedScenes):
     pixels, weight (1, S, S) in [0, 1]: how much a blur reveals there; position (). No scene is traced.
     """
 
-    def layers(self, index: int) -> dict[str, Tensor]:
-        """Scene `index`, from the cache or drawn: image and far (3, S, S), covered and three disparities (1, S, S)."""
+    def keep(self, index: int) -> Path:
+        """The file of the scene of this number, drawn if it is not there yet."""
         file = self.cache / f"layers-{self.seed}-{self.size}-{index:05d}.npz"
         if not file.exists():
             rng = np.random.default_rng((self.seed, index, 77))
             sheets = Studio(rng, self.size, self.photos, self.masks, SMALLEST_LAMP).compose()
             with kept_whole(file) as part:
                 np.savez(part, **taken_apart([sheet for sheet in sheets if (sheet.alpha > 0).any()]))
-        with np.load(file) as kept:
-            maps = {name: torch.from_numpy(kept[name].astype(np.float32)) for name in kept.files}
-        return {name: value / (255 if len(value) == 3 else 65535) for name, value in maps.items()}
+        return file
+
+    def layers(self, index: int) -> dict[str, Tensor]:
+        """Scene `index`, as held or kept: image and far (3, S, S), covered and three disparities (1, S, S)."""
+        if index in self.held:
+            return self.held[index]
+        with np.load(self.keep(index)) as kept:
+            maps = {name: torch.from_numpy(kept[name].astype(np.float32)).to(self.device) for name in kept.files}
+        layers = {name: value / (255 if len(value) == 3 else 65535) for name, value in maps.items()}
+        if self.device != "cpu":
+            self.held[index] = layers
+        return layers
 
     def __getitem__(self, position: int) -> dict[str, Tensor]:
         draw = np.random.default_rng((self.seed, 12, position))

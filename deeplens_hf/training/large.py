@@ -27,6 +27,13 @@ def dinov2_small() -> Dinov2Model:
     return Dinov2Model(config)
 
 
+def published(name: str) -> str:
+    """A tensor's name as DINOv2 was published with; some versions of transformers have names of their own."""
+    for own, theirs in (("q", "query"), ("k", "key"), ("v", "value")):
+        name = name.replace(f"attention.{own}_proj", f"attention.attention.{theirs}")
+    return name.replace("attention.o_proj", "attention.output.dense")
+
+
 class Residual(nn.Module):
     """x + two convolutions of it, normalised."""
 
@@ -68,34 +75,38 @@ class LargeDepth(nn.Module):
 
     def __init__(self, backbone: Dinov2Model):
         super().__init__()
-        self.backbone = backbone.eval().requires_grad_(False)
+        self.backbone = backbone.eval().requires_grad_(False)  # `train large --tune` lets it learn, slowly
         self.decoder = Decoder()
         self.register_buffer("mean", torch.tensor((0.485, 0.456, 0.406)).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor((0.229, 0.224, 0.225)).view(3, 1, 1), persistent=False)
 
     def train(self, mode: bool = True) -> "LargeDepth":
         super().train(mode)
-        self.backbone.eval()  # frozen
+        self.backbone.eval()  # nothing in it is dropped
         return self
 
     def forward(self, image: Tensor) -> Tensor:
         scale = LONG_SIDE / max(image.shape[-2:]) / PATCH
         h, w = (max(2, round(side * scale)) for side in image.shape[-2:])  # patches
         x = F.interpolate(image, (h * PATCH, w * PATCH), mode="bilinear", antialias=True)
-        with torch.no_grad():
-            layers = self.backbone((x - self.mean) / self.std, output_hidden_states=True).hidden_states
-            tokens = [self.backbone.layernorm(layers[i])[:, 1:].transpose(1, 2).unflatten(2, (h, w)) for i in LAYERS]
+        tokens, each = [], self.backbone.embeddings((x - self.mean) / self.std)  # (B, 1 + hw, 384)
+        for number, layer in enumerate(self.backbone.encoder.layer, 1):
+            each = layer(each)
+            if number in LAYERS:
+                tokens.append(self.backbone.layernorm(each)[:, 1:].transpose(1, 2).unflatten(2, (h, w)))
         return self.decoder(torch.cat(tokens, 1), F.interpolate(x, (4 * h, 4 * w), mode="bilinear", antialias=True))
 
     def save(self, folder: Path) -> None:
         """Write large.safetensors, fp16: all of it, the frozen part too."""
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {name: value.detach().half().cpu().contiguous() for name, value in self.state_dict().items()}
+        own = self.state_dict().items()
+        tensors = {published(name): value.detach().half().cpu().contiguous() for name, value in own}
         save_file(tensors, folder / FILE)
 
     @classmethod
     def load(cls, folder: Path) -> "LargeDepth":
         """Raises FileNotFoundError: no such weights in the folder."""
         large = cls(dinov2_small())
-        large.load_state_dict(load_file(folder / FILE))
+        tensors = {published(name): value for name, value in load_file(folder / FILE).items()}
+        large.load_state_dict({name: tensors[published(name)] for name in large.state_dict()})
         return large.eval()

@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..hub import RECORD
 from .data import PhotoRecord
-from .large import LargeDepth
+from .large import FILE, LargeDepth
 from .loop import Run, fit
 from .losses import gradient_matching, standardise
 from .mixture import DepthMixture, Sources
@@ -29,7 +29,7 @@ class LargeStage(nn.Module):
         self.large = large
 
     def forward(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        disparity = self.large(batch["image"])
+        disparity = self.large(batch["image"]).float()
         truth = F.interpolate(batch["disparity"], disparity.shape[-2:], mode="bilinear", antialias=True)
         difference = standardise(disparity) - standardise(truth)
         parts = {"disparity": difference.abs().mean(), "gradient": gradient_matching(difference).mean()}
@@ -40,23 +40,30 @@ def train_large(args: argparse.Namespace, records: list[PhotoRecord], plan: Run,
     """Returns the folder with the weights (OUT/weights), to be given to `deeplens train depth --large`.
 
     Raises:
-        ValueError: sources without depth (photos, collage), or lit ones without --lit.
+        ValueError: sources without depth (photos, collage), lit ones without --lit, or --from other weights.
         RuntimeError: DINOv2's weights cannot be had.
     """
     sources = Sources.parse(args.sources or SCENES + LIT * bool(args.lit))
     if sources.photos or sources.collage:
         raise ValueError("sources of train large must be scenes of known depth: give photos=0,collage=0")
+    if args.start and not (Path(args.start) / FILE).is_file():
+        raise ValueError(f"from must be a folder that train large has written; there is no {FILE} in {args.start}")
     cache, samples = args.cache or args.out / "scenes", plan.samples(accelerator.num_processes)
     dataset = DepthMixture(
         records, cache, args.tabletops, args.scenes, plan.steps * samples, samples, args.seed, sources, lit=args.lit
     )
-    large = LargeDepth(load_dinov2_small()).to(accelerator.device)
-    seconds = fit({"decoder": large.decoder}, LargeStage(large), dataset, plan, accelerator)
+    large = LargeDepth.load(Path(args.start)).train() if args.start else LargeDepth(load_dinov2_small())
+    large.to(accelerator.device)
+    modules: dict[str, nn.Module] = {"decoder": large.decoder}
+    if args.tune:
+        modules["backbone"] = large.backbone.requires_grad_(True)
+    seconds = fit(modules, LargeStage(large), dataset, replace(plan, slow={"backbone": args.tune}), accelerator)
     weights = args.out / "weights"
     if accelerator.is_main_process:
         large.save(weights)
         entry = {"stage": "large", "steps": plan.steps, "batch_size": plan.batch_size, "lr": plan.lr, "seed": plan.seed}
         entry |= {"encoder_from": DINOV2_PACKAGE, "sources": asdict(sources), "lit": len(dataset.exact.files)}
+        entry |= {"tune": args.tune} if args.tune else {}
         entry |= {"tabletops": args.tabletops, "scenes": args.scenes, "minutes": round(seconds / 60, 1)}
         (weights / RECORD).write_text(json.dumps([entry], indent=2) + "\n")
         print(f"weights: {weights}")

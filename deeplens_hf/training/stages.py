@@ -53,17 +53,18 @@ def stage_parts(stage: str, model: DeepLens, outline_weight: float = 0.5) -> Sta
 def depth_stage(model: DeepLens, batch: Batch, step: int, outline_weight: float = 0.5) -> dict[str, Tensor]:
     """Eq. 1 on labelled photos, collages and scenes with exact depth."""
     disparity, foreground = model.depth(batch["image"])
-    return depth_loss(
-        disparity.float(),
-        foreground.float(),
-        batch["disparity"],
-        batch["foreground"],
-        batch["has_foreground"],
-        batch["has_disparity"],
-        outline_weight=outline_weight,
-        masks=batch["has_foreground_mean"],
-        maps=batch["has_disparity_mean"],
-    )
+    with torch.autocast(disparity.device.type, enabled=False):  # a GPU refuses cross-entropy in bfloat16
+        return depth_loss(
+            disparity.float(),
+            foreground.float(),
+            batch["disparity"],
+            batch["foreground"],
+            batch["has_foreground"],
+            batch["has_disparity"],
+            outline_weight=outline_weight,
+            masks=batch["has_foreground_mean"],
+            maps=batch["has_disparity_mean"],
+        )
 
 
 def orientation_stage(model: DeepLens, batch: Batch, step: int) -> dict[str, Tensor]:
