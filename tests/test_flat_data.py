@@ -14,7 +14,7 @@ from deeplens_hf import DeepLens
 from deeplens_hf.training.arguments import add_arguments
 from deeplens_hf.training.commands import run
 from deeplens_hf.training.data import labelled_photos, to_tensor
-from deeplens_hf.training.ensemble import EnsembledLabels, ensembled
+from deeplens_hf.training.ensemble import TEACHER, EnsembledLabels, ensembled
 from deeplens_hf.training.planes import plane_scene
 
 
@@ -93,14 +93,14 @@ def test_labels_are_mirrored_with_the_photo():
     torch.testing.assert_close(mirrored.flip(-1), straight, atol=1e-4, rtol=0)
 
 
-def test_the_teacher_has_a_quarter_of_the_say_and_the_photo_is_looked_at_once(data, tmp_path):
+def test_the_teacher_has_its_share_of_the_say_and_the_photo_is_looked_at_once(data, tmp_path):
     record = labelled_photos(data, "train")[0]
     labels = EnsembledLabels(Brightness(), tmp_path / "labels")
     first = labels(record)
     disparity = to_tensor(first)[0]
     assert disparity.shape == (96, 128)
     down, across = (float(disparity.diff(dim=dim).mean()) * side for dim, side in ((0, 96), (1, 128)))
-    assert down == pytest.approx(3 * across, rel=0.25) and across > 0.1
+    assert down == pytest.approx((1 - TEACHER) / TEACHER * across, rel=0.25) and across > 0.1
     labels.depth = None  # what is asked again comes from the folder
     assert labels(record).tobytes() == first.tobytes()
 
