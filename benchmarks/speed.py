@@ -108,7 +108,7 @@ def main() -> None:
     processor = f"{platform.machine()}, {torch.get_num_threads()} threads"
     on_cpu = model.device.type == "cpu"
     machine = f"{processor if on_cpu else torch.cuda.get_device_name(model.device)}, torch {torch.__version__}"
-    digits, name = (2, "speed") if on_cpu else (3, f"speed-{model.device.type}")
+    digits, name, aims = (2, "speed", AIMS) if on_cpu else (3, f"speed-{model.device.type}", {})
     lines = [
         f"# Speed ({machine})\n",
         f"Median seconds of {args.times} runs.\n",
@@ -117,8 +117,7 @@ def main() -> None:
     ]
     lines += [
         f"| {what} | {taken:.{digits}f} | {aim or '–'} | {'missed' if aim and taken > aim else ''} |"
-        for what, taken in seconds.items()
-        for aim in [AIMS[what] if on_cpu else None]
+        for (what, taken), aim in zip(seconds.items(), map(aims.get, seconds), strict=True)
     ]
     print("\n".join(lines))
     if args.out:

@@ -86,14 +86,15 @@ def run(args: argparse.Namespace) -> Path:
 
     samples = plan.samples(accelerator.num_processes)  # a step
     cache = args.cache or args.out / "scenes"
+    workers_ahead = 0 if accelerator.device.type == "cpu" else args.workers  # that make what a GPU would wait for
     if args.stage in ("render", "mending", "hidden", "all"):
         scenes = {"mending": FlawedScenes, "hidden": HiddenScenes}.get(args.stage, RenderedScenes)(
             records, cache, args.scenes, steps * samples, args.seed, args.size,
             str(accelerator.device),
         )  # fmt: skip
-        if accelerator.device.type != "cpu" and args.workers:
+        if workers_ahead:
             with accelerator.main_process_first():
-                scenes.draw_ahead(args.workers)
+                scenes.draw_ahead(workers_ahead)
         entry["scenes"] = args.scenes
     if args.stage in ("render", "mending", "hidden"):
         dataset: Dataset = scenes
@@ -116,11 +117,11 @@ def run(args: argparse.Namespace) -> Path:
                 labels = None
                 if args.ensemble:
                     large = LargeDepth.load(args.large) if args.large else None
-                    depth, device = DeepLens.from_pretrained(args.ensemble).depth, accelerator.device
-                    labels = EnsembledLabels(depth, cache, large, str(device))
-                    if device.type != "cpu" and args.workers:
+                    depth = DeepLens.from_pretrained(args.ensemble).depth
+                    labels = EnsembledLabels(depth, cache, large, str(accelerator.device))
+                    if workers_ahead:
                         with accelerator.main_process_first():
-                            labels.look_ahead(records, args.workers)
+                            labels.look_ahead(records, workers_ahead)
                 dataset = DepthMixture(
                     records, cache, args.tabletops, args.scenes, steps * samples, samples, args.seed, sources, labels,
                     args.lit,

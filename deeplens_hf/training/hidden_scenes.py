@@ -38,14 +38,13 @@ class HiddenScenes(RenderedScenes):
 
     def layers(self, index: int) -> dict[str, Tensor]:
         """Scene `index`, as held or kept: image and far (3, S, S), covered and three disparities (1, S, S)."""
-        if index in self.held:
-            return self.held[index]
-        with np.load(self.keep(index)) as kept:
+        return self.hold(index, self.read_layers)
+
+    def read_layers(self, file: Path) -> dict[str, Tensor]:
+        """What `keep` has written."""
+        with np.load(file) as kept:
             maps = {name: torch.from_numpy(kept[name].astype(np.float32)).to(self.device) for name in kept.files}
-        layers = {name: value / (255 if len(value) == 3 else 65535) for name, value in maps.items()}
-        if self.device != "cpu":
-            self.held[index] = layers
-        return layers
+        return {name: value / (255 if len(value) == 3 else 65535) for name, value in maps.items()}
 
     def __getitem__(self, position: int) -> dict[str, Tensor]:
         draw = np.random.default_rng((self.seed, 12, position))

@@ -16,6 +16,7 @@ from .loop import Run, fit
 from .losses import gradient_matching, standardise
 from .mixture import DepthMixture, Sources
 from .pretrained import DINOV2_PACKAGE, load_dinov2_small
+from .record import read_record
 
 SCENES = "photos=0,collage=0,tabletop=0.15,layered=0.05,plane=0.12"  # without --sources
 LIT = ",lit=0.35,standing=0.33"  # and with --lit
@@ -65,7 +66,8 @@ def train_large(args: argparse.Namespace, records: list[PhotoRecord], plan: Run,
         entry |= {"encoder_from": DINOV2_PACKAGE, "sources": asdict(sources), "lit": len(dataset.exact.files)}
         entry |= {"tune": args.tune} if args.tune else {}
         entry |= {"tabletops": args.tabletops, "scenes": args.scenes, "minutes": round(seconds / 60, 1)}
-        (weights / RECORD).write_text(json.dumps([entry], indent=2) + "\n")
+        before = read_record(args.start) if args.start else []
+        (weights / RECORD).write_text(json.dumps([*before, entry], indent=2) + "\n")
         print(f"weights: {weights}")
     accelerator.end_training()
     return weights

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from .data import PhotoRecord
 from .drawn import DrawnScenes, ahead, kept_whole
 from .scenes import Scene, corrupt_disparity, random_scene
 
+Held = TypeVar("Held")
 FLAW_CHANCE = 0.5  # of samples that get a disparity as a network would predict it; the rest keep the true one
 
 
@@ -40,7 +42,7 @@ class RenderedScenes(DrawnScenes):
     ):
         super().__init__(records, cache, scenes, length, seed, size)
         self.device = device
-        self.held: dict[int, Scene] = {}
+        self.held: dict[int, Any] = {}
 
     def draw_ahead(self, workers: int) -> None:
         """All scenes into the cache, by `workers` processes."""
@@ -65,20 +67,28 @@ class RenderedScenes(DrawnScenes):
 
     def scene(self, index: int) -> Scene:
         """The scene of this number, as it is held or kept."""
+        return self.hold(index, self.read)
+
+    def hold(self, index: int, read: Callable[[Path], Held]) -> Held:
+        """What `read` makes of a scene's file, on the device; a GPU's memory holds it from then on."""
         if index in self.held:
             return self.held[index]
-        with np.load(self.keep(index)) as kept:
+        found = read(self.keep(index))
+        if self.device != "cpu":
+            self.held[index] = found
+        return found
+
+    def read(self, file: Path) -> Scene:
+        """What `keep` has written."""
+        with np.load(file) as kept:
             focus, radius = (float(value) for value in kept["lens"])
-            scene = Scene(
+            return Scene(
                 torch.from_numpy(kept["image"]).to(self.device).float() / 255,
                 torch.from_numpy(kept["disparity"].astype(np.float32) / 65535).to(self.device),
                 torch.from_numpy(kept["target"]).to(self.device).float(),
                 focus,
                 radius,
             )
-        if self.device != "cpu":
-            self.held[index] = scene
-        return scene
 
     def index(self, position: int) -> int:
         """Which scene a position of the run shows: each once an epoch."""
