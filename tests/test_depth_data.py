@@ -203,3 +203,24 @@ def test_a_shadow_darkens_a_part_and_leaves_depth_alone(monkeypatch):
         monkeypatch.setattr(mixture, "SHADOWED", often)
         maps.append(mixture.augment(flat, (48, 64), np.random.default_rng(3))["disparity"])
     assert maps[0].equal(maps[1])
+
+
+def test_what_is_painted_on_stays_behind_the_subject_and_leaves_depth_alone(monkeypatch):
+    for name, often in (("UPSIDE_DOWN", 0), ("SHADOWED", 0), ("PAINTED", 1)):
+        monkeypatch.setattr(mixture, name, often)
+    monkeypatch.setattr(mixture, "_recolour", lambda image, draw, strength: image)
+    monkeypatch.setattr(mixture, "_camera", lambda image, draw: image)
+    flat, subject = Image.new("RGB", (80, 60), (200, 180, 160)), Image.new("L", (80, 60))
+    subject.paste(255, (0, 0, 40, 60))
+    picture = Picture(flat, Image.linear_gradient("L").resize((80, 60)), subject)
+    painted = behind = 0
+    for seed in range(12):
+        sample = mixture.augment(picture, (48, 64), np.random.default_rng(seed))
+        monkeypatch.setattr(mixture, "PAINTED", 0)
+        plain = mixture.augment(picture, (48, 64), np.random.default_rng(seed))
+        monkeypatch.setattr(mixture, "PAINTED", 1)
+        assert sample["disparity"].equal(plain["disparity"]) and sample["foreground"].equal(plain["foreground"])
+        changed = (sample["image"] != plain["image"]).any(0)  # (h, w)
+        assert not changed[sample["foreground"][0] == 1].any()
+        painted, behind = painted + changed.sum(), behind + (sample["foreground"] < 1).sum()
+    assert 0.02 < painted / behind < 0.5

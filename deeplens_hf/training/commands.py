@@ -117,8 +117,8 @@ def run(args: argparse.Namespace) -> Path:
                 labels = None
                 if args.ensemble:
                     large = LargeDepth.load(args.large) if args.large else None
-                    depth = DeepLens.from_pretrained(args.ensemble).depth
-                    labels = EnsembledLabels(depth, cache, large, str(accelerator.device))
+                    looks = DeepLens.from_pretrained(args.ensemble)
+                    labels = EnsembledLabels(looks.depth, cache, large, looks.mending, str(accelerator.device))
                     if workers_ahead:
                         with accelerator.main_process_first():
                             labels.look_ahead(records, workers_ahead)

@@ -3,7 +3,8 @@
 After Laine and Aila, "Temporal ensembling for semi-supervised learning", ICLR 2017: an average of several answers is
 better than each of them, so the network can learn from its own. Its averaged weights look at the photo, large for the
 edges, and at its mirror image, small, for the broad shape. There a larger network, if there is one, has the greater
-say, and the teacher's label a little.
+say, and the teacher's label a little. What comes of it is brought to the photo's edges, as users' maps are: a network
+that learns from soft steps draws soft ones.
 """
 
 import hashlib
@@ -17,7 +18,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ..depth import DepthPrediction, broad, look, normalise_disparity, standardise
+from ..depth import DepthPrediction, broad, look, normalise_disparity, resized, standardise
+from ..edges import refine
+from ..mending import EdgeMending
+from ..optics import srgb_to_linear
 from . import people
 from .data import PEOPLE, PhotoRecord, to_tensor
 from .drawn import ahead, kept_whole
@@ -28,17 +32,28 @@ LARGE = 0.6  # its share of the broad shape beside that of the weights
 TEACHER = 0.15  # the teacher's: on stereo scenes it orders less of it right than the weights do
 
 
-def ensembled(depth: DepthPrediction, image: Tensor, label: Tensor, large: LargeDepth | None = None) -> Tensor:
+def ensembled(
+    depth: DepthPrediction,
+    image: Tensor,
+    label: Tensor,
+    large: LargeDepth | None = None,
+    mending: EdgeMending | None = None,
+) -> Tensor:
     """image (1, 3, H, W), its disparity as labelled (1, 1, h, w) -> disparity (1, 1, H, W) in [0, 1]."""
+    small = resized(image, DETAIL_SIZE).clamp(0, 1)
 
-    def as_large(map: Tensor) -> Tensor:
-        return standardise(F.interpolate(map, image.shape[-2:], mode="bilinear"))
+    def as_small(map: Tensor) -> Tensor:
+        return standardise(F.interpolate(map, small.shape[-2:], mode="bilinear"))
 
-    fine = standardise(look(depth, image, DETAIL_SIZE)[0])  # (1, 1, H, W)
-    coarse = standardise(look(depth, image.flip(-1), BROAD_SIZE)[0].flip(-1))
+    fine, foreground = depth(small)  # (1, 1, h', w') each
+    fine = standardise(fine)
+    coarse = as_small(look(depth, image.flip(-1), BROAD_SIZE)[0].flip(-1))
     if large is not None:
-        coarse = standardise(torch.lerp(coarse, as_large(large(image)), LARGE))
-    return normalise_disparity(fine + broad(torch.lerp(coarse, as_large(label), TEACHER) - fine))
+        coarse = standardise(torch.lerp(coarse, as_small(large(image)), LARGE))
+    disparity = fine + broad(torch.lerp(coarse, as_small(label), TEACHER) - fine)
+    if mending is not None:
+        disparity = mending(srgb_to_linear(small), disparity, foreground)
+    return normalise_disparity(refine(torch.cat([disparity, foreground], 1), image)[:, :1])
 
 
 class EnsembledLabels:
@@ -47,11 +62,20 @@ class EnsembledLabels:
     Where people have drawn the mask of a person, `people.grounded` has put the person right.
     """
 
-    def __init__(self, depth: DepthPrediction, cache: Path, large: LargeDepth | None = None, device: str = "cpu"):
-        self.depth, self.cache, self.large, self.device = depth.eval(), cache, large, device
-        weights = hashlib.sha256(repr((DETAIL_SIZE, BROAD_SIZE, LARGE, TEACHER)).encode())
-        for value in (*depth.state_dict().values(), *(large.state_dict().values() if large else ())):
-            weights.update(value.cpu().numpy().tobytes())
+    def __init__(
+        self,
+        depth: DepthPrediction,
+        cache: Path,
+        large: LargeDepth | None = None,
+        mending: EdgeMending | None = None,
+        device: str = "cpu",
+    ):
+        self.depth, self.large, self.mending = (each and each.eval() for each in (depth, large, mending))
+        self.cache, self.device = cache, device
+        weights = hashlib.sha256(repr((DETAIL_SIZE, BROAD_SIZE, LARGE, TEACHER, "at edges")).encode())
+        for network in filter(None, (depth, large, mending)):
+            for value in network.state_dict().values():
+                weights.update(value.cpu().numpy().tobytes())
         self.name = weights.hexdigest()[:8]
         rules = Path(people.__file__).read_bytes()
         self.grounded = f"{self.name}-{hashlib.sha256(rules).hexdigest()[:8]}"
@@ -78,8 +102,8 @@ class EnsembledLabels:
         image = to_tensor(Image.open(record.photo).convert("RGB"))[None]
         label = to_tensor(Image.open(record.disparity).convert("L"))[None]
         with torch.inference_mode():
-            networks = (self.depth.to(self.device), self.large and self.large.to(self.device))
-            return ensembled(networks[0], image.to(self.device), label.to(self.device), networks[1]).cpu()
+            depth, *others = (each and each.to(self.device) for each in (self.depth, self.large, self.mending))
+            return ensembled(depth, image.to(self.device), label.to(self.device), *others).cpu()
 
     def _grounded(self, record: PhotoRecord) -> Tensor:
         looked = self._kept(self.name, record, self._looked)

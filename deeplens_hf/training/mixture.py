@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.random import Generator
-from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
+from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -20,6 +20,7 @@ from .standing import cut_out, standing
 
 SHAPES = ((224, 224), (192, 256), (256, 192), (192, 288), (288, 192), (256, 352), (352, 256))  # (h, w), one a batch
 SHADOWED = 0.12  # share of the samples that a shadow falls on
+PAINTED = 0.1  # share of the samples that something is painted on
 UPSIDE_DOWN = 0.05  # share of the samples: "low in the picture" is not "near"
 PLACES = ("urban_sun", "wallpaper", "deep_photo_style", "opensfm")  # groups of photos without a subject of their own
 
@@ -205,19 +206,45 @@ def augment(picture: Picture, shape: tuple[int, int], draw: Generator) -> dict[s
         sample[f"has_{name}"] = torch.tensor(float(map is not None))
     image = cut(picture.image, Image.Resampling.BICUBIC)
     image = _shadowed(image, draw) if draw.random() < SHADOWED else image
+    image = _painted(image, sample["foreground"], draw) if draw.random() < PAINTED else image
     image = _recolour(image, draw, 0.35)
     return sample | {"image": _camera(to_tensor(image), draw)}
 
 
 def _shadowed(image: Image.Image, draw: Generator) -> Image.Image:
     """With a shadow of some polygon, hard or soft, over whatever is there: its edges are none of depth."""
-    shadow, reach = Image.new("L", image.size), max(image.size) * draw.uniform(0.15, 0.6)
-    angles = np.sort(draw.uniform(0, 2 * np.pi, draw.integers(3, 8)))
-    corners = reach * draw.uniform(0.5, 1.2, len(angles))[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1)
-    corners += draw.uniform(0, 1, 2) * image.size
-    ImageDraw.Draw(shadow).polygon([tuple(each) for each in corners.tolist()], fill=255)
-    shadow = shadow.filter(ImageFilter.GaussianBlur(draw.uniform(0, 4)))
+    shadow = _polygon(image.size, draw.uniform(0.15, 0.6), draw).filter(ImageFilter.GaussianBlur(draw.uniform(0, 4)))
     return Image.composite(ImageEnhance.Brightness(image).enhance(draw.uniform(0.3, 0.8)), image, shadow)
+
+
+def _painted(image: Image.Image, foreground: Tensor, draw: Generator) -> Image.Image:
+    """With a polygon, or strokes from one place as of fingers, painted or dyed on what is behind the subject: flat."""
+    size, colour = np.array(image.size), tuple(draw.integers(20, 236, 3).tolist())
+    if draw.random() < 0.5:
+        shape = _polygon(image.size, draw.uniform(0.1, 0.3), draw)
+    else:
+        shape, width = Image.new("L", image.size), max(size) * draw.uniform(0.03, 0.1)
+        start, reach = draw.uniform(0.1, 0.9, 2) * size, max(size) * draw.uniform(0.15, 0.5)
+        for angle in draw.uniform(0, 2 * np.pi) + draw.uniform(0, np.pi, draw.integers(1, 7)):
+            end = start + reach * np.array([np.cos(angle), np.sin(angle)]) * draw.uniform(0.6, 1)
+            ImageDraw.Draw(shape).line([tuple(start.tolist()), tuple(end.tolist())], 255, max(2, round(width)))
+    paint = Image.new("RGB", image.size, colour)
+    if draw.random() < 0.5:  # what is there shows through
+        paint = ImageOps.colorize(ImageOps.autocontrast(image.convert("L")), "black", "white", mid=colour)
+    subject = Image.fromarray((foreground[0] * 255).byte().numpy())
+    opacity = draw.uniform(0.6, 1)
+    return Image.composite(paint, image, ImageChops.subtract(shape.point(lambda value: value * opacity), subject))
+
+
+def _polygon(size: tuple[int, int], reach: float, draw: Generator) -> Image.Image:
+    """Some polygon's mask, anywhere in a picture of `size` (w, h); its radius `reach` is a share of the long side."""
+    shape = Image.new("L", size)
+    angles = np.sort(draw.uniform(0, 2 * np.pi, draw.integers(3, 8)))
+    directions = np.stack([np.cos(angles), np.sin(angles)], 1)  # (corners, 2)
+    corners = max(size) * reach * draw.uniform(0.5, 1.2, len(angles))[:, None] * directions
+    corners += draw.uniform(0, 1, 2) * size
+    ImageDraw.Draw(shape).polygon([tuple(each) for each in corners.tolist()], fill=255)
+    return shape
 
 
 def _recolour(image: Image.Image, draw: Generator, strength: float) -> Image.Image:
