@@ -11,6 +11,7 @@ from PIL import Image
 from torch import nn
 
 from deeplens_hf import DeepLens
+from deeplens_hf.pooling import window_mean
 from deeplens_hf.training.arguments import add_arguments
 from deeplens_hf.training.commands import run
 from deeplens_hf.training.data import labelled_photos, to_tensor
@@ -91,6 +92,24 @@ def test_labels_are_mirrored_with_the_photo():
         mirrored = ensembled(Brightness(), image.flip(-1), label.flip(-1))
     assert straight.shape == (1, 1, 96, 128) and float(straight.min()) == 0 and float(straight.max()) == 1
     torch.testing.assert_close(mirrored.flip(-1), straight, atol=1e-4, rtol=0)
+
+
+class SoftBrightness(Brightness):
+    """... and blurs it over 13 pixels."""
+
+    def forward(self, image):
+        soft = window_mean(image.mean(1, keepdim=True), 6)
+        return soft, soft
+
+
+def test_labels_have_their_edges_where_the_photo_has_them(model):
+    image = torch.full((1, 3, 448, 448), 0.2)
+    image[..., 224:] = 0.8
+    flat = torch.full((1, 1, 64, 64), 0.5)
+    with torch.inference_mode():
+        label = ensembled(SoftBrightness(), image, flat, mending=model.mending)[0, 0, 224]  # a row, (448,)
+    assert label[:216].max() < 0.1 and label[232:].min() > 0.9
+    assert label[225] - label[222] > 0.6  # of a ramp of 13 pixels it is a quarter
 
 
 def test_the_teacher_has_its_share_of_the_say_and_the_photo_is_looked_at_once(data, tmp_path):
