@@ -39,7 +39,10 @@ def ensembled(
     large: LargeDepth | None = None,
     mending: EdgeMending | None = None,
 ) -> Tensor:
-    """image (1, 3, H, W), its disparity as labelled (1, 1, h, w) -> disparity (1, 1, H, W) in [0, 1]."""
+    """image (1, 3, H, W), its disparity as labelled (1, 1, h, w) -> disparity (1, 1, H, W) in [0, 1].
+
+    mending: that of the weights that look, if they have one: softer steps without.
+    """
     small = resized(image, DETAIL_SIZE).clamp(0, 1)
 
     def as_small(map: Tensor) -> Tensor:
