@@ -30,9 +30,9 @@ def edge_matte(
         apart: 1 where the two surfaces lie apart, 0 where they are one, (B, 1, H, W).
     """
     shown, near = light.clamp(min=1e-6).sqrt(), edge.round()
-    inner, outer = window_min(near, 1), 1 - window_max(near, 2)  # clear of the edge
+    within = window_min(near, 1)  # clear of the edge
     # both sides' colours are the same for some pixels: one of four tells them
-    some, inner, outer, side = (each[..., ::2, ::2] for each in (shown, inner, outer, near))
+    some, inner, outer, side = (each[..., ::2, ::2] for each in (shown, within, 1 - window_max(near, 2), near))
     near_colour, near_spread = _moments(some, inner + 0.05 * side)  # of thin things all is edge
     far_colour, far_spread = _moments(some, outer + 0.02 * (1 - side))
     line = near_colour - far_colour  # (B, 3, H/2, W/2)
@@ -45,7 +45,7 @@ def edge_matte(
     share = ((shown * factors).sum(1, keepdim=True) + offset).clamp(0, 1)  # (B, 1, H, W)
     believed = apart * believed
     outside = believed * (window_max(near, 1) - near)
-    inside = INNER * believed * (window_max(1 - near, 1) - (1 - near))
+    inside = INNER * believed * (near - within)
     mixed = share.clamp(max=MOST) * outside
     cleaned = ((light - mixed * near_colour.square()) / (1 - mixed)).clamp(min=0)
     far_light = torch.lerp(far_light, cleaned, outside)

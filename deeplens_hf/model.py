@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .depth import ENCODERS, DepthPrediction, normalise_disparity, resized
 from .edges import refine
+from .heap import keep_freed_memory
 from .hub import HubMixin
 from .lens_blur import LENS_BLURS
 from .mending import EdgeMending, follow
@@ -85,6 +86,7 @@ class DeepLens(
 
     def __init__(self, config: DeepLensConfig = DeepLensConfig()):  # noqa: B008 (frozen, and the mixin needs it)
         super().__init__()
+        keep_freed_memory()
         self.config = config
         self.depth = DepthPrediction(config.encoder, config.depth_width)
         self.lens_blur = LENS_BLURS[config.lens_blur](config.blur_width)
