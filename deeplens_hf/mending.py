@@ -22,9 +22,10 @@ class EdgeMending(nn.Module):
     """photo and map -> the map, mended. A small U-Net on 2 x 2 blocks; before training it changes nothing.
 
     The result is the map's own range and sense: scaled and shifted maps are mended alike, flat ones stay as they are.
+    A map's edges are mostly wrong in the same way, or all right: what they have in common tells where one alone cannot.
     """
 
-    def __init__(self, width: int = 16):
+    def __init__(self, width: int = 16, common: bool = True):
         super().__init__()
         wide, widest = 2 * width, 3 * width
         self.read, self.read_sides = nn.Conv2d(4 * 5, width, 1), nn.Conv2d(17, width, 1)
@@ -35,6 +36,7 @@ class EdgeMending(nn.Module):
         self.from_middle, self.fine_up = nn.Conv2d(wide, width, 1), conv(width, width)
         self.write = nn.Conv2d(width, 4, 1)
         start_small(self, self.write)
+        self.common = CommonFlaw(width + wide + widest, widest) if common else None
 
     def forward(self, light: Tensor, map: Tensor, foreground: Tensor | None = None) -> Tensor:
         """light (B, 3, H, W) linear; map (B, 1, H, W), near = large, of any range -> the map mended, (B, 1, H, W).
@@ -60,19 +62,40 @@ class EdgeMending(nn.Module):
         maps = torch.cat([sides, from_near, from_far, span / whole, (halve(padded) - low) / whole], 1)
         x = read_blocks(self.read, torch.cat([shown, place, mixed], 1))  # (B, width, H/2, W/2)
         x = (x + self.read_sides(maps.contiguous(memory_format=torch.channels_last))).relu_()
-        moved = self.correct(self.fine(x))
+        moved = self.correct(self.fine(x), (10 * span / whole).clamp(max=1))
         mended = padded + apart * joined(place, settle(place, moved))
         mended = torch.minimum(torch.maximum(mended, lowest), lowest + apart)
         mended = mended[..., :height, :width]
         return mended if foreground is None else steadied(mended, foreground)
 
-    def correct(self, fine: Tensor) -> Tensor:
-        """The U-Net: (B, width, H/2, W/2) -> how far to move along the way, (B, 1, H, W)."""
+    def correct(self, fine: Tensor, edges: Tensor) -> Tensor:
+        """The U-Net: (B, width, H/2, W/2), edges (B, 1, H/2, W/2) -> how far to move along the way, (B, 1, H, W)."""
         middle = self.middle(self.to_middle(fine))  # (B, 2 width, H/4, W/4)
         coarse = self.coarse(self.to_coarse(middle))  # (B, 3 width, H/8, W/8)
+        if self.common is not None:
+            coarse = coarse + self.common([fine, middle, coarse], edges)
         middle = self.middle_up(middle + F.interpolate(self.from_coarse(coarse), scale_factor=2, mode="bilinear"))
         fine = self.fine_up(fine + F.interpolate(self.from_middle(middle), scale_factor=2, mode="bilinear"))
         return write_blocks(self.write, fine)
+
+
+class CommonFlaw(nn.Module):
+    """What a map's edges have in common, said to each of them; before training nothing."""
+
+    def __init__(self, c_in: int, c_out: int):
+        super().__init__()
+        self.read, self.write = nn.Linear(c_in, 2 * c_out), nn.Linear(2 * c_out, c_out)
+        nn.init.normal_(self.write.weight, std=1e-3)
+        nn.init.zeros_(self.write.bias)
+
+    def forward(self, levels: list[Tensor], edges: Tensor) -> Tensor:
+        """Features (B, C, H, W), each level half the size of the one before, weighed by edges (B, 1, H, W) of the
+        first -> (B, c_out, 1, 1), to be added to the last."""
+        means = []
+        for level in levels:
+            means.append((level * edges).sum((2, 3)) / (edges.sum((2, 3)) + 1e-3))  # (B, C)
+            edges = halve(edges)
+        return self.write(F.relu(self.read(torch.cat(means, 1))))[..., None, None]
 
 
 def side_colours(shown: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:

@@ -40,7 +40,8 @@ class DeepLensConfig:
     blur_size: most that the lens blur works at; larger photos are halved until they fit, then upsampled.
     upsampling_width: channels of the guided-upsampling network.
     format_version: 1 = without edge mending, as the first weights were; 2 = without orientation; 3 = without
-        gleams by day; 4 = without a network for hidden colour; 5 = without an encoder of orientation's own.
+        gleams by day; 4 = without a network for hidden colour; 5 = without an encoder of orientation's own;
+        6 = mending each edge for itself.
     """
 
     encoder: str = "mobilenet_v2"
@@ -95,7 +96,7 @@ class DeepLens(
             if config.format_version < 4:
                 self.lens_blur.gleams = None
         self.upsampling = GuidedUpsampling(self.lens_blur.feature_channels, config.upsampling_width)
-        self.mending = EdgeMending() if config.format_version >= 2 else None
+        self.mending = EdgeMending(common=config.format_version >= 7) if config.format_version >= 2 else None
         self.orientation = None
         if config.format_version >= 3:
             own = ENCODERS[config.encoder]() if config.format_version >= 6 else None

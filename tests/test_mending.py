@@ -8,7 +8,7 @@ from torch import Tensor
 
 from deeplens_hf import DeepLens, DeepLensConfig
 from deeplens_hf.evaluation.flaws import FLAWS
-from deeplens_hf.mending import EdgeMending, follow, joined, settle
+from deeplens_hf.mending import CommonFlaw, EdgeMending, follow, joined, settle
 from deeplens_hf.pooling import window_max
 from deeplens_hf.training.flawed import FlawedScenes
 from deeplens_hf.training.losses import mending_loss
@@ -130,6 +130,38 @@ def test_first_weights_render_without_mending():
             light.clamp(0, 1), disparity, 0.2, 8.0
         )
     assert float(difference.abs().max()) < 0.05, "untrained mending hardly changes anything"
+
+
+def test_weights_of_format_6_mend_each_edge_for_itself():
+    torch.manual_seed(0)
+    old = DeepLens(DeepLensConfig(depth_width=32, blur_width=8, format_version=6)).eval()
+    assert not any(name.startswith("mending.common") for name in old.state_dict())
+    torch.nn.init.normal_(old.mending.write.weight, std=0.1)
+    newer = of_todays_format(old).eval()
+    assert newer.mending.common is not None
+    light, disparity = disc()
+    with torch.inference_mode():
+        mended = old.mending(light, disparity)
+        assert float((mended - disparity).abs().max()) > 0.1
+        torch.testing.assert_close(newer.mending(light, disparity), mended, atol=0.05, rtol=0)
+
+
+def test_what_edges_have_in_common_is_their_mean_whatever_lies_between_them():
+    torch.manual_seed(0)
+    common = CommonFlaw(4 + 6, 6)
+    torch.nn.init.normal_(common.write.weight)
+    edges = torch.zeros(2, 1, 32, 48)
+    edges[..., 8:16, 8:40] = 1.0
+    fine, coarse = torch.rand(2, 4, 32, 48), torch.rand(2, 6, 16, 24)
+    told = common([fine, coarse], edges)
+    assert told.shape == (2, 6, 1, 1)
+    elsewhere = [each.clone() for each in (fine, coarse)]
+    elsewhere[0][..., 16:, :], elsewhere[1][..., 8:, :] = 7.0, 7.0
+    torch.testing.assert_close(common(elsewhere, edges), told)
+    torch.testing.assert_close(common([fine[1:], coarse[1:]], edges[1:]), told[1:], msg="each map for itself")
+    twice = [each.repeat(1, 1, 1, 2) for each in (fine, coarse, edges)]  # twice as wide a picture of the same
+    torch.testing.assert_close(common(twice[:2], twice[2]), told, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(common([fine + edges, coarse], edges), told, atol=1e-2)
 
 
 def test_flawed_scenes_are_the_same_again_and_some_are_true(tmp_path):
