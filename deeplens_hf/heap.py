@@ -1,7 +1,7 @@
-"""Memory that freed tensors leave is kept for the next ones: getting it anew takes a sixth of a small photo's time.
+"""Memory that freed tensors leave is kept for the next ones: getting it anew takes up to a fifteenth of a photo's time.
 
-A photo is rendered through a thousand maps of some megabytes. glibc hands them back as they are freed, and the
-kernel clears each page again for the next: 25,000 pages a picture of 768 x 512.
+A photo is rendered through a thousand maps of some megabytes. glibc hands many back as they are freed, and the kernel
+clears each page again for the next: up to 25,000 pages a picture of 768 x 512.
 """
 
 import ctypes

@@ -13,7 +13,7 @@ from .blocks import asinh
 from .highlights import HighlightRecovery, darkness
 from .optics import DISC, ApertureShape
 from .pooling import halve, window_min
-from .slabs import Slab, Strip, hat_rows, reached_rows, slab_knots, slab_weight, strips
+from .slabs import Slab, Strip, slab_knots, slab_weight, strips, used_rows
 from .surfaces import SurfaceExtraction, Surfaces
 
 EPS = 1e-4
@@ -146,24 +146,20 @@ class SlabLensBlur(nn.Module):
     @staticmethod
     def slabs(seen: Surfaces, shape: ApertureShape = DISC, knots: list[float] | None = None) -> list[Slab]:
         """What each slab of both surfaces throws on the sensor, front to back; knots as of `forward`."""
-        fixed, maps = knots is not None, (seen.near_defocus, seen.far_defocus)
+        fixed = knots is not None
         if not fixed:
-            knots = slab_knots(*maps)
-            may_have = hat_rows(maps, knots)
+            knots = slab_knots(seen.near_defocus, seen.far_defocus)
         near = torch.cat([seen.near, seen.near_coverage], 1)  # (B, 4, h, w), light times coverage, and coverage
         far = torch.cat([seen.far, seen.far_coverage], 1)
         slabs = []
         for j, knot in enumerate(knots):
-            top, bottom = (0, near.shape[-2]) if fixed else reached_rows(may_have[j], knot, shape)
-            near_weight, far_weight = (slab_weight(each[..., top:bottom, :], knots, j) for each in maps)
-            first, last = 0, bottom - top  # of those rows, the ones that it does reach
-            if not fixed:
-                first, last = reached_rows((near_weight + far_weight).amax((0, 1, 3)) > 0, knot, shape)
+            near_weight, far_weight = slab_weight(seen.near_defocus, knots, j), slab_weight(seen.far_defocus, knots, j)
+            first, last = (0, near.shape[-2]) if fixed else used_rows(near_weight + far_weight, knot, shape)
             if last == 0:
                 continue
-            rows, here = (..., slice(top + first, top + last), slice(None)), (..., slice(first, last), slice(None))
-            slab = torch.addcmul(near[rows] * near_weight[here], far[rows], far_weight[here])  # (B, 4, rows, w)
-            slabs.append(Slab(knot, top + first, blur(slab, knot, shape)))
+            rows = (..., slice(first, last), slice(None))
+            slab = torch.addcmul(near[rows] * near_weight[rows], far[rows], far_weight[rows])  # (B, 4, rows, w)
+            slabs.append(Slab(knot, first, blur(slab, knot, shape)))
         return slabs
 
     def recovered(self, light: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from .silhouette import steadied
 
 REACH = 3  # half pixels: how far an edge may be moved
 TINY = 1e-3  # of a map's range: less than this within reach is no edge
+PLAIN = 0.1  # of a map's range: an edge of this and more counts fully in what all have in common
 STRIDE = 8  # of the coarsest level; the sides are padded to multiples of it
 
 
@@ -50,6 +51,7 @@ class EdgeMending(nn.Module):
         low = farthest.amin((1, 2, 3), keepdim=True)
         whole = (nearest.amax((1, 2, 3), keepdim=True) - low).clamp(min=1e-12)  # (B, 1, 1, 1)
         span = nearest - farthest
+        step = span / whole  # 0 to 1
         lowest, apart = F.interpolate(torch.cat([farthest, span], 1), scale_factor=2).split(1, 1)  # (B, 1, H, W)
         place = (padded - lowest) / (apart + TINY * whole)  # 0 = the farthest within reach, 1 = the nearest
 
@@ -59,10 +61,10 @@ class EdgeMending(nn.Module):
         mixed = ((shown * lean[:, :3]).sum(1, keepdim=True) + lean[:, 3:]).clamp(-0.5, 1.5)
         sides = F.interpolate(sides, small_shown.shape[-2:], mode="bilinear")  # (B, 13, H/2, W/2)
         from_near, from_far = (distance(small_shown - sides[:, first : first + 3]) for first in (0, 3))
-        maps = torch.cat([sides, from_near, from_far, span / whole, (halve(padded) - low) / whole], 1)
+        maps = torch.cat([sides, from_near, from_far, step, (halve(padded) - low) / whole], 1)
         x = read_blocks(self.read, torch.cat([shown, place, mixed], 1))  # (B, width, H/2, W/2)
         x = (x + self.read_sides(maps.contiguous(memory_format=torch.channels_last))).relu_()
-        moved = self.correct(self.fine(x), (10 * span / whole).clamp(max=1))
+        moved = self.correct(self.fine(x), (step / PLAIN).clamp(max=1))
         mended = padded + apart * joined(place, settle(place, moved))
         mended = torch.minimum(torch.maximum(mended, lowest), lowest + apart)
         mended = mended[..., :height, :width]

@@ -1,7 +1,6 @@
 """Soft slabs of signed defocus: a partition of the picture, near to far, each of which is blurred as one."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -74,22 +73,10 @@ def strips(slabs: list[Slab], height: int) -> list[Strip]:
     return parts
 
 
-def hat_rows(defocus: Sequence[Tensor], knots: list[float]) -> list[Tensor]:
-    """For each slab: the rows in which one of these maps (B, 1, H, W) may have anything in it, (H,) bool each.
-
-    A row that lies on both sides of a slab's neighbours counts as one that has, so some have not.
-    """
-    spans = [torch.stack([d.detach().amin((0, 1, 3)), d.detach().amax((0, 1, 3))]).cpu() for d in defocus]  # (2, H)
-    ends = [math.inf, *knots, -math.inf]
-    return [
-        torch.stack([(high > farther) & (low < nearer) for low, high in spans]).any(0)
-        for nearer, farther in zip(ends, ends[2:], strict=False)
-    ]
-
-
-def reached_rows(used: Tensor, defocus: float, shape: ApertureShape) -> tuple[int, int]:
-    """The rows (first, end) that a slab of this defocus in the `used` ones, (H,) bool, reaches; (0, 0) without any."""
-    height, used = len(used), used.nonzero()[:, 0]
+def used_rows(weight: Tensor, defocus: float, shape: ApertureShape) -> tuple[int, int]:
+    """The rows (first, end) that a slab of this weight (B, 1, H, W) and defocus reaches; (0, 0) if there is nothing."""
+    height = weight.shape[-2]
+    used = weight.amax((0, 1, 3)).nonzero()  # (n, 1)
     if not len(used):
         return 0, 0
     if shape.cat_eye:  # it looks different at each place

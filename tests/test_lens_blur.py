@@ -8,7 +8,7 @@ import torch
 from deeplens_hf.aperture_blur import blur, convolve
 from deeplens_hf.lens_blur import ConvolutionalLensBlur, SlabLensBlur, weigh
 from deeplens_hf.optics import DISC, disc
-from deeplens_hf.slabs import Slab, reached_rows, slab_knots, slab_weight
+from deeplens_hf.slabs import Slab, slab_knots, slab_weight, used_rows
 
 
 def lens_blur(kind=SlabLensBlur, seed=0):
@@ -109,7 +109,7 @@ def test_a_slab_blurred_by_its_own_rows_is_that_of_the_whole_picture(knot, band)
     generator = torch.Generator().manual_seed(0)
     light = torch.zeros(1, 4, 301, 120)
     light[..., band[0] : band[1], :] = torch.rand(1, 4, band[1] - band[0], 120, generator=generator)
-    first, last = reached_rows(light.amax((0, 1, 3)) > 0, knot, DISC)
+    first, last = used_rows(light.amax(1, keepdim=True), knot, DISC)
     assert last - first < 301
     part = Slab(knot, first, blur(light[..., first:last, :], knot))
     assert torch.allclose(part.rows(0, 301), blur(light, knot), atol=1e-5)
