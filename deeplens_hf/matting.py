@@ -18,18 +18,15 @@ MOST = 0.5  # of a pixel that the disparity counts to the far surface is the nea
 INNER = 0.5  # how much is believed of pixels that the disparity counts to the near surface
 
 
-def edge_matte(
-    light: Tensor, far_light: Tensor, coverage: Tensor, edge: Tensor, apart: Tensor
-) -> tuple[Tensor, Tensor]:
+def edge_matte(light: Tensor, far_light: Tensor, coverage: Tensor, apart: Tensor) -> tuple[Tensor, Tensor]:
     """coverage (B, 1, H, W), and far light (B, 3, H, W) without what the near surface mixes into it, at edges.
 
     Args:
         light, far_light: linear, (B, 3, H, W), the photo's and the far surface's.
-        coverage: by the near surface, as it is known so far, (B, 1, H, W).
-        edge: the same as the disparity says it: 1 or 0 away from soft edges.
+        coverage: by the near surface, as the disparity says it, (B, 1, H, W): 1 or 0 away from soft edges.
         apart: 1 where the two surfaces lie apart, 0 where they are one, (B, 1, H, W).
     """
-    shown, near = light.clamp(min=1e-6).sqrt(), edge.round()
+    shown, near = light.clamp(min=1e-6).sqrt(), coverage.round()
     within = window_min(near, 1)  # clear of the edge
     # both sides' colours are the same for some pixels: one of four tells them
     some, inner, outer, side = (each[..., ::2, ::2] for each in (shown, within, 1 - window_max(near, 2), near))

@@ -15,6 +15,7 @@ from .heap import keep_freed_memory
 from .hub import HubMixin
 from .lens_blur import LENS_BLURS
 from .mending import EdgeMending, follow
+from .older_surfaces import OlderSurfaceExtraction
 from .optics import DISC, MAX_APERTURE, ApertureShape, signed_defocus, srgb_to_linear
 from .orientation import Orientation
 from .pooling import halve
@@ -41,7 +42,7 @@ class DeepLensConfig:
     upsampling_width: channels of the guided-upsampling network.
     format_version: 1 = without edge mending, as the first weights were; 2 = without orientation; 3 = without
         gleams by day; 4 = without a network for hidden colour; 5 = without an encoder of orientation's own;
-        6 = mending each edge for itself.
+        6 = mending each edge for itself; 7 = with two networks for what edges hide.
     """
 
     encoder: str = "mobilenet_v2"
@@ -91,8 +92,8 @@ class DeepLens(
         self.config = config
         self.depth = DepthPrediction(config.encoder, config.depth_width)
         self.lens_blur = LENS_BLURS[config.lens_blur](config.blur_width)
-        if config.lens_blur == "slabs" and config.format_version < 5:
-            self.lens_blur.surfaces.hidden_colour = None
+        if config.lens_blur == "slabs" and config.format_version < 8:
+            self.lens_blur.surfaces = OlderSurfaceExtraction(config.blur_width, config.format_version >= 5)
             if config.format_version < 4:
                 self.lens_blur.gleams = None
         self.upsampling = GuidedUpsampling(self.lens_blur.feature_channels, config.upsampling_width)

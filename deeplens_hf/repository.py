@@ -25,7 +25,7 @@ from huggingface_hub.errors import (
 )
 from torch import Tensor
 
-FORMAT_VERSION = 7  # of config.json and of the tensors' names; raised when an older deeplens_hf could not read them
+FORMAT_VERSION = 8  # of config.json and of the tensors' names; raised when an older deeplens_hf could not read them
 CONFIG, WEIGHTS = constants.CONFIG_NAME, constants.SAFETENSORS_SINGLE_FILE
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .behind import extend_far, unevenness
-from .blocks import asinh, conv, read_blocks, write_blocks
-from .hidden import HiddenColour
+from .blocks import asinh
 from .matting import edge_matte
 from .pooling import block_range, lengthen, window_max, window_min
+from .unmixing import Unmixing
 
 REACH = 2  # pixels beyond its edge in the disparity that a near surface's soft matte may reach
 
@@ -66,32 +66,35 @@ def first_guess(light: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor, Tensor]
     third = between_two(defocus, near_defocus, far_defocus)  # what the near surface hides there is what is seen
     far_light, far_defocus = torch.lerp(far_light, light, third), torch.lerp(far_defocus, defocus, third)
     coverage = edge_coverage(defocus, near_defocus, far_defocus)
+    apart = ((near_defocus - far_defocus) / 2).clamp(0, 1)
+    coverage, far_light = edge_matte(light, far_light, coverage, apart)
     clipped = ((light.amax(1, keepdim=True) - 0.94) / 0.05).clamp(0, 1)  # (B, 1, H, W)
     shown, far_shown = light.clamp(min=1e-6).sqrt(), far_light.clamp(min=1e-6).sqrt()
     depths = asinh(torch.cat([defocus, near_defocus, far_defocus], 1))  # (B, 3, H, W)
     return torch.cat([shown, far_shown, depths, coverage, clipped], 1), near_defocus, far_defocus
 
 
+@dataclass(frozen=True)
+class Unmixed:
+    """What has been learned of the two surfaces: (B, 3 or 1, H, W) each, but for the features."""
+
+    far_shown: Tensor  # square roots of light
+    coverage: Tensor  # by the near surface
+    hidden: Tensor  # how much of what that hides there really is; what is little known counts little
+    far_defocus: Tensor
+    features: Tensor  # (B, width, H/2, W/2)
+
+
 class SurfaceExtraction(nn.Module):
     """The feature-extraction network of the lens blur: what `first_guess` cannot know, learned.
 
-    One network gives the colour of what is hidden; a small U-Net on 2 x 2 blocks corrects it and its depth, the soft
-    coverage of edges, and how much of the hidden part there really is. Before training they correct nothing.
+    The colour of what is hidden, the soft coverage of edges, and how much of the hidden part there really is. Before
+    training it corrects nothing.
     """
 
     def __init__(self, width: int = 24):
         super().__init__()
-        wide, widest = 2 * width, 3 * width
-        self.hidden_colour: HiddenColour | None = HiddenColour()
-        self.read = nn.Conv2d(4 * 12, width, 1)
-        self.fine = conv(width, width)
-        self.to_middle, self.middle = conv(width, wide, stride=2), conv(wide, wide)
-        self.to_coarse, self.coarse = conv(wide, widest, stride=2), conv(widest, widest)
-        self.from_coarse, self.middle_up = nn.Conv2d(widest, wide, 1), conv(wide, wide)
-        self.from_middle, self.fine_up = nn.Conv2d(wide, width, 1), conv(width, width)
-        self.write = nn.Conv2d(width, 4 * 6, 3, padding=1)
-        nn.init.normal_(self.write.weight, std=1e-3)  # nearly nothing: gradients reach the layers below from the start
-        nn.init.zeros_(self.write.bias)
+        self.unmixing = Unmixing(inputs=12, outputs=5, width=width)
 
     def forward(
         self, light: Tensor, defocus: Tensor, subject: Tensor, radiance: Tensor | None = None
@@ -101,46 +104,35 @@ class SurfaceExtraction(nn.Module):
 
         Returns Surfaces at (H, W), and features (B, width, H/2, W/2).
         """
-        height, width = light.shape[-2:]
         guess, near_defocus, far_defocus = first_guess(light, defocus)
-        shown, far_shown, coverage = guess[:, :3], guess[:, 3:6], guess[:, 9:10]
-        contrast = local_contrast(shown)  # (B, 3, H, W): with it corrections shrink, so a constant image stays constant
-        if self.hidden_colour is not None:
-            far_shown = self.hidden_colour(guess, contrast)
-        maps = torch.cat([shown, far_shown, guess[:, 6:], subject], 1)  # (B, 12, H, W)
-        x, features = self.correct(maps)
-        colour, depth, edge, hidden = x[..., :height, :width].split([3, 1, 1, 1], 1)  # (B, 3 or 1, H, W)
-        gap = near_defocus - far_defocus
-        apart = gap.clamp(0, 1)
-        far_defocus = near_defocus - gap * (1 + torch.tanh(depth))
-        far_light = (far_shown + contrast * torch.tanh(colour)).clamp(min=0).square()
-        coverage = (coverage + apart * edge).clamp(0, 1)
-        coverage, far_light = edge_matte(light, far_light, coverage, guess[:, 9:10], (gap / 2).clamp(0, 1))
-        hidden = apart * torch.sigmoid(hidden + 3)
+        unmixed = self.unmix(guess, near_defocus, far_defocus, subject)
+        far_light, coverage = unmixed.far_shown.square(), unmixed.coverage
         near = (light - (1 - coverage) * far_light).clamp(min=0) * (coverage > 0)
         near = torch.minimum(near, light)
         near_lost, far_lost = 0.0, 0.0  # light that the photo clipped; what is in focus stays as it is shown
         if radiance is not None:
             near_lost = coverage * (near_defocus.abs() - 0.5).clamp(0, 1) * (radiance - light)
-            far_lost = (1 - coverage) * (far_defocus.abs() - 0.5).clamp(0, 1) * (radiance - light)
+            far_lost = (1 - coverage) * (unmixed.far_defocus.abs() - 0.5).clamp(0, 1) * (radiance - light)
         seen = Surfaces(
             near=near + near_lost,
             near_coverage=coverage,
-            far=light - near + far_lost + coverage * hidden * far_light,
-            far_coverage=1 - coverage + coverage * hidden,
+            far=light - near + far_lost + coverage * unmixed.hidden * far_light,
+            far_coverage=1 - coverage + coverage * unmixed.hidden,
             near_defocus=near_defocus,
-            far_defocus=far_defocus,
+            far_defocus=unmixed.far_defocus,
         )
-        return seen, features
+        return seen, unmixed.features
 
-    def correct(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """The U-Net: maps (B, 12, H, W) -> corrections (B, 6, H, W) and more rows, features (B, width, H/2, W/2)."""
-        height, width = maps.shape[-2:]
-        maps = lengthen(maps, 8)
-        fine = self.fine(read_blocks(self.read, maps).relu_())  # (B, width, H/2, W/2)
-        middle = self.middle(self.to_middle(fine))  # (B, 2 width, H/4, W/4)
-        coarse = self.coarse(self.to_coarse(middle))  # (B, 3 width, H/8, W/8)
-        middle = self.middle_up(middle + F.interpolate(self.from_coarse(coarse), scale_factor=2, mode="bilinear"))
-        fine = self.fine_up(fine + F.interpolate(self.from_middle(middle), scale_factor=2, mode="bilinear"))
-        rows, columns = (height + 1) // 2, (width + 1) // 2
-        return write_blocks(self.write, fine), fine[..., :rows, :columns]
+    def unmix(self, guess: Tensor, near_defocus: Tensor, far_defocus: Tensor, subject: Tensor) -> Unmixed:
+        """`first_guess`, and the subject as of `forward` -> all that is learned."""
+        apart = (near_defocus - far_defocus).clamp(0, 1)
+        contrast = local_contrast(guess[:, :3])  # with it corrections shrink, so a constant image stays constant
+        said, features = self.unmixing(torch.cat([guess, subject], 1))
+        colour, edge, hidden = said.split([3, 1, 1], 1)
+        return Unmixed(
+            far_shown=(guess[:, 3:6] + contrast * torch.tanh(colour)).clamp(min=0),
+            coverage=(guess[:, 9:10] + apart * edge).clamp(0, 1),
+            hidden=apart * torch.sigmoid(hidden + 3),
+            far_defocus=far_defocus,
+            features=features,
+        )

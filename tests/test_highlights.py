@@ -12,7 +12,7 @@ from deeplens_hf.highlights import HighlightRecovery, character, darkness, marke
 from deeplens_hf.training.data import PhotoRecord
 from deeplens_hf.training.hdr import ClippedScenes, glare, specks
 from deeplens_hf.training.losses import highlights_loss
-from deeplens_hf.training.record import of_todays_format
+from deeplens_hf.training.record import of_format
 
 
 def night(size=96):
@@ -91,7 +91,7 @@ def test_white_paper_stays_and_gleams_on_metal_shine(model):
 def test_weights_of_format_3_and_untrained_ones_leave_the_day_as_it_is():
     day = night() + 0.3 * (night() < 0.9)
     older = DeepLens(DeepLensConfig(depth_width=32, blur_width=8, format_version=3))
-    newer = of_todays_format(older)
+    newer = of_format(older)
     assert older.lens_blur.gleams is None
     for model in (older, newer):
         torch.nn.init.ones_(model.lens_blur.highlights.write.bias)  # as if lamps had been learned

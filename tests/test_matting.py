@@ -23,7 +23,7 @@ def edge(share, noise=0.0, size=(24, 40), column=20):
 @pytest.mark.parametrize("share", [0.15, 0.3, 0.45])
 def test_a_mixed_pixel_is_taken_apart(share):
     light, far, hard, alpha = edge(share)
-    coverage, cleaned = edge_matte(light, light, hard, hard, torch.ones_like(hard))
+    coverage, cleaned = edge_matte(light, light, hard, torch.ones_like(hard))
     assert float((coverage - alpha).abs().max()) < 0.15 < float((hard - alpha).abs().max()) + 0.01
     before, after = ((each[..., 20] - far[..., 20]).abs().max() for each in (light, cleaned))
     assert float(after) < 0.4 * float(before)
@@ -32,17 +32,17 @@ def test_a_mixed_pixel_is_taken_apart(share):
 
 def test_on_the_near_side_it_is_believed_by_half():
     light, _, hard, alpha = edge(0.6)
-    coverage, _ = edge_matte(light, light, hard, hard, torch.ones_like(hard))
+    coverage, _ = edge_matte(light, light, hard, torch.ones_like(hard))
     assert 0.7 < float(coverage[..., 19].mean()) < 0.9  # half-way from 1 to 0.6
     assert float((coverage - alpha).abs().mean()) < float((hard - alpha).abs().mean())
 
 
 def test_where_surfaces_are_one_or_colours_alike_nothing_changes():
     light, _, hard, _ = edge(0.3)
-    coverage, cleaned = edge_matte(light, light, hard, hard, torch.zeros_like(hard))
+    coverage, cleaned = edge_matte(light, light, hard, torch.zeros_like(hard))
     assert torch.equal(coverage, hard) and torch.equal(cleaned, light)
     grey = torch.full_like(light, 0.4)
-    coverage, cleaned = edge_matte(grey, grey, hard, hard, torch.ones_like(hard))
+    coverage, cleaned = edge_matte(grey, grey, hard, torch.ones_like(hard))
     torch.testing.assert_close(coverage, hard, atol=0.01, rtol=0)
     torch.testing.assert_close(cleaned, grey, atol=0.01, rtol=0)
 
@@ -51,7 +51,7 @@ def test_colours_that_spread_are_believed_less():
     changed = []
     for noise in (0.0, 1.5):
         light, _, hard, _ = edge(0.3, noise)
-        coverage, _ = edge_matte(light, light, hard, hard, torch.ones_like(hard))
+        coverage, _ = edge_matte(light, light, hard, torch.ones_like(hard))
         changed.append(float(coverage[..., 20].mean()))
     assert changed[1] < 0.75 * changed[0]
 
@@ -59,6 +59,6 @@ def test_colours_that_spread_are_believed_less():
 def test_gradient_is_finite():
     light, _, hard, _ = edge(0.3)
     light, hard = light.clone().requires_grad_(), hard.clone().requires_grad_()
-    coverage, cleaned = edge_matte(light, light, hard, hard, torch.ones_like(hard))
+    coverage, cleaned = edge_matte(light, light, hard, torch.ones_like(hard))
     (coverage.sum() + cleaned.sum()).backward()
     assert torch.isfinite(light.grad).all() and torch.isfinite(hard.grad).all()

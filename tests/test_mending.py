@@ -12,7 +12,7 @@ from deeplens_hf.mending import CommonFlaw, EdgeMending, follow, joined, settle
 from deeplens_hf.pooling import window_max
 from deeplens_hf.training.flawed import FlawedScenes
 from deeplens_hf.training.losses import mending_loss
-from deeplens_hf.training.record import keep, of_todays_format
+from deeplens_hf.training.record import keep, of_format
 
 
 def disc(height: int = 128, width: int = 160) -> tuple[Tensor, Tensor]:
@@ -121,7 +121,7 @@ def test_first_weights_render_without_mending():
     config = DeepLensConfig(depth_width=32, blur_width=8, format_version=1)
     old = DeepLens(config).eval()
     assert old.mending is None and not any(name.startswith("mending") for name in old.state_dict())
-    newer = of_todays_format(old).eval()
+    newer = of_format(old).eval()
     assert newer.config == replace(config, format_version=DeepLensConfig().format_version)
     assert all(torch.equal(value, newer.state_dict()[name]) for name, value in old.state_dict().items())
     light, disparity = disc(64, 64)
@@ -137,7 +137,7 @@ def test_weights_of_format_6_mend_each_edge_for_itself():
     old = DeepLens(DeepLensConfig(depth_width=32, blur_width=8, format_version=6)).eval()
     assert not any(name.startswith("mending.common") for name in old.state_dict())
     torch.nn.init.normal_(old.mending.write.weight, std=0.1)
-    newer = of_todays_format(old).eval()
+    newer = of_format(old).eval()
     assert newer.mending.common is not None
     light, disparity = disc()
     with torch.inference_mode():

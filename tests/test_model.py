@@ -233,7 +233,7 @@ def test_weights_that_do_not_fit_fail_loudly(small, tmp_path, fault):
     small.save_pretrained(tmp_path)
     file = tmp_path / "model.safetensors"
     weights = load_file(file)
-    name = "lens_blur.surfaces.read.weight"
+    name = "lens_blur.surfaces.unmixing.read.weight"
     if fault == "missing":
         del weights[name]
     elif fault == "unknown":

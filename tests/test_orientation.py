@@ -13,7 +13,7 @@ from deeplens_hf import DeepLens, DeepLensConfig
 from deeplens_hf.depth import resized
 from deeplens_hf.orientation import Orientation, cells
 from deeplens_hf.training.data import PhotoRecord
-from deeplens_hf.training.record import of_todays_format
+from deeplens_hf.training.record import of_format
 from deeplens_hf.training.stages import stage_parts
 from deeplens_hf.training.turned import TurnedPhotos
 
@@ -108,7 +108,7 @@ def test_orientation_of_before_format_6_sees_with_the_depth_network():
         seen = old.orientation.look(old.depth, photo)
         torch.testing.assert_close(seen, old.orientation(cells(old.depth.encoder, photo)))
         assert float(seen.std()) > 0.1
-    newer = of_todays_format(old).eval()
+    newer = of_format(old).eval()
     assert newer.config.format_version >= 6
     with torch.inference_mode():
         for parameter in newer.depth.parameters():

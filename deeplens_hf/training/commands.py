@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..model import DeepLens, DeepLensConfig
-from ..repository import FORMAT_VERSION
 from .arguments import DEFAULTS, check
 from .data import DepthPhotos, PhotoRecord, has_manifest, labelled_photos
 from .ensemble import EnsembledLabels
@@ -25,7 +24,7 @@ from .large_stage import train_large
 from .loop import Run, fit, launch
 from .mixture import DepthMixture, Sources
 from .pretrained import load_imagenet
-from .record import keep, of_todays_format, origin, read_record, save_weights
+from .record import keep, of_format, origin, read_record, save_weights
 from .rendered import RenderedScenes
 from .stages import stage_parts
 from .transplant import with_encoder
@@ -33,6 +32,8 @@ from .turned import TurnedPhotos
 
 if TYPE_CHECKING:
     from .photo_sets import PhotoSet
+
+FORMATS = {"highlights": 4, "orientation": 6, "mending": 7, "hidden": 8}  # the first with all that a stage teaches
 
 
 def run(args: argparse.Namespace) -> Path:
@@ -70,9 +71,8 @@ def run(args: argparse.Namespace) -> Path:
         model = DeepLens(DeepLensConfig(encoder=args.encoder or "mobilenet_v2", lens_blur=args.lens_blur))
     if args.stage in ("highlights", "hidden") and model.config.lens_blur != "slabs":
         raise ValueError(f"train {args.stage} needs a model with lens_blur slabs; got {model.config.lens_blur}")
-    alone = args.stage in ("mending", "orientation", "highlights", "hidden")  # a module that older weights may lack
-    if alone and model.config.format_version < FORMAT_VERSION:
-        model = of_todays_format(model)
+    if model.config.format_version < FORMATS.get(args.stage, 0):
+        model = of_format(model, FORMATS[args.stage])
     if args.depth_from:
         model.depth.load_state_dict(DeepLens.from_pretrained(args.depth_from).depth.state_dict())
         record = read_record(args.depth_from) + record

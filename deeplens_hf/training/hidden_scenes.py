@@ -10,12 +10,16 @@ from ..optics import linear_to_srgb
 from ..pooling import window_max
 from .drawn import kept_whole
 from .rendered import RenderedScenes
+from .scenes import corrupt_disparity
 from .studio import Sheet, Studio
 from .textures import log_uniform
 
 SMALLEST_LAMP = 1.0  # pixels
 SMALLEST, LARGEST = 6.0, 60.0  # radius of the blur disc in pixels per unit disparity
 LARGEST_BLUR = 32.0  # pixels
+NIGHTS = 0.15  # of the scenes
+CUTOUTS = 0.5  # of the scenes are of large things alone, as photos mostly are: leaves and hair have far more edge
+FLAWED = 0.3  # of the samples have a disparity as a network would predict it
 REACHES = (2, 5, 10, 20)  # pixels from what is seen: within all of them counts fully, beyond the last not at all
 
 
@@ -31,7 +35,8 @@ class HiddenScenes(RenderedScenes):
         file = self.cache / f"layers-{self.seed}-{self.size}-{index:05d}.npz"
         if not file.exists():
             rng = np.random.default_rng((self.seed, index, 77))
-            sheets = Studio(rng, self.size, self.photos, self.masks, SMALLEST_LAMP).compose()
+            studio = Studio(rng, self.size, self.photos, self.masks, SMALLEST_LAMP)
+            sheets = studio.compose(rng.random() < NIGHTS, rng.random() < CUTOUTS)
             with kept_whole(file) as part:
                 np.savez(part, **taken_apart([sheet for sheet in sheets if (sheet.alpha > 0).any()]))
         return file
@@ -61,9 +66,15 @@ class HiddenScenes(RenderedScenes):
         hidden = (scene["covered"] > 0.02) * blurred * ((near - far - 0.5) / 1.5).clamp(0, 1)
         seen = (scene["covered"] <= 0.02).float()[None]
         weight = torch.stack([window_max(seen, reach)[0] for reach in REACHES]).mean(0) * hidden
+        if draw.random() < FLAWED:
+            generator = torch.Generator().manual_seed(int(draw.integers(2**31)))
+            disparity = corrupt_disparity(disparity, generator, alone=draw.random() < 0.5)
         return {
             "image": turn(scene["image"]),
             "far": turn(scene["far"]),
+            "covered": turn(scene["covered"]),
+            "near_defocus": turn(near),
+            "far_defocus": turn(far),
             "defocus": turn(radius * (disparity - focus)),
             "weight": turn(weight),
             "position": torch.tensor(position),

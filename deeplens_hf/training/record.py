@@ -16,10 +16,21 @@ from ..model import DeepLens
 from ..repository import FORMAT_VERSION
 
 
-def of_todays_format(model: DeepLens) -> DeepLens:
-    """The same weights, with the modules that an older format lacks: untrained, but for what orientation sees with."""
-    newer = DeepLens(replace(model.config, format_version=FORMAT_VERSION))
-    newer.load_state_dict(model.state_dict(), strict=False)
+def of_format(model: DeepLens, version: int = FORMAT_VERSION) -> DeepLens:
+    """The same weights, with the modules that an older format lacks: untrained, but for what orientation sees with.
+
+    At 8 two networks of the surfaces become one, which knows what the first knew, and has to learn the rest.
+    """
+    newer = DeepLens(replace(model.config, format_version=version))
+    own, state = newer.state_dict(), {}
+    for name, value in model.state_dict().items():
+        name = name.replace("surfaces.hidden_colour.", "surfaces.unmixing.")
+        if name in own and value.shape != own[name].shape:  # is shown more, and says more: what it knows comes first
+            grown = torch.zeros_like(own[name])
+            grown[tuple(slice(0, length) for length in value.shape)] = value
+            value = grown
+        state[name] = value
+    newer.load_state_dict(state, strict=False)
     if model.config.format_version < 6:
         newer.orientation.encoder.load_state_dict(model.depth.encoder.state_dict())
     return newer

@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..aperture_blur import convolve
 from ..model import DeepLens
-from ..optics import linear_to_srgb, srgb_to_linear
-from ..surfaces import first_guess, local_contrast
+from ..optics import disc, linear_to_srgb, srgb_to_linear
+from ..surfaces import first_guess
 from .losses import depth_loss, hidden_loss, highlights_loss, mending_loss, render_loss
 
 Batch = dict[str, Tensor]
@@ -43,8 +44,8 @@ def stage_parts(stage: str, model: DeepLens, outline_weight: float = 0.5) -> Sta
     if stage == "mending":
         return StageParts({"mending": model.mending}, partial(mending_stage, model), partial(mending_picture, model))
     if stage == "hidden":
-        hidden = {"hidden_colour": model.lens_blur.surfaces.hidden_colour}
-        return StageParts(hidden, partial(hidden_stage, model), partial(hidden_picture, model))
+        surfaces = {"surfaces": model.lens_blur.surfaces}
+        return StageParts(surfaces, partial(hidden_stage, model), partial(hidden_picture, model))
     if stage == "render":
         return StageParts(renderer, partial(render_stage, model), partial(render_picture, model))
     return StageParts({"depth": model.depth, **renderer}, partial(end_to_end, model), partial(render_picture, model))
@@ -101,23 +102,60 @@ def mending_picture(model: DeepLens, batch: Batch) -> Tensor:
     return torch.cat([batch["image"], *(each.expand(-1, 3, -1, -1) for each in maps)], 3)[0]
 
 
-def hidden_colour(model: DeepLens, batch: Batch) -> Tensor:
-    """(B, 3, S, S), square roots of light: the far surface of scenes with a defocus, under what hides it too."""
-    guess, _, _ = first_guess(srgb_to_linear(batch["image"]), batch["defocus"])
-    return model.lens_blur.surfaces.hidden_colour(guess, local_contrast(guess[:, :3]))
+def split_surfaces(model: DeepLens, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Scenes in layers, taken apart: what is behind each pixel's nearest surface, as found and as it is, (B, 3, S, S),
+    square roots of light; and how much the nearest covers, likewise, (B, 1, S, S).
+
+    Where the disparity, mended, tells of other surfaces than the layers have, the truth is what was found.
+    """
+    light = srgb_to_linear(batch["image"])
+    with torch.no_grad():
+        defocus = batch["defocus"] if model.mending is None else model.mending(light, batch["defocus"])
+    guess, near, far = first_guess(light, defocus)
+    gap = near - far
+    unmixed = model.lens_blur.surfaces.unmix(guess, near, far, torch.zeros_like(near))
+    found, coverage = unmixed.far_shown, unmixed.coverage
+    off = (far - batch["far_defocus"]).abs()
+    off = torch.maximum(off, (near - batch["near_defocus"]).abs() * (batch["covered"] > 0.02))
+    known = (gap > 0.5) & (off < (gap / 4).clamp(min=0.5))
+    true = torch.where(known, srgb_to_linear(batch["far"]).sqrt(), found.detach())
+    return found, true, coverage, torch.where(known, batch["covered"], coverage.detach())
+
+
+def refocused(light: Tensor, far: Tensor, coverage: Tensor, radius: float) -> list[Tensor]:
+    """Scenes of two surfaces, linear light: sRGB with the nearer in focus, and with the farther, (B, 3, H, W) each."""
+    near = torch.minimum((light - (1 - coverage) * far).clamp(min=0), light)
+    soft = convolve(torch.cat([near, far, coverage], 1), disc(radius))  # (B, 7, H, W)
+    pictures = near + (1 - coverage) * soft[:, 3:6], soft[:, :3] + (1 - soft[:, 6:]) * far
+    return [linear_to_srgb(each.clamp(0, 1)) for each in pictures]
 
 
 def hidden_stage(model: DeepLens, batch: Batch, step: int) -> dict[str, Tensor]:
-    """Scenes in layers: the colour behind each pixel's nearest, which may be nothing but what is seen."""
+    """Scenes in layers: the colour behind each pixel's nearest, how much that covers, and what a lens makes of both."""
     with torch.autocast(batch["image"].device.type, enabled=False):
-        return hidden_loss(hidden_colour(model, batch), srgb_to_linear(batch["far"]).sqrt(), batch["weight"])
+        found, true, coverage, true_coverage = split_surfaces(model, batch)
+        light, radius = srgb_to_linear(batch["image"]), (3.0, 8.0, 20.0)[step % 3]
+        wanted = refocused(light, true.square(), true_coverage, radius)
+        pictures = refocused(light, found.square(), coverage, radius)
+        near, far = (render_loss(*pair) for pair in zip(pictures, wanted, strict=True))
+        colour = hidden_loss(found, true, batch["weight"])
+        square = (coverage - true_coverage).square().sum((1, 2, 3))
+        at_edges = (true_coverage - true_coverage.round()).abs().gt(0.02).sum((1, 2, 3)).clamp(min=64)
+        soft = (square / at_edges + 1e-5).sqrt().mean()
+        return {
+            "coverage": soft,
+            "colour": colour["loss"],
+            "near": near["loss"],
+            "far": far["loss"],
+            "loss": near["loss"] + far["loss"] + 0.05 * colour["loss"] + 0.05 * soft,
+        }
 
 
 def hidden_picture(model: DeepLens, batch: Batch) -> Tensor:
-    """(3, H, W): scene | what counts | far surface as guessed | as it is."""
-    found = linear_to_srgb(hidden_colour(model, batch).square())
-    counts = batch["weight"].expand(-1, 3, -1, -1)
-    return torch.cat([batch["image"], counts, found, batch["far"]], 3)[0]
+    """(3, H, W): scene | far surface as found, and as it is | what the near one covers as found, and as it is."""
+    found, true, *coverages = split_surfaces(model, batch)
+    shown = (linear_to_srgb(each.square()) for each in (found, true))
+    return torch.cat([batch["image"], *shown, *(each.expand(-1, 3, -1, -1) for each in coverages)], 3)[0]
 
 
 def halvings(step: int) -> int:

@@ -16,6 +16,7 @@ from deeplens_hf.training.mattes import Map
 from deeplens_hf.training.street import night_street
 
 STREETS = 0.4  # of the backdrops by night
+WOOLLY = 0.3  # of the opaque things: parts of their outline fade over several pixels, as fur, wool and haste do
 
 
 @dataclass
@@ -120,7 +121,11 @@ class Studio:
             where = (at[0] + rng.normal() * reach * 0.3, at[1] + rng.normal() * reach * 0.3)
             gleam = mattes.disc_matte(self.size, where, self.smallest_lamp + rng.uniform(0, 0.04) * reach)
             radiance = radiance + mattes.soften(gleam, 0.6)[..., None] * rng.uniform(0.5, 6)
-        return mattes.soften(alpha, rng.choice([0, 0.4, 0.8])), radiance.astype(np.float32)
+        alpha = mattes.soften(alpha, rng.choice([0, 0.4, 0.8]))
+        if rng.random() < WOOLLY:
+            soft = np.clip(3 * textures.noise(rng, self.size, reach / 2) - 1, 0, 1)  # in parts
+            alpha = alpha + soft * (mattes.soften(alpha, rng.uniform(1.5, 4)) - alpha)
+        return alpha.astype(np.float32), radiance.astype(np.float32)
 
     def cutout(self, value: float) -> None:
         """A thing in mid-air, whole and large."""
@@ -220,12 +225,15 @@ class Studio:
         for value in np.sort(self.rng.uniform(0, 1, self.rng.integers(0, 5))):
             kinds[self.rng.integers(len(kinds))](value)
 
-    def compose(self, night: bool | None = None) -> list[Sheet]:
-        """A whole scene, back to front, in arbitrary disparity units; by night as asked, else every third or so."""
+    def compose(self, night: bool | None = None, cutouts: bool = False) -> list[Sheet]:
+        """A whole scene, back to front, in arbitrary disparity units; by night as asked, else every third or so.
+
+        cutouts: large things before a photo, and none of the other scenes.
+        """
         rng = self.rng
         self.by_night = rng.random() < 0.3 if night is None else night
         kinds = (self.cutouts, self.ground, self.garden, self.paper, self.medley)
-        kinds[rng.choice(len(kinds), p=[0.26, 0.32, 0.14, 0.1, 0.18])]()
+        kinds[0 if cutouts else rng.choice(len(kinds), p=[0.26, 0.32, 0.14, 0.1, 0.18])]()
         nearest = max(float(sheet.disparity[sheet.alpha > 0.5].max(initial=0)) for sheet in self.sheets)
         if rng.random() < 0.15:
             self.thin(nearest + rng.uniform(0, 0.5))
