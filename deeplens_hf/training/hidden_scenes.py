@@ -26,8 +26,10 @@ REACHES = (2, 5, 10, 20)  # pixels from what is seen: within all of them counts 
 class HiddenScenes(RenderedScenes):
     """Position in the run -> sample; a pure function of (seed, position, photos), so that a run can resume anywhere.
 
-    Samples: image and far (3, S, S) sRGB, far as it is behind the nearest layer of each pixel; defocus (1, S, S)
-    pixels, weight (1, S, S) in [0, 1]: how much a blur reveals there; position (). No scene is traced.
+    Samples: image and far (3, S, S) sRGB, far as it is behind the nearest layer of each pixel; covered (1, S, S), how
+    much that layer covers; near_defocus and far_defocus (1, S, S) pixels, of both; defocus (1, S, S) as a map of the
+    scene tells it, true or flawed; weight (1, S, S) in [0, 1]: how much a blur reveals there; position (). No scene is
+    traced.
     """
 
     def keep(self, index: int) -> Path:
