@@ -25,8 +25,10 @@ def of_format(model: DeepLens, version: int = FORMAT_VERSION) -> DeepLens:
     own, state = newer.state_dict(), {}
     for name, value in model.state_dict().items():
         name = name.replace("surfaces.hidden_colour.", "surfaces.unmixing.")
-        if name in own and value.shape != own[name].shape:  # is shown more, and says more: what it knows comes first
-            grown = torch.zeros_like(own[name])
+        if name in own and value.shape != own[name].shape:
+            if any(old > new for old, new in zip(value.shape, own[name].shape, strict=True)):
+                continue  # hidden colour had always 24 channels
+            grown = torch.zeros_like(own[name])  # is shown more, and says more: what it knows comes first
             grown[tuple(slice(0, length) for length in value.shape)] = value
             value = grown
         state[name] = value
