@@ -82,7 +82,7 @@ class KernelPrediction(nn.Module):
             gain = distance.clamp(-1, 1) * torch.where(distance > 0, front, back)
             kernel = through * torch.exp(gain)
             if knot < 0:  # solid is in focus, so what is surely another surface behind it is out of focus
-                kernel = kernel * (1 - solid * (-1 - distance).clamp(0, 1))
+                kernel = kernel * (1 - solid * (-0.75 - distance).clamp(0, 1))
             kernels.append(kernel)
             left = torch.addcmul(left, coverage, through, value=-1).clamp(min=0)
         total = weigh(coverages, kernels).clamp(min=EPS)
