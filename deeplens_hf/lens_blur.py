@@ -81,7 +81,7 @@ class KernelPrediction(nn.Module):
             distance = _distance(knot, defocus)
             gain = distance.clamp(-1, 1) * torch.where(distance > 0, front, back)
             kernel = through * torch.exp(gain)
-            if knot < 0:  # solid is in focus, so what is surely another surface behind it is out of focus
+            if knot < 0:  # solid is in focus: what lies 1.5 px of blur behind counts less, from 3.5 px on nothing
                 kernel = kernel * (1 - solid * (-0.75 - distance).clamp(0, 1))
             kernels.append(kernel)
             left = torch.addcmul(left, coverage, through, value=-1).clamp(min=0)

@@ -14,8 +14,7 @@ class OlderSurfaceExtraction(SurfaceExtraction):
     """One network gives the colour of what is hidden (from format 5 on); a small U-Net on 2 x 2 blocks all the rest."""
 
     def __init__(self, width: int = 24, with_colour: bool = True):
-        super().__init__(width)
-        del self.unmixing
+        nn.Module.__init__(self)  # without the one network
         wide, widest = 2 * width, 3 * width
         self.hidden_colour = Unmixing(inputs=11, outputs=3) if with_colour else None
         self.read = nn.Conv2d(4 * 12, width, 1)

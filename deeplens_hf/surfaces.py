@@ -56,6 +56,11 @@ def local_contrast(shown: Tensor, cell: int = 8, reach: int = 4) -> Tensor:
     return F.interpolate(window_max(high, reach) - window_min(low, reach), shown.shape[-2:], mode="bilinear")
 
 
+def near_share(light: Tensor, far_light: Tensor, coverage: Tensor) -> Tensor:
+    """What of the light is the near surface's, the far one's light and the coverage given: (B, 3, H, W), linear."""
+    return torch.minimum((light - (1 - coverage) * far_light).clamp(min=0), light)
+
+
 def first_guess(light: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """What can be said of both surfaces without having learned: light (B, 3, H, W), defocus (B, 1, H, W), pixels.
 
@@ -107,8 +112,7 @@ class SurfaceExtraction(nn.Module):
         guess, near_defocus, far_defocus = first_guess(light, defocus)
         unmixed = self.unmix(guess, near_defocus, far_defocus, subject)
         far_light, coverage = unmixed.far_shown.square(), unmixed.coverage
-        near = (light - (1 - coverage) * far_light).clamp(min=0) * (coverage > 0)
-        near = torch.minimum(near, light)
+        near = near_share(light, far_light, coverage) * (coverage > 0)
         near_lost, far_lost = 0.0, 0.0  # light that the photo clipped; what is in focus stays as it is shown
         if radiance is not None:
             near_lost = coverage * (near_defocus.abs() - 0.5).clamp(0, 1) * (radiance - light)

@@ -10,6 +10,12 @@ from .scenes import corrupt_disparity
 FLAWED = 0.7  # of the samples; the rest have the true disparity, which has to stay as it is
 
 
+def flawed(disparity: Tensor, draw: np.random.Generator) -> Tensor:
+    """A true map (1, S, S) with flaws at random, every other time with one alone: (1, S, S)."""
+    generator = torch.Generator().manual_seed(int(draw.integers(2**31)))
+    return corrupt_disparity(disparity, generator, alone=draw.random() < 0.5)
+
+
 class FlawedScenes(RenderedScenes):
     """Position in the run -> sample: image (3, S, S) sRGB, disparity and true_disparity (1, S, S), position ().
 
@@ -25,8 +31,7 @@ class FlawedScenes(RenderedScenes):
         turn = self.turn(draw)
         disparity = scene.disparity
         if draw.random() < FLAWED:
-            generator = torch.Generator().manual_seed(int(draw.integers(2**31)))
-            disparity = corrupt_disparity(disparity, generator, alone=draw.random() < 0.5)
+            disparity = flawed(disparity, draw)
         return {
             "image": turn(scene.image),
             "disparity": turn(disparity),

@@ -9,8 +9,8 @@ from torch import Tensor
 from ..optics import linear_to_srgb
 from ..pooling import window_max
 from .drawn import kept_whole
+from .flawed import flawed
 from .rendered import RenderedScenes
-from .scenes import corrupt_disparity
 from .studio import Sheet, Studio
 from .textures import log_uniform
 
@@ -69,8 +69,7 @@ class HiddenScenes(RenderedScenes):
         seen = (scene["covered"] <= 0.02).float()[None]
         weight = torch.stack([window_max(seen, reach)[0] for reach in REACHES]).mean(0) * hidden
         if draw.random() < FLAWED:
-            generator = torch.Generator().manual_seed(int(draw.integers(2**31)))
-            disparity = corrupt_disparity(disparity, generator, alone=draw.random() < 0.5)
+            disparity = flawed(disparity, draw)
         return {
             "image": turn(scene["image"]),
             "far": turn(scene["far"]),

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..aperture_blur import convolve
 from ..model import DeepLens
 from ..optics import disc, linear_to_srgb, srgb_to_linear
-from ..surfaces import first_guess
+from ..surfaces import first_guess, near_share
 from .losses import depth_loss, hidden_loss, highlights_loss, mending_loss, render_loss
 
 Batch = dict[str, Tensor]
@@ -124,10 +124,10 @@ def split_surfaces(model: DeepLens, batch: Batch) -> tuple[Tensor, Tensor, Tenso
 
 def refocused(light: Tensor, far: Tensor, coverage: Tensor, radius: float) -> list[Tensor]:
     """Scenes of two surfaces, linear light: sRGB with the nearer in focus, and with the farther, (B, 3, H, W) each."""
-    near = torch.minimum((light - (1 - coverage) * far).clamp(min=0), light)
+    near = near_share(light, far, coverage)
     soft = convolve(torch.cat([near, far, coverage], 1), disc(radius))  # (B, 7, H, W)
     pictures = near + (1 - coverage) * soft[:, 3:6], soft[:, :3] + (1 - soft[:, 6:]) * far
-    return [linear_to_srgb(each.clamp(0, 1)) for each in pictures]
+    return [linear_to_srgb(each) for each in pictures]
 
 
 def hidden_stage(model: DeepLens, batch: Batch, step: int) -> dict[str, Tensor]:
