@@ -38,10 +38,10 @@ def photos(tmp_path_factory):
     return folder
 
 
-def train(photos, model_folder, out, *more, processes=1) -> subprocess.CompletedProcess:
+def train(photos, model_folder, out, *more, stage="depth", processes=1) -> subprocess.CompletedProcess:
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)] if processes > 1 else []
-    arguments = ["train", "depth", "--from", model_folder, "--data", photos, "--out", out, "--device", "cpu"]
-    arguments += ["--workers", "0", "--samples-every", "0", "--lr", "1e-3", *PHOTOS.split(), *more]
+    arguments = ["train", stage, "--from", model_folder, "--data", photos, "--out", out, "--device", "cpu"]
+    arguments += ["--workers", "0", "--samples-every", "0", "--lr", "1e-3", *more]
     command = [sys.executable, *launcher, "-m", "deeplens_hf", *map(str, arguments)]
     environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=400)
@@ -54,9 +54,10 @@ def curve(out: Path) -> list[dict[str, float]]:
 
 @pytest.mark.slow
 def test_two_processes_are_one_with_twice_the_batch(photos, model_folder, tmp_path):
-    one = train(photos, model_folder, tmp_path / "one", "--steps", 4, "--batch-size", 2)
+    more = ("--steps", 4, *PHOTOS.split())
+    one = train(photos, model_folder, tmp_path / "one", *more, "--batch-size", 2)
     assert one.returncode == 0, one.stderr
-    two = train(photos, model_folder, tmp_path / "two", "--steps", 4, "--batch-size", 1, processes=2)
+    two = train(photos, model_folder, tmp_path / "two", *more, "--batch-size", 1, processes=2)
     assert two.returncode == 0, two.stderr
     assert two.stdout.count("weights: ") == 1, "one process writes"
     alone, shared = curve(tmp_path / "one"), curve(tmp_path / "two")
@@ -69,6 +70,18 @@ def test_two_processes_are_one_with_twice_the_batch(photos, model_folder, tmp_pa
     moved = sum(float((first[name].float() - before[name].float()).abs().sum()) for name in first)
     apart = sum(float((first[name].float() - second[name].float()).abs().sum()) for name in first)
     assert moved > 0 and apart < 0.05 * moved, "half-precision files, Adam's first steps: not equal, but the same way"
+
+
+@pytest.mark.slow
+def test_two_processes_take_scenes_traced_and_in_layers_in_turns(photos, model_folder, tmp_path):
+    """The fourth step trains the surfaces alone: a process that waited for the rest would wait for ever."""
+    more = ("--steps", 4, "--size", 64, "--scenes", 2, "--cache", tmp_path / "scenes")
+    one = train(photos, model_folder, tmp_path / "one", *more, "--batch-size", 2, stage="render")
+    assert one.returncode == 0, one.stderr
+    two = train(photos, model_folder, tmp_path / "two", *more, "--batch-size", 1, stage="render", processes=2)
+    assert two.returncode == 0, two.stderr
+    for row, other in zip(curve(tmp_path / "one"), curve(tmp_path / "two"), strict=True):
+        assert other == pytest.approx(row, rel=1e-3, abs=2e-5)
 
 
 def test_the_job_says_what_it_needs_and_starts_a_command_that_is_one(monkeypatch):

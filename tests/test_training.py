@@ -18,8 +18,9 @@ from torch.utils.data import Dataset
 from deeplens_hf import DeepLens, DeepLensConfig
 from deeplens_hf.training import stages
 from deeplens_hf.training.arguments import add_arguments
-from deeplens_hf.training.commands import run
+from deeplens_hf.training.commands import InTurns, run
 from deeplens_hf.training.data import DepthPhotos, labelled_photos
+from deeplens_hf.training.hidden_scenes import HiddenScenes
 from deeplens_hf.training.loop import Run, fit, launch, learning_rate, whole_step
 from deeplens_hf.training.losses import render_loss
 from deeplens_hf.training.rendered import RenderedScenes
@@ -239,11 +240,29 @@ def test_scenes_are_traced_once_and_shown_in_many_ways(tmp_path):
     assert all(torch.equal(scenes[4][name], samples[4][name]) for name in samples[4])
 
 
+def test_rendering_learns_from_traced_scenes_and_from_layers_in_turns(tmp_path):
+    traced, layers = (
+        kind([], tmp_path, scenes=2, length=16, seed=0, size=64) for kind in (RenderedScenes, HiddenScenes)
+    )
+    samples = InTurns(traced, layers, samples=2)  # a step
+    assert len(samples) == 16
+    assert [step for step in range(8) if "target" in samples[2 * step]] == [0, 1, 2, 4, 5, 6]
+    assert [stages.halvings(step) for step in range(8) if "target" in samples[2 * step]] == [0, 1, 0, 0, 2, 0]
+
+    torch.manual_seed(0)
+    model = DeepLens(DeepLensConfig(depth_width=32, blur_width=8))
+    parts = [stages.render_stage(model, {k: v[None] for k, v in samples[2 * step].items()}, step) for step in (2, 3)]
+    assert parts[0].keys() == parts[1].keys(), "one curve shows both"
+    parts[1]["loss"].backward()
+    learned = {name.split(".")[1] for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+    assert learned == {"surfaces"}, "layers teach what edges hide"
+
+
 @pytest.mark.slow
 def test_every_stage_trains_resumes_and_keeps_its_record(data, tmp_path):
     common = ("--data", data, "--seed", 3, "--batch-size", 1)
-    render = train("render", *common, "--out", tmp_path / "render", "--steps", 3, "--size", 64, "--scenes", 2)
-    again = train("render", *common, "--out", tmp_path / "render", "--steps", 3, "--size", 64, "--scenes", 2)
+    render = train("render", *common, "--out", tmp_path / "render", "--steps", 4, "--size", 64, "--scenes", 2)
+    again = train("render", *common, "--out", tmp_path / "render", "--steps", 4, "--size", 64, "--scenes", 2)
     first, second = (DeepLens.from_pretrained(folder).state_dict() for folder in (render, again))
     assert all(torch.equal(first[name], second[name]) for name in first), "a finished run changes nothing"
 

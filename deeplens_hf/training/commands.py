@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> Path:
         given if given is not None else default
         for given, default in zip((args.steps, args.batch_size, args.lr), DEFAULTS[args.stage], strict=True)
     )
-    accelerator = launch(args.device, args.precision, args.accumulate)
+    accelerator = launch(args.device, args.precision, args.accumulate, partial=args.stage == "render")
     torch.manual_seed(args.seed)
     photos = args.stage in ("depth", "large", "orientation")
     plan = Run(
@@ -96,8 +96,14 @@ def run(args: argparse.Namespace) -> Path:
             with accelerator.main_process_first():
                 scenes.draw_ahead(workers_ahead)
         entry["scenes"] = args.scenes
-    if args.stage in ("render", "mending", "hidden"):
-        dataset: Dataset = scenes
+    if args.stage == "render" and model.config.lens_blur == "slabs" and model.config.format_version >= 8:
+        layers = HiddenScenes(records, cache, args.scenes, steps * samples, args.seed, args.size, scenes.device)
+        if workers_ahead:
+            with accelerator.main_process_first():
+                layers.draw_ahead(workers_ahead)
+        dataset: Dataset = InTurns(scenes, layers, samples)
+    elif args.stage in ("render", "mending", "hidden"):
+        dataset = scenes
     elif args.stage == "orientation":
         if not bool(model.orientation.write.weight.any()):  # untrained
             model.orientation.encoder.load_state_dict(model.depth.encoder.state_dict())
@@ -195,6 +201,19 @@ def freeze(model: DeepLens, names: list[str]) -> None:
             known = ", ".join(each for each in modules if each and each.count(".") < 2)
             raise ValueError(f"freeze must name modules of the model ({known}, or parts of them); got {name!r}")
         modules[name].requires_grad_(False)
+
+
+class InTurns(Dataset):
+    """Traced scenes for three steps, then scenes in layers for one: what the render stage reads."""
+
+    def __init__(self, traced: RenderedScenes, layers: HiddenScenes, samples: int):
+        self.traced, self.layers, self.samples = traced, layers, samples  # of a step
+
+    def __len__(self) -> int:
+        return len(self.traced)
+
+    def __getitem__(self, position: int) -> dict[str, Tensor]:
+        return (self.layers if position // self.samples % 4 == 3 else self.traced)[position]
 
 
 class Together(Dataset):

@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, default_collate
@@ -59,13 +59,14 @@ class Stage(nn.Module):
         return self.loss(batch, step)
 
 
-def launch(device: str = "cpu", precision: str = "no", accumulate: int = 1) -> Accelerator:
+def launch(device: str = "cpu", precision: str = "no", accumulate: int = 1, partial: bool = False) -> Accelerator:
     """This process among those that `torchrun` or `accelerate launch` started, or alone.
 
     Args:
         device: "cpu", "cuda", or "cuda:1" for a process that is alone; of many, each takes the GPU of its local rank.
         precision: "no" (float32), "bf16" or "fp16": what the networks compute in; weights stay float32.
         accumulate: batches a step.
+        partial: there are steps that train a part of the modules alone.
 
     Raises:
         ValueError: a precision that the device cannot do.
@@ -77,8 +78,10 @@ def launch(device: str = "cpu", precision: str = "no", accumulate: int = 1) -> A
         cpu=device == "cpu",
         mixed_precision=precision,
         gradient_accumulation_steps=accumulate,
-        # while one process unpacks a data set, the others wait
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=2))],
+        kwargs_handlers=[
+            InitProcessGroupKwargs(timeout=timedelta(hours=2)),  # while one unpacks a data set, the others wait
+            DistributedDataParallelKwargs(find_unused_parameters=partial),
+        ],
     )
 
 

@@ -25,6 +25,7 @@ __all__ = ["Layer", "Scene", "corrupt_disparity", "random_scene", "trace"]
 
 LARGEST_BLUR = 30.0  # px: the largest blur-disc radius drawn
 LARGEST_RADIUS = 60.0  # px per unit disparity: keeps a nearly flat scene from an absurd lens
+CUTOUTS = 0.3  # of the scenes, and some of the rest, are of large things before a photo alone, as photos are
 MOST_SAMPLES = 441  # where discs are large, if 256 are asked for
 
 
@@ -85,7 +86,8 @@ def random_scene(
     count = _lens_points(blur, samples)
     spacing = blur * math.sqrt(math.pi / count)  # px between neighbouring lens points, in the largest disc
     smallest_lamp = min(max(0.7, 0.6 * spacing), 3.0)
-    sheets = Studio(rng, size + 2 * margin, photos, masks, smallest_lamp).compose()
+    studio = Studio(rng, size + 2 * margin, photos, masks, smallest_lamp)
+    sheets = studio.compose(cutouts=bool(rng.random() < CUTOUTS))
 
     visible = np.concatenate([sheet.disparity[sheet.alpha > 0] for sheet in sheets])
     low, high = float(visible.min()), float(visible.max())

@@ -19,6 +19,7 @@ from ..surfaces import first_guess, near_share
 from .losses import depth_loss, hidden_loss, highlights_loss, mending_loss, render_loss
 
 Batch = dict[str, Tensor]
+LAYERS_WEIGHT = 0.3  # of scenes in layers beside traced ones
 
 
 class StageParts(NamedTuple):
@@ -138,17 +139,13 @@ def hidden_stage(model: DeepLens, batch: Batch, step: int) -> dict[str, Tensor]:
         wanted = refocused(light, true.square(), true_coverage, radius)
         pictures = refocused(light, found.square(), coverage, radius)
         near, far = (render_loss(*pair) for pair in zip(pictures, wanted, strict=True))
-        colour = hidden_loss(found, true, batch["weight"])
+        seen = {name: (near[name] + far[name]) / 2 for name in near}
+        hidden = hidden_loss(found, true, batch["weight"])["loss"]
         square = (coverage - true_coverage).square().sum((1, 2, 3))
         at_edges = (true_coverage - true_coverage.round()).abs().gt(0.02).sum((1, 2, 3)).clamp(min=64)
         soft = (square / at_edges + 1e-5).sqrt().mean()
-        return {
-            "coverage": soft,
-            "colour": colour["loss"],
-            "near": near["loss"],
-            "far": far["loss"],
-            "loss": near["loss"] + far["loss"] + 0.05 * colour["loss"] + 0.05 * soft,
-        }
+        loss = 2 * seen["loss"] + 0.05 * hidden + 0.05 * soft
+        return seen | {"coverage": soft, "hidden": hidden, "loss": loss}
 
 
 def hidden_picture(model: DeepLens, batch: Batch) -> Tensor:
@@ -159,12 +156,19 @@ def hidden_picture(model: DeepLens, batch: Batch) -> Tensor:
 
 
 def halvings(step: int) -> int:
-    """How often a scene is halved before the lens blur: every third step once, for the upsampling to learn."""
-    return int(step % 3 == 2)
+    """How often a scene is halved before the lens blur: of eight steps one once and one twice, for the upsampling."""
+    return {1: 1, 5: 2}.get(step % 8, 0)
 
 
 def render_stage(model: DeepLens, batch: Batch, step: int) -> dict[str, Tensor]:
-    """Traced scenes, rendered with their own disparity, true or flawed."""
+    """Traced scenes, rendered with their own disparity, true or flawed; or scenes in layers, taken apart.
+
+    What the blur alone teaches of edges suits the blur: coverage drifts from what a near surface covers. So the layers
+    keep on teaching it, with less weight, for else what they teach is all that is kept.
+    """
+    if "covered" in batch:
+        parts = hidden_stage(model, batch, step)
+        return {name: parts[name] for name in ("colour", "gradient", "noise")} | {"loss": LAYERS_WEIGHT * parts["loss"]}
     return render_loss(render_scenes(model, batch, halvings(step)), batch["target"])
 
 
