@@ -75,7 +75,7 @@ def test_two_processes_are_one_with_twice_the_batch(photos, model_folder, tmp_pa
 @pytest.mark.slow
 def test_two_processes_take_scenes_traced_and_in_layers_in_turns(photos, model_folder, tmp_path):
     """The fourth step trains the surfaces alone: a process that waited for the rest would wait for ever."""
-    more = ("--steps", 4, "--size", 64, "--scenes", 2, "--cache", tmp_path / "scenes")
+    more = ("--steps", 4, "--lr", "1e-4", "--size", 64, "--scenes", 2, "--cache", tmp_path / "scenes")
     one = train(photos, model_folder, tmp_path / "one", *more, "--batch-size", 2, stage="render")
     assert one.returncode == 0, one.stderr
     two = train(photos, model_folder, tmp_path / "two", *more, "--batch-size", 1, stage="render", processes=2)

@@ -258,9 +258,19 @@ def test_rendering_learns_from_traced_scenes_and_from_layers_in_turns(tmp_path):
     assert learned == {"surfaces"}, "layers teach what edges hide"
 
 
+def test_a_frozen_lens_blur_learns_nothing_from_layers(tmp_path):
+    torch.manual_seed(0)
+    DeepLens(DeepLensConfig(depth_width=32, blur_width=8)).save_pretrained(tmp_path / "old")
+    arguments = ("--from", tmp_path / "old", "--steps", 4, "--batch-size", 1, "--scenes", 2, "--size", 64)
+    after = train("render", "--out", tmp_path, *arguments, "--freeze", "lens_blur")
+    old, new = (DeepLens.from_pretrained(folder).state_dict() for folder in (tmp_path / "old", after))
+    changed = {name.split(".")[0] for name in new if not torch.equal(old[name].half(), new[name].half())}
+    assert changed == {"upsampling", "mending"}
+
+
 @pytest.mark.slow
 def test_every_stage_trains_resumes_and_keeps_its_record(data, tmp_path):
-    common = ("--data", data, "--seed", 3, "--batch-size", 1)
+    common = ("--data", data, "--seed", 4, "--batch-size", 1)
     render = train("render", *common, "--out", tmp_path / "render", "--steps", 4, "--size", 64, "--scenes", 2)
     again = train("render", *common, "--out", tmp_path / "render", "--steps", 4, "--size", 64, "--scenes", 2)
     first, second = (DeepLens.from_pretrained(folder).state_dict() for folder in (render, again))

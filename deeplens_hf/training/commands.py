@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> Path:
             with accelerator.main_process_first():
                 scenes.draw_ahead(workers_ahead)
         entry["scenes"] = args.scenes
-    if args.stage == "render" and model.config.lens_blur == "slabs" and model.config.format_version >= 8:
+    if args.stage == "render" and layers_teach(model):
         layers = HiddenScenes(records, cache, args.scenes, steps * samples, args.seed, args.size, scenes.device)
         if workers_ahead:
             with accelerator.main_process_first():
@@ -201,6 +201,12 @@ def freeze(model: DeepLens, names: list[str]) -> None:
             known = ", ".join(each for each in modules if each and each.count(".") < 2)
             raise ValueError(f"freeze must name modules of the model ({known}, or parts of them); got {name!r}")
         modules[name].requires_grad_(False)
+
+
+def layers_teach(model: DeepLens) -> bool:
+    """Whether the renderer has one network for what edges hide, and that is to learn."""
+    one = model.config.lens_blur == "slabs" and model.config.format_version >= FORMATS["hidden"]
+    return one and any(p.requires_grad for p in model.lens_blur.surfaces.parameters())
 
 
 class InTurns(Dataset):
