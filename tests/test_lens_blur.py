@@ -153,4 +153,4 @@ def test_the_outline_of_a_blurred_thing_before_something_sharp_is_soft(model):
 
     about = window_max(covered, 12) - window_min(covered, 12) > 0.5
     more = (contrast(rendered) - contrast(true)).clamp(min=0)[about]
-    assert float(more.mean()) < 0.015  # 0.023 where it is cut out
+    assert float(more.mean()) < 0.015  # 0.024 where it is cut out
