@@ -87,21 +87,22 @@ def run(args: argparse.Namespace) -> Path:
     samples = plan.samples(accelerator.num_processes)  # a step
     cache = args.cache or args.out / "scenes"
     workers_ahead = 0 if accelerator.device.type == "cpu" else args.workers  # that make what a GPU would wait for
-    if args.stage in ("render", "mending", "hidden", "all"):
-        scenes = {"mending": FlawedScenes, "hidden": HiddenScenes}.get(args.stage, RenderedScenes)(
+
+    def drawn(kind: type[RenderedScenes]) -> RenderedScenes:
+        scenes = kind(
             records, cache, args.scenes, steps * samples, args.seed, args.size,
             str(accelerator.device),
         )  # fmt: skip
         if workers_ahead:
             with accelerator.main_process_first():
                 scenes.draw_ahead(workers_ahead)
+        return scenes
+
+    if args.stage in ("render", "mending", "hidden", "all"):
+        scenes = drawn({"mending": FlawedScenes, "hidden": HiddenScenes}.get(args.stage, RenderedScenes))
         entry["scenes"] = args.scenes
     if args.stage == "render" and layers_teach(model):
-        layers = HiddenScenes(records, cache, args.scenes, steps * samples, args.seed, args.size, scenes.device)
-        if workers_ahead:
-            with accelerator.main_process_first():
-                layers.draw_ahead(workers_ahead)
-        dataset: Dataset = InTurns(scenes, layers, samples)
+        dataset: Dataset = InTurns(scenes, drawn(HiddenScenes), samples)
     elif args.stage in ("render", "mending", "hidden"):
         dataset = scenes
     elif args.stage == "orientation":
@@ -212,7 +213,7 @@ def layers_teach(model: DeepLens) -> bool:
 class InTurns(Dataset):
     """Traced scenes for three steps, then scenes in layers for one: what the render stage reads."""
 
-    def __init__(self, traced: RenderedScenes, layers: HiddenScenes, samples: int):
+    def __init__(self, traced: RenderedScenes, layers: RenderedScenes, samples: int):
         self.traced, self.layers, self.samples = traced, layers, samples  # of a step
 
     def __len__(self) -> int:
