@@ -66,7 +66,7 @@ def measure(model: DeepLens, times: int, folder: Path) -> dict[str, float]:
 
     def looked(small: torch.Tensor) -> object:
         with torch.inference_mode():
-            return model.turns(small), model.predict_small(small), ready()
+            return model.predict_turned(small, model.ways(small)[0]), ready()
 
     def opened() -> object:
         return model.open(large).disparity

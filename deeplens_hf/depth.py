@@ -23,11 +23,15 @@ def working_size(size: tuple[int, int], long_side: int) -> tuple[int, int]:
     return h, w
 
 
-def normalise_disparity(disparity: Tensor) -> Tensor:
-    """Stretch each map of the batch to [0, 1], (B, 1, H, W); a flat map becomes 0.5, the middle of the range."""
+def normalise_disparity(disparity: Tensor, relief: Tensor | float = 1.0) -> Tensor:
+    """Stretch each map of the batch to [0, 1], (B, 1, H, W); a flat map becomes 0.5, the middle of the range.
+
+    relief: (B, 1, 1, 1), the share of the range that its map gets, about the middle.
+    """
     low, high = disparity.amin((1, 2, 3), keepdim=True), disparity.amax((1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
     span = high - low
-    return torch.where(span > 1e-6, (disparity - low) / span.clamp(min=1e-6), torch.full_like(disparity, 0.5))
+    whole = torch.where(span > 1e-6, (disparity - low) / span.clamp(min=1e-6), torch.full_like(disparity, 0.5))
+    return 0.5 + (whole - 0.5) * relief
 
 
 def conv(c_in: int, c_out: int, kernel: int = 3) -> nn.Sequential:
@@ -111,17 +115,38 @@ class DepthPrediction(nn.Module):
     def infer(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """As `forward`, for people instead of training: three looks at the photo.
 
-        The first two, straight and mirrored, are averaged. A smaller picture shows the network more of the scene at
-        once, a larger one finer edges (Miangoleh et al., "Boosting monocular depth estimation models to high-resolution
-        via content-adaptive multi-resolution merging", CVPR 2021). So the disparity, standardised, moves half-way to
-        that of a small mirrored photo in what is broader than `BROAD`.
+        A smaller picture shows the network more of the scene at once, a larger one finer edges (Miangoleh et al.,
+        "Boosting monocular depth estimation models to high-resolution via content-adaptive multi-resolution merging",
+        CVPR 2021). So the disparity, standardised, moves half-way to that of a small mirrored photo in what is broader
+        than `BROAD`.
         """
-        mirrored, long_side = image.flip(-1), max(image.shape[-2:])
-        second, small = (look(self, mirrored, round(share * long_side)) for share in (MIRRORED_SIZE, BROAD_SIZE))
+        disparity, foreground = self.look_twice(image)
+        small = self.look_broadly(image.flip(-1)).flip(-1)
+        return disparity + broad(small - disparity) / 2, foreground
+
+    def infer_any_way(self, image: Tensor, ways: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As `infer`, of a photo (1, 3, h, w) that shows no up: turned by 0 to 3 quarters as probably as `ways`, (4,).
+
+        Its broad shape is what four small looks expect, each as if that side were up. Also returns its relief, ():
+        how much of the range that each of them sees is left in that, 1 = all, 0 = none, as of grass from above.
+        """
+        disparity, foreground = self.look_twice(image)
+        shape, seen = torch.zeros_like(disparity), 0.0
+        for turns, probability in enumerate(ways):
+            upright = self.look_broadly(torch.rot90(image, -turns, (2, 3)))
+            shape = shape + probability * torch.rot90(upright, turns, (2, 3))
+            seen = seen + probability * span(upright)
+        return disparity + broad(shape - disparity), foreground, span(shape) / seen
+
+    def look_twice(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean of `forward` and of what it says of the mirrored photo, a little smaller; disparity standardised."""
+        second = look(self, image.flip(-1), round(MIRRORED_SIZE * max(image.shape[-2:])))
         disparity, foreground = self(image)
-        disparity = averaged(disparity, second[0].flip(-1))
-        foreground = (foreground + second[1].flip(-1)) / 2
-        return disparity + broad(standardise(small[0].flip(-1)) - disparity) / 2, foreground
+        return averaged(disparity, second[0].flip(-1)), (foreground + second[1].flip(-1)) / 2
+
+    def look_broadly(self, image: Tensor) -> Tensor:
+        """Disparity of a small picture of (B, 3, h, w), standardised, (B, 1, h, w)."""
+        return standardise(look(self, image, round(BROAD_SIZE * max(image.shape[-2:])))[0])
 
 
 def resized(image: Tensor, long_side: int) -> Tensor:
@@ -137,6 +162,11 @@ def look(depth: DepthPrediction, image: Tensor, long_side: int) -> tuple[Tensor,
         F.interpolate(map, image.shape[-2:], mode="bilinear") for map in depth(resized(image, long_side))
     )
     return disparity, foreground
+
+
+def span(disparity: Tensor) -> Tensor:
+    """From the farthest to the nearest in a map that is not flat, ()."""
+    return (disparity.amax() - disparity.amin()).clamp(min=1e-6)
 
 
 def standardise(disparity: Tensor) -> Tensor:

@@ -121,7 +121,8 @@ class DeepLens(
 
         Returns:
             disparity (B, 1, H, W), each map stretched to [0, 1], 1 = nearest, and foreground (B, 1, H, W), the
-            probability of the main subject.
+            probability of the main subject. What shows no way up, a table from above, is stretched only as far as
+            it has depth whichever way it lies: grass and paper stay near 0.5.
 
         Raises:
             ValueError: wrong rank, channels, size or range.
@@ -130,26 +131,37 @@ class DeepLens(
         height, width = image.shape[-2:]
         image = _long_enough(image)
         small = resized(image, self.config.depth_size).clamp(0, 1)
-        turns = self.turns(small)
-        if any(turns):  # one by one: photos on their side have another shape
-            upright = [torch.rot90(each[None], -turn, (2, 3)) for each, turn in zip(small, turns, strict=True)]
-            predicted = [torch.cat(self.predict_small(each), 1) for each in upright]
-            maps = torch.cat([torch.rot90(each, turn, (2, 3)) for each, turn in zip(predicted, turns, strict=True)])
-        else:
-            maps = torch.cat(self.predict_small(small), 1)  # (B, 2, h, w)
+        ways = self.ways(small)
+        if bool((ways[:, 0] == 1).all()):  # as most photos are
+            maps, relief = torch.cat(self.predict_small(small), 1), 1.0  # (B, 2, h, w)
+        else:  # one by one: photos on their side have another shape
+            turned = [self.predict_turned(*each) for each in zip(small.split(1), ways, strict=True)]
+            maps, relief = (torch.cat(each) for each in zip(*turned, strict=True))
         disparity, foreground = refine(maps, image)[..., :height, :width].split(1, 1)  # (B, 1, H, W) each
-        return DepthMaps(normalise_disparity(disparity), foreground)
+        return DepthMaps(normalise_disparity(disparity, relief), foreground)
 
-    def turns(self, image: Tensor) -> list[int]:
-        """By how many quarter turns to the left each of (B, 3, h, w) seems to have been turned; see `Orientation`."""
+    def ways(self, image: Tensor) -> Tensor:
+        """How much each of 0 to 3 quarter turns to the left counts for each of (B, 3, h, w); see `Orientation.ways`."""
         if self.orientation is None or self.depth.training:  # as they lie, while depth is learned from them
-            return [0] * len(image)
-        return self.orientation.turns(self.depth, image)
+            return image.new_tensor([1, 0, 0, 0]).expand(len(image), 4)
+        return self.orientation.ways(self.depth, image)
+
+    def predict_turned(self, image: Tensor, ways: Tensor) -> tuple[Tensor, Tensor]:
+        """Both maps, (1, 2, h, w), and the relief, (1, 1, 1, 1), of a photo (1, 3, h, w) that lies as `ways` says."""
+        if ways.max() == 1:
+            turns = int(ways.argmax())
+            upright = self.predict_small(torch.rot90(image, -turns, (2, 3)))
+            return torch.rot90(torch.cat(upright, 1), turns, (2, 3)), image.new_ones(1, 1, 1, 1)
+        maps = self.depth.infer_any_way(image.to(next(self.depth.parameters()).dtype), ways)
+        disparity, foreground, relief = (each.to(image.dtype) for each in maps)
+        return torch.cat(self._mended(image, disparity, foreground), 1), relief.view(1, 1, 1, 1)
 
     def predict_small(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Disparity of free scale, and foreground, of upright photos (B, 3, h, w) of the working size."""
         precision = next(self.depth.parameters()).dtype  # half, maybe: see from_pretrained
-        disparity, foreground = (each.to(image.dtype) for each in self.depth.infer(image.to(precision)))
+        return self._mended(image, *(each.to(image.dtype) for each in self.depth.infer(image.to(precision))))
+
+    def _mended(self, image: Tensor, disparity: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor]:
         if self.mending is not None:
             disparity = self.mending(srgb_to_linear(image), disparity, foreground)
         return disparity, foreground

@@ -1,7 +1,8 @@
 """Which way is up: photos that lie on their side, or stand on their head, are set upright before depth is predicted.
 
 Networks learn from upright photos that what is low is near. Most photos show which way they were taken (Gidaris et al.,
-"Unsupervised representation learning by predicting image rotations", ICLR 2018); those that do not stay as they are.
+"Unsupervised representation learning by predicting image rotations", ICLR 2018). Those that hint at it stay as they
+are; those that do not at all, a table from above, gravel, have no low side: any of the four may be it.
 """
 
 import torch
@@ -15,6 +16,7 @@ SIZE = 224  # pixels of the long side: enough to tell, and cheap
 CELLS = 6  # along either side: what lies where
 CLEAR = 0.95  # probability from which a photo is upright without being looked at again
 SURE = 0.65  # probability from which a photo is turned
+LOST = 0.45  # probability of the best turn, under which a photo shows no up
 
 
 def cells(encoder: Encoder, image: Tensor) -> Tensor:
@@ -51,9 +53,10 @@ class Orientation(nn.Module):
         """What it sees with."""
         return depth.encoder if self.encoder is None else self.encoder
 
-    def turns(self, depth: DepthPrediction, image: Tensor) -> list[int]:
-        """By how many quarter turns to the left each photo of (B, 3, H, W) was turned; 0 where it is not sure.
+    def ways(self, depth: DepthPrediction, image: Tensor) -> Tensor:
+        """How much 0 to 3 quarter turns to the left count for each photo of (B, 3, H, W): (B, 4), together 1.
 
+        One alone where it is sure, 0 alone where it is not; in photos that show no up each as much as it is probable.
         What is not clearly upright is looked at from all four sides, every other time mirrored: a photo on its head,
         turned once more by half, has to look upright.
         """
@@ -65,8 +68,12 @@ class Orientation(nn.Module):
             lying = self.look(depth, torch.cat([left, right]), mirrored=True).chunk(2)  # (B, 4) each
             on_head = self.look(depth, torch.rot90(image, 2, (2, 3)))
             logits = logits + lying[0].roll(-1, 1) + on_head.roll(-2, 1) + lying[1].roll(-3, 1)
-        probability, turns = (logits / 4).softmax(1).max(1)  # (B,) each
-        return torch.where((probability > SURE) & ~upright, turns, 0).tolist()
+        probabilities = (logits / 4).softmax(1)
+        probability, turns = probabilities.max(1)  # (B,) each
+        turns = torch.where((probability > SURE) & ~upright, turns, 0)
+        untold = logits.amax(1) == logits.amin(1)  # before training, all four alike
+        lost = (probability < LOST) & ~upright & ~untold
+        return torch.where(lost[:, None], probabilities, F.one_hot(turns, 4).to(probabilities.dtype))
 
     def look(self, depth: DepthPrediction, image: Tensor, mirrored: bool = False) -> Tensor:
         """image (B, 3, H, W) -> logits (B, 4) of its turns; mirrored: as seen in a mirror, where left is right."""

@@ -69,6 +69,9 @@ def test_disparity_fills_its_range_and_flat_maps_are_the_middle():
     out = normalise_disparity(maps)
     torch.testing.assert_close(out[0], torch.linspace(0, 1, 12).view(1, 3, 4))
     torch.testing.assert_close(out[1], torch.full((1, 3, 4), 0.5))
+    little = normalise_disparity(maps, torch.tensor([0.2, 0.2]).view(2, 1, 1, 1))
+    torch.testing.assert_close(little[0], torch.linspace(0.4, 0.6, 12).view(1, 3, 4))
+    torch.testing.assert_close(little[1], out[1])
 
 
 def test_training_leaves_the_encoders_statistics_alone():

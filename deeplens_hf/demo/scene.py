@@ -56,6 +56,11 @@ class Scene:
         return self.photo.focus_range(wish.get("point"))
 
     @property
+    def nearly_flat(self) -> bool:
+        """Whether predicted depth leaves half of its range empty; all other depth is stretched to it."""
+        return float(np.ptp(self.untouched)) < 0.5
+
+    @property
     def widest(self) -> float:
         """The aperture at f/1, to be divided by the f-number: nominal, or once calibrated that of the real lens."""
         return self.photo.calibration.aperture(1.0) if self.photo.calibration else NOMINAL

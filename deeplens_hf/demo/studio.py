@@ -24,6 +24,7 @@ from .viewfinder import calm_props, scene_props, shot_props
 
 GONE = "There is no photo here: one left alone for half an hour is forgotten. Please open it again."
 NO_MAP = "There is no depth map of yours yet. Please give one beside, under “My depth map”."
+NEARLY_FLAT = "Seen from above, as it seems: hardly anything is nearer than the rest, so little of it blurs."
 PREDICTED, PHONE, OWN = "predicted", "the phone", "my depth map"
 DEPTHS = {PREDICTED: None, PHONE: "embedded"}  # as `photo.open_photo` takes them
 MEANS = {"near": "disparity", "far": "depth"}  # the same, by what is white
@@ -83,7 +84,10 @@ class Studio:
             warn(error)
             return *unchanged(None), *[SKIP] * len(FRESH)
         self.cancel(cut)
-        return *made(Scene(Path(name).stem, photo, source, path, uuid.uuid4().hex, photo.disparity)), *FRESH
+        scene = Scene(Path(name).stem, photo, source, path, uuid.uuid4().hex, photo.disparity)
+        if scene.nearly_flat:
+            gr.Info(NEARLY_FLAT)
+        return *made(scene), *FRESH
 
     # its depth changes
 
