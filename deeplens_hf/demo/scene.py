@@ -57,7 +57,7 @@ class Scene:
 
     @property
     def nearly_flat(self) -> bool:
-        """Whether predicted depth leaves half of its range empty; all other depth is stretched to it."""
+        """Whether its depth leaves half of the range empty, as predicted depth does of what lies flat below."""
         return float(np.ptp(self.untouched)) < 0.5
 
     @property

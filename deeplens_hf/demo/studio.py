@@ -8,6 +8,7 @@ from threading import Event
 from typing import Any
 
 import gradio as gr
+import numpy as np
 
 from ..model import DeepLens
 from ..phone_depth import read_embedded
@@ -266,8 +267,9 @@ class Studio:
     def _plane(scene: Scene, text: str) -> tuple[float, float]:
         """What is sharp at one end of a film: near, far, subject, or x, y."""
         name = text.strip().lower()
-        if name in ("near", "far"):
-            return (1.0, 1.0) if name == "near" else (0.0, 0.0)
+        if name in ("near", "far"):  # the nearest thing and the farthest, not beyond them
+            end = float((np.max if name == "near" else np.min)(scene.photo.disparity))
+            return end, end
         if name in ("subject", ""):
             return scene.photo.subject_range()
         try:

@@ -115,3 +115,16 @@ def test_app_starts_with_spaces_first(tmp_path, model_folder):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "False ['develop', 'look', 'measure', 'predict', 'shoot'] True"
+
+
+def test_a_film_ends_at_the_farthest_thing_not_beyond_it(model):
+    """What shows no up has little depth; nothing there is sharp at 0."""
+    from deeplens_hf.demo.scene import Scene
+    from deeplens_hf.demo.studio import Studio
+
+    depths = np.linspace(0.375, 0.625, 64 * 96).reshape(64, 96)
+    photo = open_photo(model, np.full((64, 96, 3), 0.5)).corrected(depths)
+    scene = Scene("flat", photo, "predicted", "", "", depths)
+    assert scene.nearly_flat
+    assert Studio._plane(scene, "far") == (0.375, 0.375)
+    assert Studio._plane(scene, "Near") == (0.625, 0.625)
