@@ -23,15 +23,15 @@ def working_size(size: tuple[int, int], long_side: int) -> tuple[int, int]:
     return h, w
 
 
-def normalise_disparity(disparity: Tensor, relief: Tensor | float = 1.0) -> Tensor:
+def normalise_disparity(disparity: Tensor, relief: Tensor | None = None) -> Tensor:
     """Stretch each map of the batch to [0, 1], (B, 1, H, W); a flat map becomes 0.5, the middle of the range.
 
-    relief: (B, 1, 1, 1), the share of the range that its map gets, about the middle.
+    relief: (B, 1, 1, 1), the share of the range that its map gets, about the middle; None: all of it.
     """
     low, high = disparity.amin((1, 2, 3), keepdim=True), disparity.amax((1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
-    span = high - low
-    whole = torch.where(span > 1e-6, (disparity - low) / span.clamp(min=1e-6), torch.full_like(disparity, 0.5))
-    return 0.5 + (whole - 0.5) * relief
+    apart = high - low
+    whole = torch.where(apart > 1e-6, (disparity - low) / apart.clamp(min=1e-6), torch.full_like(disparity, 0.5))
+    return whole if relief is None else 0.5 + (whole - 0.5) * relief
 
 
 def conv(c_in: int, c_out: int, kernel: int = 3) -> nn.Sequential:
@@ -127,16 +127,16 @@ class DepthPrediction(nn.Module):
     def infer_any_way(self, image: Tensor, ways: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As `infer`, of a photo (1, 3, h, w) that shows no up: turned by 0 to 3 quarters as probably as `ways`, (4,).
 
-        Its broad shape is what four small looks expect, each as if that side were up. Also returns its relief, ():
-        how much of the range that each of them sees is left in that, 1 = all, 0 = none, as of grass from above.
+        Its broad shape is what four small looks expect, each as if that side were up. Also returns its relief,
+        (1, 1, 1, 1): how much of the range that each of them sees is left in that, 1 = all, 0 = none, as of grass.
         """
         disparity, foreground = self.look_twice(image)
-        shape, seen = torch.zeros_like(disparity), 0.0
+        shape, seen = torch.zeros_like(disparity), disparity.new_zeros(1)
         for turns, probability in enumerate(ways):
             upright = self.look_broadly(torch.rot90(image, -turns, (2, 3)))
             shape = shape + probability * torch.rot90(upright, turns, (2, 3))
             seen = seen + probability * span(upright)
-        return disparity + broad(shape - disparity), foreground, span(shape) / seen
+        return disparity + broad(shape - disparity), foreground, span(shape) / seen.clamp(min=1e-6)
 
     def look_twice(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """The mean of `forward` and of what it says of the mirrored photo, a little smaller; disparity standardised."""
@@ -165,8 +165,8 @@ def look(depth: DepthPrediction, image: Tensor, long_side: int) -> tuple[Tensor,
 
 
 def span(disparity: Tensor) -> Tensor:
-    """From the farthest to the nearest in a map that is not flat, ()."""
-    return (disparity.amax() - disparity.amin()).clamp(min=1e-6)
+    """From the farthest to the nearest in each map, (B, 1, 1, 1)."""
+    return disparity.amax((1, 2, 3), keepdim=True) - disparity.amin((1, 2, 3), keepdim=True)
 
 
 def standardise(disparity: Tensor) -> Tensor:

@@ -133,7 +133,7 @@ class DeepLens(
         small = resized(image, self.config.depth_size).clamp(0, 1)
         ways = self.ways(small)
         if bool((ways[:, 0] == 1).all()):  # as most photos are
-            maps, relief = torch.cat(self.predict_small(small), 1), 1.0  # (B, 2, h, w)
+            maps, relief = torch.cat(self.predict_small(small), 1), None  # (B, 2, h, w)
         else:  # one by one: photos on their side have another shape
             turned = [self.predict_turned(*each) for each in zip(small.split(1), ways, strict=True)]
             maps, relief = (torch.cat(each) for each in zip(*turned, strict=True))
@@ -152,16 +152,18 @@ class DeepLens(
             turns = int(ways.argmax())
             upright = self.predict_small(torch.rot90(image, -turns, (2, 3)))
             return torch.rot90(torch.cat(upright, 1), turns, (2, 3)), image.new_ones(1, 1, 1, 1)
-        maps = self.depth.infer_any_way(image.to(next(self.depth.parameters()).dtype), ways)
-        disparity, foreground, relief = (each.to(image.dtype) for each in maps)
-        return torch.cat(self._mended(image, disparity, foreground), 1), relief.view(1, 1, 1, 1)
+        *maps, relief = self.depth.infer_any_way(self._as_depth_reads(image), ways)
+        return torch.cat(self._mended(image, *maps), 1), relief.to(image.dtype)
 
     def predict_small(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Disparity of free scale, and foreground, of upright photos (B, 3, h, w) of the working size."""
-        precision = next(self.depth.parameters()).dtype  # half, maybe: see from_pretrained
-        return self._mended(image, *(each.to(image.dtype) for each in self.depth.infer(image.to(precision))))
+        return self._mended(image, *self.depth.infer(self._as_depth_reads(image)))
+
+    def _as_depth_reads(self, image: Tensor) -> Tensor:
+        return image.to(next(self.depth.parameters()).dtype)  # half, maybe: see from_pretrained
 
     def _mended(self, image: Tensor, disparity: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor]:
+        disparity, foreground = disparity.to(image.dtype), foreground.to(image.dtype)
         if self.mending is not None:
             disparity = self.mending(srgb_to_linear(image), disparity, foreground)
         return disparity, foreground
