@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .encoders import ENCODERS, STRIDE, encode
-from .pooling import window_mean
+from .fusion import averaged, reshaped, standardise, without_rings
 
 MIRRORED_SIZE = 0.92  # of the working size: the mirrored photo is looked at there
-BROAD_SIZE = 0.5  # and there, for the broad shape of the scene
-BROAD = 0.06  # of the long side: windows over which the broad shape of a scene is averaged
+BROAD_SIZE = 0.64  # and there, for the broad shape of the scene,
+BROAD_SHARE = 0.6  # which has this say in it
 
 
 def working_size(size: tuple[int, int], long_side: int) -> tuple[int, int]:
@@ -113,16 +113,10 @@ class DepthPrediction(nn.Module):
         return disparity, torch.sigmoid(subject)  # enlarged first: its edge stays as sharp as the network drew it
 
     def infer(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """As `forward`, for people instead of training: three looks at the photo.
-
-        A smaller picture shows the network more of the scene at once, a larger one finer edges (Miangoleh et al.,
-        "Boosting monocular depth estimation models to high-resolution via content-adaptive multi-resolution merging",
-        CVPR 2021). So the disparity, standardised, moves half-way to that of a small mirrored photo in what is broader
-        than `BROAD`.
-        """
+        """As `forward`, for people instead of training: three looks at the photo, the smallest for its broad shape."""
         disparity, foreground = self.look_twice(image)
         small = self.look_broadly(image.flip(-1)).flip(-1)
-        return disparity + broad(small - disparity) / 2, foreground
+        return without_rings(reshaped(disparity, small, BROAD_SHARE)), foreground
 
     def infer_any_way(self, image: Tensor, ways: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As `infer`, of a photo (1, 3, h, w) that shows no up: turned by 0 to 3 quarters as probably as `ways`, (4,).
@@ -136,7 +130,7 @@ class DepthPrediction(nn.Module):
             upright = self.look_broadly(torch.rot90(image, -turns, (2, 3)))
             shape = shape + probability * torch.rot90(upright, turns, (2, 3))
             seen = seen + probability * span(upright)
-        return disparity + broad(shape - disparity), foreground, span(shape) / seen.clamp(min=1e-6)
+        return without_rings(reshaped(disparity, shape)), foreground, span(shape) / seen.clamp(min=1e-6)
 
     def look_twice(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """The mean of `forward` and of what it says of the mirrored photo, a little smaller; disparity standardised."""
@@ -167,22 +161,3 @@ def look(depth: DepthPrediction, image: Tensor, long_side: int) -> tuple[Tensor,
 def span(disparity: Tensor) -> Tensor:
     """From the farthest to the nearest in each map, (B, 1, 1, 1)."""
     return disparity.amax((1, 2, 3), keepdim=True) - disparity.amin((1, 2, 3), keepdim=True)
-
-
-def standardise(disparity: Tensor) -> Tensor:
-    """Mean 0 and standard deviation 1 over each map, (B, 1, h, w); a flat map becomes 0."""
-    centred = disparity - disparity.mean((1, 2, 3), keepdim=True)
-    return centred / centred.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-6)
-
-
-def averaged(first: Tensor, *others: Tensor) -> Tensor:
-    """Maps of free scale, (B, 1, h, w) each, of equal say -> one of mean 0 and standard deviation 1."""
-    return standardise(sum(map(standardise, others), start=standardise(first)))
-
-
-def broad(x: Tensor) -> Tensor:
-    """What is left after two averages over `BROAD` of the long side, (B, 1, h, w)."""
-    reach = max(1, round(BROAD * max(x.shape[-2:]) / 2))
-    for _ in range(2):
-        x = window_mean(x, reach)
-    return x

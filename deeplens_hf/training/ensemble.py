@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ..depth import DepthPrediction, broad, look, normalise_disparity, resized, standardise
+from ..depth import DepthPrediction, look, normalise_disparity, resized
 from ..edges import refine
+from ..fusion import reshaped, standardise, without_rings
 from ..mending import EdgeMending
 from ..optics import srgb_to_linear
 from . import people
@@ -53,7 +54,7 @@ def ensembled(
     coarse = as_small(look(depth, image.flip(-1), BROAD_SIZE)[0].flip(-1))
     if large is not None:
         coarse = standardise(torch.lerp(coarse, as_small(large(image)), LARGE))
-    disparity = fine + broad(torch.lerp(coarse, as_small(label), TEACHER) - fine)
+    disparity = without_rings(reshaped(fine, torch.lerp(coarse, as_small(label), TEACHER)))
     if mending is not None:
         disparity = mending(srgb_to_linear(small), disparity, foreground)
     return normalise_disparity(refine(torch.cat([disparity, foreground], 1), image)[:, :1])
@@ -75,7 +76,7 @@ class EnsembledLabels:
     ):
         self.depth, self.large, self.mending = (each and each.eval() for each in (depth, large, mending))
         self.cache, self.device = cache, device
-        weights = hashlib.sha256(repr((DETAIL_SIZE, BROAD_SIZE, LARGE, TEACHER, "at edges")).encode())
+        weights = hashlib.sha256(repr((DETAIL_SIZE, BROAD_SIZE, LARGE, TEACHER, "at edges, no rings")).encode())
         for network in filter(None, (depth, large, mending)):
             for value in network.state_dict().values():
                 weights.update(value.cpu().numpy().tobytes())
