@@ -13,7 +13,8 @@ from .fusion import averaged, reshaped, standardise, without_rings
 
 MIRRORED_SIZE = 0.92  # of the working size: the mirrored photo is looked at there
 BROAD_SIZE = 0.64  # and there, for the broad shape of the scene,
-BROAD_SHARE = 0.6  # which has this say in it
+BROAD_SHARE = 0.6  # in which that look has this say
+ANY_WAY_SIZE = 0.5  # of each of the four looks at what shows no up: there are three more of them
 
 
 def working_size(size: tuple[int, int], long_side: int) -> tuple[int, int]:
@@ -127,7 +128,7 @@ class DepthPrediction(nn.Module):
         disparity, foreground = self.look_twice(image)
         shape, seen = torch.zeros_like(disparity), disparity.new_zeros(1)
         for turns, probability in enumerate(ways):
-            upright = self.look_broadly(torch.rot90(image, -turns, (2, 3)))
+            upright = self.look_broadly(torch.rot90(image, -turns, (2, 3)), ANY_WAY_SIZE)
             shape = shape + probability * torch.rot90(upright, turns, (2, 3))
             seen = seen + probability * span(upright)
         return without_rings(reshaped(disparity, shape)), foreground, span(shape) / seen.clamp(min=1e-6)
@@ -138,9 +139,9 @@ class DepthPrediction(nn.Module):
         disparity, foreground = self(image)
         return averaged(disparity, second[0].flip(-1)), (foreground + second[1].flip(-1)) / 2
 
-    def look_broadly(self, image: Tensor) -> Tensor:
-        """Disparity of a small picture of (B, 3, h, w), standardised, (B, 1, h, w)."""
-        return standardise(look(self, image, round(BROAD_SIZE * max(image.shape[-2:])))[0])
+    def look_broadly(self, image: Tensor, share: float = BROAD_SIZE) -> Tensor:
+        """Disparity of the picture (B, 3, h, w) at this share of its size, standardised, (B, 1, h, w)."""
+        return standardise(look(self, image, round(share * max(image.shape[-2:])))[0])
 
 
 def resized(image: Tensor, long_side: int) -> Tensor:

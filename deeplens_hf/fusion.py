@@ -12,6 +12,7 @@ from torch import Tensor
 from .pooling import window_max, window_mean, window_min
 
 BROAD = 0.15  # of the long side: windows within which the broad shape of a scene follows the fine one
+KEPT = 0.5  # of each fine step at least, where both disagree on which side is near
 EVEN = 0.01  # variance, of a map whose own is 1, below which a window has no step to follow
 RING = 0.02  # of the long side: half the width of the darker rings that networks draw about near things
 STEP = 0.1  # of a map's range: what stands out by less from its surroundings has no such ring
@@ -37,6 +38,7 @@ def reshaped(fine: Tensor, coarse: Tensor, share: float = 1.0) -> Tensor:
     way = coarse - fine
     mean, mean_way, square, product = window_mean(torch.cat([fine, way, fine * fine, fine * way], 1), reach).split(1, 1)
     slope = (product - mean * mean_way) / (square - mean * mean + EVEN)  # (B, 1, h, w)
+    slope = slope.clamp(min=KEPT - 1)
     slope, offset = window_mean(torch.cat([slope, mean_way - slope * mean], 1), reach).split(1, 1)
     return fine + share * (slope * fine + offset)
 
@@ -44,16 +46,17 @@ def reshaped(fine: Tensor, coarse: Tensor, share: float = 1.0) -> Tensor:
 def without_rings(disparity: Tensor) -> Tensor:
     """Fill the dark rings that a network draws right about what is near: (B, 1, h, w) of any scale -> the same.
 
-    A closing fills each valley narrower than the ring up to the lower of its sides, the background's. What is deep
-    beside the step it lies at is a gap, and stays: from a quarter of the step on by degrees, from half of it wholly.
+    A closing (a greatest, then a least of windows) fills each narrow valley up to the lower of its sides, which is the
+    background's. A valley as deep as the step beside it is no ring but a gap, and stays: by degrees from a quarter of
+    the step on, wholly from half of it.
     """
     reach = reach_of(disparity, RING)
     nearest = window_max(disparity, reach)
-    depth = window_min(nearest, reach) - disparity  # of the valley
+    valley = window_min(nearest, reach) - disparity  # how deep it is there
     step = nearest - disparity
     whole = disparity.amax((1, 2, 3), keepdim=True) - disparity.amin((1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
-    ring = (2 - 4 * depth / step.clamp(min=1e-6)).clamp(0, 1)
-    return disparity + depth * ring * (step / (STEP * whole).clamp(min=1e-6) - 1).clamp(0, 1)
+    ring = (2 - 4 * valley / step.clamp(min=1e-6)).clamp(0, 1)
+    return disparity + valley * ring * (step / (STEP * whole).clamp(min=1e-6) - 1).clamp(0, 1)
 
 
 def reach_of(x: Tensor, share: float) -> int:
