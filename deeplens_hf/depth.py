@@ -13,7 +13,7 @@ from .fusion import averaged, reshaped, standardise, without_rings
 
 MIRRORED_SIZE = 0.92  # of the working size: the mirrored photo is looked at there
 BROAD_SIZE = 0.64  # and there, for the broad shape of the scene,
-BROAD_SHARE = 0.6  # in which that look has this say
+BROAD_SHARE = 0.7  # in which that look has this say
 ANY_WAY_SIZE = 0.5  # of each of the four looks at what shows no up: there are three more of them
 
 
