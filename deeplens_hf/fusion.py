@@ -34,6 +34,7 @@ def reshaped(fine: Tensor, coarse: Tensor, share: float = 1.0) -> Tensor:
 
     Within each window the way there is a line over the fine map's values, so a step of it stays one step.
     """
+    fine, coarse = (x if x.dtype.itemsize >= 4 else x.float() for x in (fine, coarse))  # variances by differences
     reach = reach_of(fine, BROAD / 2)
     way = coarse - fine
     mean, mean_way, square, product = window_mean(torch.cat([fine, way, fine * fine, fine * way], 1), reach).split(1, 1)

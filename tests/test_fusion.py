@@ -70,6 +70,13 @@ def test_the_guided_filter_against_one_window_after_the_other():
     torch.testing.assert_close(reshaped(fine, coarse, 0.6)[0, 0], expected, atol=1e-4, rtol=1e-4)
 
 
+def test_half_precision_costs_no_more_than_its_own_digits():
+    fine, disc = (x.float() for x in scene())
+    fine, coarse = standardise(fine), standardise(fine - 0.3 * disc)
+    half = reshaped(fine.bfloat16(), coarse.bfloat16())
+    torch.testing.assert_close(half, reshaped(fine, coarse), atol=0.03, rtol=0)
+
+
 def test_no_share_and_no_difference_change_nothing():
     torch.manual_seed(2)
     fine, coarse = (standardise(torch.randn(2, 1, 40, 30)) for _ in range(2))
