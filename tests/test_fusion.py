@@ -74,7 +74,7 @@ def test_half_precision_costs_no_more_than_its_own_digits():
     fine, disc = (x.float() for x in scene())
     fine, coarse = standardise(fine), standardise(fine - 0.3 * disc)
     half = reshaped(fine.bfloat16(), coarse.bfloat16())
-    torch.testing.assert_close(half, reshaped(fine, coarse), atol=0.03, rtol=0)
+    torch.testing.assert_close(half, reshaped(fine, coarse), atol=0.01, rtol=0)  # in bfloat16 all the way 0.017
 
 
 def test_no_share_and_no_difference_change_nothing():
