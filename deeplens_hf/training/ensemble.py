@@ -1,10 +1,10 @@
 """Labels better than their teacher's: what the network itself says of a photo, and what a larger one says of it.
 
 After Laine and Aila, "Temporal ensembling for semi-supervised learning", ICLR 2017: an average of several answers is
-better than each of them, so the network can learn from its own. Its averaged weights look at the photo as they do for
-users, the small look alone for the broad shape. There a larger network, if there is one, has the greater say, and the
-teacher's label a little. What comes of it is brought to the photo's edges, as users' maps are: a network that learns
-from soft steps draws soft ones.
+better than each of them, so the network can learn from its own. Its averaged weights look at the photo, large for the
+edges, and at its mirror image, small, for the broad shape. There a larger network, if there is one, has the greater
+say, and the teacher's label a little. What comes of it is brought to the photo's edges, as users' maps are: a network
+that learns from soft steps draws soft ones.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ..depth import DepthPrediction, normalise_disparity, resized
+from ..depth import DepthPrediction, look, normalise_disparity, resized
 from ..edges import refine
 from ..fusion import reshaped, standardise, without_rings
 from ..mending import EdgeMending
@@ -28,7 +28,7 @@ from .data import PEOPLE, PhotoRecord, to_tensor
 from .drawn import ahead, kept_whole
 from .large import LargeDepth
 
-DETAIL_SIZE = 448  # long side, pixels
+DETAIL_SIZE, BROAD_SIZE = 448, 288  # long sides, pixels
 LARGE = 0.6  # its share of the broad shape beside that of the weights
 TEACHER = 0.15  # the teacher's: on stereo scenes it orders less of it right than the weights do
 
@@ -49,8 +49,9 @@ def ensembled(
     def as_small(map: Tensor) -> Tensor:
         return standardise(F.interpolate(map, small.shape[-2:], mode="bilinear"))
 
-    fine, foreground = depth.look_twice(small)  # (1, 1, h', w') each
-    coarse = depth.look_broadly(small.flip(-1)).flip(-1)
+    fine, foreground = depth(small)  # (1, 1, h', w') each
+    fine = standardise(fine)
+    coarse = as_small(look(depth, image.flip(-1), BROAD_SIZE)[0].flip(-1))
     if large is not None:
         coarse = standardise(torch.lerp(coarse, as_small(large(image)), LARGE))
     disparity = without_rings(reshaped(fine, torch.lerp(coarse, as_small(label), TEACHER)))
@@ -75,7 +76,7 @@ class EnsembledLabels:
     ):
         self.depth, self.large, self.mending = (each and each.eval() for each in (depth, large, mending))
         self.cache, self.device = cache, device
-        weights = hashlib.sha256(repr((DETAIL_SIZE, LARGE, TEACHER, "as users see it")).encode())
+        weights = hashlib.sha256(repr((DETAIL_SIZE, BROAD_SIZE, LARGE, TEACHER, "at edges, no rings")).encode())
         for network in filter(None, (depth, large, mending)):
             for value in network.state_dict().values():
                 weights.update(value.cpu().numpy().tobytes())
