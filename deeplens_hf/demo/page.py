@@ -184,10 +184,12 @@ def build_demo(
         made = [scene, view, source, says]
         fresh = [film, reels, start, end, paint_x, paint_y, metres, focal, sensor]
         raw = {"preprocess": False}  # the file as it came, not decoded by gradio
-        admitted = upload.change(studio.admit, upload, None, concurrency_limit=None, **raw, **quiet)
+        # gradio drops what comes while another is at work, and the emptied box itself waits for its turn at the GPU
+        every = {"trigger_mode": "multiple"}
+        admitted = upload.change(studio.admit, upload, None, concurrency_limit=None, **every, **raw, **quiet)
         admitted.failure(None, None, upload, js="() => null")
         # whoever calls the listener past `admit` meets its validator, whose refusals browsers log as errors
-        opening = {"validator": check_opening, "show_progress_on": upload, **raw, **gpu}
+        opening = {"validator": check_opening, "show_progress_on": upload, **every, **raw, **gpu}
         opened = admitted.success(studio.open_upload, [upload, cut], [*made, *fresh, upload, gallery], **opening)
         opened.then(None, js=CAMERA_OFF)
         page.load(None, None, [paint_x, paint_y, metres, focal, sensor], js=LOADED)
@@ -197,9 +199,9 @@ def build_demo(
         chosen.change(studio.open_example, [chosen, cut], [*made, *fresh], **latest, **gpu)
         # its input tells of a click twice, its select not of a key
         source.change(studio.swap_depth, [scene, source, sense], made, show_progress_on=source, **gpu)
-        own.upload(studio.own_depth, [scene, own, sense], [*made, own], show_progress_on=own, **gpu)
+        own.upload(studio.own_depth, [scene, own, sense], [*made, own], show_progress_on=own, **every, **gpu)
         sense.input(studio.turn_depth, [scene, sense], made, trigger_mode="always_last", show_progress_on=source, **gpu)
-        each = {"trigger_mode": "multiple", **quiet}  # none is dropped that comes while another is at work
+        each = {**every, **quiet}
         view.stroke(studio.stroke, [scene, view], made, **each)
         paint.click(studio.paint, [scene, view, kind, radius, paint_x, paint_y], made, **each)
         gr.on([undo.click, view.undo], studio.undo, scene, made, **each)

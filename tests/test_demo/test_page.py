@@ -164,6 +164,23 @@ def test_what_is_no_photo_gets_a_sentence(visit, photo, name, sentence):
     visitor.upload(photo)  # and the page goes on
 
 
+def test_next_photo_is_opened_while_the_emptied_box_waits_for_its_turn(visit, photo, room):
+    visitor, held = visit(), []
+
+    def hold(route):  # as behind others' pictures
+        if not held and route.request.post_data_json["data"] == [None, None]:  # the box, and no film
+            held.append(route)
+        else:
+            route.continue_()
+
+    visitor.page.route("**/queue/join*", hold)
+    visitor.upload(photo)
+    visitor.until(lambda: len(held) > 0, True)
+    visitor.upload(room)
+    height, width, _ = visitor.pixels("photo").shape
+    assert width / height == pytest.approx(ROOM[0] / ROOM[1], abs=0.01)
+
+
 def test_too_large_a_photo_is_refused_before_it_is_read(visit, tmp_path):
     large = tmp_path / "large.png"
     Image.new("1", (9000, 9000)).save(large)
