@@ -26,9 +26,15 @@ RANGE_TYPED = """(wish, far, near) => !wish ? wish
     : {...wish, point: null, range: [Math.min(far, near), Math.max(far, near)]}"""
 WISH_SHOWN = """(wish, x, y, far, near) => [...(wish?.point ?? [null, null]),
     ...(wish?.range?.map(end => Math.round(end * 100) / 100) ?? [far, near])]"""
-# once a picture was taken the camera is let go; its box shrinks then, and what is below moves up
+# once its photo is opened the box is emptied for the next one, unless that has come in the meantime
+OPENING = """(file, cut) => {
+    window.opening = file?.path;
+    return [file, cut];
+}"""
+EMPTIED = """now => now?.path === window.opening ? null : {__type__: "update"}"""
+# once a picture was taken the camera is let go; its box shrinks when it is gone, and what is below moves up
 CAMERA_OFF = """() => {
-    const on = () => document.querySelector('#upload [aria-label="Capture from camera"].selected');
+    const on = () => document.querySelector('#upload video, #upload [aria-label="Capture from camera"].selected');
     const finder = document.querySelector(".finder"); // hidden until it has the photo
     const look = () => on() || !finder.offsetParent ? requestAnimationFrame(look) : finder.scrollIntoView();
     if (!on()) return;
@@ -189,9 +195,9 @@ def build_demo(
         admitted = upload.change(studio.admit, upload, None, concurrency_limit=None, **every, **raw, **quiet)
         admitted.failure(None, None, upload, js="() => null")
         # whoever calls the listener past `admit` meets its validator, whose refusals browsers log as errors
-        opening = {"validator": check_opening, "show_progress_on": upload, **every, **raw, **gpu}
-        opened = admitted.success(studio.open_upload, [upload, cut], [*made, *fresh, upload, gallery], **opening)
-        opened.then(None, js=CAMERA_OFF)
+        opening = {"validator": check_opening, "show_progress_on": upload, "js": OPENING, **every, **raw, **gpu}
+        opened = admitted.success(studio.open_upload, [upload, cut], [*made, *fresh, gallery], **opening)
+        opened.then(None, upload, upload, js=EMPTIED).then(None, js=CAMERA_OFF)
         page.load(None, None, [paint_x, paint_y, metres, focal, sensor], js=LOADED)
         # by way of a state: a listener of select that is to run once more would see the first choice again
         gallery.select(studio.choose, None, chosen, trigger_mode="multiple", **quiet)

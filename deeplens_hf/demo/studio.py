@@ -57,10 +57,10 @@ class Studio:
             raise refusal(answer["message"])
 
     def open_upload(self, file: dict | None, cut: Event | None) -> tuple:
-        """The uploaded file as it came; the box is emptied for the next one, and no example stays outlined."""
+        """The uploaded file as it came; no example stays outlined."""
         if file is None:  # emptied just now
-            return (SKIP,) * (6 + len(FRESH))
-        return *self._open(file["path"], file["orig_name"] or "photo", cut), None, gr.update(selected_index=-1)
+            return (SKIP,) * (5 + len(FRESH))
+        return *self._open(file["path"], file["orig_name"] or "photo", cut), gr.update(selected_index=-1)
 
     @staticmethod
     def choose(event: gr.SelectData) -> tuple[int, str]:

@@ -135,7 +135,9 @@ async function openScene() {
     setMode("point");
     photo.stage.style.backgroundImage = `url(${scene.photo})`; // decoded already when it is compared with the result
     photo.img.src = scene.photo;
-    if (photo.stage.getBoundingClientRect().bottom > 0.8 * window.innerHeight) finder.scrollIntoView({ behavior: "smooth" });
+    const low = photo.stage.getBoundingClientRect().bottom > 0.8 * window.innerHeight;
+    const camera = document.querySelector("#upload video"); // its box is about to shrink: the page scrolls after that
+    if (low && !camera) finder.scrollIntoView({ behavior: "smooth" });
   }
   want(same ? { ...props.value, id: scene.id } : {});
   const read = await readLevels(scene.disparity);

@@ -177,8 +177,34 @@ def test_next_photo_is_opened_while_the_emptied_box_waits_for_its_turn(visit, ph
     visitor.upload(photo)
     visitor.until(lambda: len(held) > 0, True)
     visitor.upload(room)
-    height, width, _ = visitor.pixels("photo").shape
-    assert width / height == pytest.approx(ROOM[0] / ROOM[1], abs=0.01)
+    assert visitor.pixels("photo").shape[0] > SIZE[1]
+
+
+def test_photo_that_comes_while_another_is_opened_is_not_taken_away(visit, photo, room):
+    visitor, opening, admitting, first = visit(), [], [], []
+
+    def hold(route):
+        file, *others = route.request.post_data_json["data"]
+        if file and "path" in file and len(others) == 1 and not opening:  # to be opened: the first photo, and no film
+            opening.append(route)
+        elif file and "path" in file and not others and opening and not first:  # to be admitted: the second one
+            admitting.append(route)
+        else:
+            route.continue_()
+
+    visitor.page.route("**/queue/join*", hold)
+    visitor.choose(photo)
+    visitor.until(lambda: len(opening) > 0, True)
+    visitor.choose(room)
+    visitor.until(lambda: len(admitting) > 0, True)
+    opening[0].continue_()
+    visitor.another_scene(None)
+    assert visitor.pixels("photo").shape[0] == SIZE[1]
+    first.append(visitor.scene())
+    for route in admitting:
+        route.continue_()
+    visitor.another_scene(first[0])
+    assert visitor.pixels("photo").shape[0] > SIZE[1]
 
 
 def test_too_large_a_photo_is_refused_before_it_is_read(visit, tmp_path):
