@@ -121,6 +121,7 @@ def main() -> None:
     ]
     print("\n".join(lines))
     if args.out:
+        args.out.mkdir(parents=True, exist_ok=True)
         (args.out / f"{name}.md").write_text("\n".join(lines) + "\n")
         (args.out / f"{name}.json").write_text(json.dumps({"machine": machine, "seconds": seconds}, indent=2) + "\n")
 
