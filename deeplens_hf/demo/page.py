@@ -26,8 +26,10 @@ RANGE_TYPED = """(wish, far, near) => !wish ? wish
     : {...wish, point: null, range: [Math.min(far, near), Math.max(far, near)]}"""
 WISH_SHOWN = """(wish, x, y, far, near) => [...(wish?.point ?? [null, null]),
     ...(wish?.range?.map(end => Math.round(end * 100) / 100) ?? [far, near])]"""
-# once its photo is opened the box is emptied for the next one, unless that has come in the meantime
+# once its photo is opened the box is emptied for the next one, unless that has come in the meantime; gradio tells twice
+# of a photo that takes another's place in the box
 OPENING = """(file, cut) => {
+    if (file?.path === window.opening) return [null, cut];
     window.opening = file?.path;
     return [file, cut];
 }"""

@@ -185,11 +185,11 @@ def test_photo_that_comes_while_another_is_opened_is_not_taken_away(visit, photo
 
     def hold(route):
         file, *others = route.request.post_data_json["data"]
-        if file and "path" in file and len(others) == 1 and not opening:  # to be opened: the first photo, and no film
-            opening.append(route)
-        elif file and "path" in file and not others and opening and not first:  # to be admitted: the second one
+        photos = bool(file and "path" in file)
+        opening.extend([route] * (photos and len(others) == 1))  # beside it, no film
+        if photos and not others and opening and not first:  # to be admitted: the second one
             admitting.append(route)
-        else:
+        elif opening != [route]:
             route.continue_()
 
     visitor.page.route("**/queue/join*", hold)
@@ -205,6 +205,7 @@ def test_photo_that_comes_while_another_is_opened_is_not_taken_away(visit, photo
         route.continue_()
     visitor.another_scene(first[0])
     assert visitor.pixels("photo").shape[0] > SIZE[1]
+    assert len(opening) == 2  # each once
 
 
 def test_too_large_a_photo_is_refused_before_it_is_read(visit, tmp_path):
