@@ -185,23 +185,21 @@ def test_photo_that_comes_while_another_is_opened_is_not_taken_away(visit, photo
 
     def hold(route):
         file, *others = route.request.post_data_json["data"]
-        photos = bool(file and "path" in file)
-        opening.extend([route] * (photos and len(others) == 1))  # beside it, no film
-        if photos and not others and opening and not first:  # to be admitted: the second one
-            admitting.append(route)
-        elif opening != [route]:
+        if file and "path" in file:
+            (opening if others else admitting).append(route)  # beside what is to be opened, no film
+        if route not in opening[:1] and (first or route not in admitting[1:]):
             route.continue_()
 
     visitor.page.route("**/queue/join*", hold)
     visitor.choose(photo)
     visitor.until(lambda: len(opening) > 0, True)
     visitor.choose(room)
-    visitor.until(lambda: len(admitting) > 0, True)
+    visitor.until(lambda: len(admitting) > 1, True)
     opening[0].continue_()
     visitor.another_scene(None)
     assert visitor.pixels("photo").shape[0] == SIZE[1]
     first.append(visitor.scene())
-    for route in admitting:
+    for route in admitting[1:]:
         route.continue_()
     visitor.another_scene(first[0])
     assert visitor.pixels("photo").shape[0] > SIZE[1]
