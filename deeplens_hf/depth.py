@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .encoders import ENCODERS, STRIDE, encode
-from .fusion import averaged, reshaped, standardise, without_rings
+from .fusion import reshaped, standardise, without_rings
 
-MIRRORED_SIZE = 0.92  # of the working size: the mirrored photo is looked at there
-BROAD_SIZE = 0.64  # and there, for the broad shape of the scene,
-BROAD_SHARE = 0.7  # in which that look has this say
+BROAD_SIZE = 0.64  # of the working size: the mirrored photo is looked at there, for the broad shape of the scene,
+BROAD_SHARE = 0.7  # in which that look has this say,
+SUBJECT_SHARE = 0.3  # and this one in what the subject is
 ANY_WAY_SIZE = 0.5  # of each of the four looks at what shows no up: there are three more of them
 
 
@@ -114,10 +114,14 @@ class DepthPrediction(nn.Module):
         return disparity, torch.sigmoid(subject)  # enlarged first: its edge stays as sharp as the network drew it
 
     def infer(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """As `forward`, for people instead of training: three looks at the photo, the smallest for its broad shape."""
-        disparity, foreground = self.look_twice(image)
-        small = self.look_broadly(image.flip(-1)).flip(-1)
-        return without_rings(reshaped(disparity, small, BROAD_SHARE)), foreground
+        """As `forward`, for people instead of training: a second look, small and mirrored, for the broad shape.
+
+        One look's mistakes are seldom those of the other.
+        """
+        disparity, foreground = self(image)
+        small, subject = (map.flip(-1) for map in self.look_broadly(image.flip(-1)))
+        disparity = without_rings(reshaped(standardise(disparity), small, BROAD_SHARE))
+        return disparity, torch.lerp(foreground, subject, SUBJECT_SHARE)
 
     def infer_any_way(self, image: Tensor, ways: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As `infer`, of a photo (1, 3, h, w) that shows no up: turned by 0 to 3 quarters as probably as `ways`, (4,).
@@ -125,23 +129,21 @@ class DepthPrediction(nn.Module):
         Its broad shape is what four small looks expect, each as if that side were up. Also returns its relief,
         (1, 1, 1, 1): how much of the range that each of them sees is left in that, 1 = all, 0 = none, as of grass.
         """
-        disparity, foreground = self.look_twice(image)
-        shape, seen = torch.zeros_like(disparity), disparity.new_zeros(1)
+        disparity, foreground = self(image)
+        shape, subject, seen = torch.zeros_like(disparity), torch.zeros_like(disparity), disparity.new_zeros(1)
         for turns, probability in enumerate(ways):
             upright = self.look_broadly(torch.rot90(image, -turns, (2, 3)), ANY_WAY_SIZE)
-            shape = shape + probability * torch.rot90(upright, turns, (2, 3))
-            seen = seen + probability * span(upright)
-        return without_rings(reshaped(disparity, shape)), foreground, span(shape) / seen.clamp(min=1e-6)
+            maps = torch.rot90(torch.cat(upright, 1), turns, (2, 3))
+            shape, subject = shape + probability * maps[:, :1], subject + probability * maps[:, 1:]
+            seen = seen + probability * span(upright[0])
+        disparity = without_rings(reshaped(standardise(disparity), shape))
+        relief = span(shape) / seen.clamp(min=1e-6)
+        return disparity, torch.lerp(foreground, subject, SUBJECT_SHARE), relief
 
-    def look_twice(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """The mean of `forward` and of what it says of the mirrored photo, a little smaller; disparity standardised."""
-        second = look(self, image.flip(-1), round(MIRRORED_SIZE * max(image.shape[-2:])))
-        disparity, foreground = self(image)
-        return averaged(disparity, second[0].flip(-1)), (foreground + second[1].flip(-1)) / 2
-
-    def look_broadly(self, image: Tensor, share: float = BROAD_SIZE) -> Tensor:
-        """Disparity of the picture (B, 3, h, w) at this share of its size, standardised, (B, 1, h, w)."""
-        return standardise(look(self, image, round(share * max(image.shape[-2:])))[0])
+    def look_broadly(self, image: Tensor, share: float = BROAD_SIZE) -> tuple[Tensor, Tensor]:
+        """As `forward` of the picture (B, 3, h, w) at this share of its size; the disparity standardised."""
+        disparity, foreground = look(self, image, round(share * max(image.shape[-2:])))
+        return standardise(disparity), foreground
 
 
 def resized(image: Tensor, long_side: int) -> Tensor:

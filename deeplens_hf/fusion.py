@@ -24,11 +24,6 @@ def standardise(disparity: Tensor) -> Tensor:
     return centred / centred.square().mean((1, 2, 3), keepdim=True).sqrt().clamp(min=1e-6)
 
 
-def averaged(first: Tensor, *others: Tensor) -> Tensor:
-    """Maps of free scale, (B, 1, h, w) each, of equal say -> one of mean 0 and standard deviation 1."""
-    return standardise(sum(map(standardise, others), start=standardise(first)))
-
-
 def reshaped(fine: Tensor, coarse: Tensor, share: float = 1.0) -> Tensor:
     """Both standardised, (B, 1, h, w): the fine map moves `share` of the way to the coarse one in its broad shape.
 
