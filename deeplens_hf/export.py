@@ -19,9 +19,10 @@ from torch.export import ExportedProgram
 
 from . import __version__
 from .depth import normalise_disparity, working_size
+from .inputs import LEAST_SIDE
 from .lens_blur import SlabLensBlur
 from .mending import follow
-from .model import LEAST_SIDE, DeepLens
+from .model import DeepLens
 from .optics import MAX_APERTURE, linear_to_srgb, pixels_per_disparity, signed_defocus, srgb_to_linear
 from .pooling import halve
 from .slabs import slab_knots
@@ -70,9 +71,10 @@ class RenderGraph(nn.Module):
     def forward(
         self, image: Tensor, disparity: Tensor, foreground: Tensor, focus: Tensor, aperture: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        photo, defocus = srgb_to_linear(image), signed_defocus(disparity, focus, aperture)
+        photo = srgb_to_linear(image)
         if self.mending is not None:
-            defocus = self.mending(photo, defocus, foreground)
+            disparity = self.mending(photo, disparity, foreground)
+        defocus = signed_defocus(disparity, focus, aperture)
         light, features = self.lens_blur(photo, defocus, foreground * 2 - 1, **self.fixed)
         return linear_to_srgb(self.upsampling(photo, defocus, light, features)), light, features, defocus
 

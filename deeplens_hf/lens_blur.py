@@ -124,13 +124,16 @@ class SlabLensBlur(nn.Module):
         subject: Tensor,
         shape: ApertureShape = DISC,
         highlights: float = 1.0,
+        recovered: Tensor | None = None,
         knots: list[float] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """light (B, 3, h, w) linear, defocus, subject (B, 1, h, w) as in `surfaces` -> L (B, 3, h, w), features.
 
+        recovered: what the method of that name makes of the light, if that is known.
         knots: fixed ones, from near to far, none of which is left out: for a graph that cannot look at its data.
         """
-        recovered = self.recovered(light) if highlights else light
+        if recovered is None:
+            recovered = self.recovered(light) if highlights else light
         radiance = None if recovered is light else light + highlights * (recovered - light)
         seen, features = self.surfaces(light, defocus, subject, radiance)
         parts = strips(self.slabs(seen, shape, knots), defocus.shape[-2])  # of F_j and their coverages, (B, 4, rows, w)
@@ -208,6 +211,7 @@ class ConvolutionalLensBlur(nn.Module):
         subject: Tensor,
         shape: ApertureShape = DISC,
         highlights: float = 1.0,
+        recovered: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """As of `SlabLensBlur`, but the disc is baked into the weights, and lamps stay as they are."""
         if shape != DISC:
@@ -221,6 +225,11 @@ class ConvolutionalLensBlur(nn.Module):
         kernels = torch.softmax(self.kernels(hints), 1)  # (B, c, h, w), sums to 1
         mixed = weigh(list(features.split(3, 1)), list(kernels.split(1, 1)))
         return mixed.clamp(min=0), halve(hints)
+
+    @staticmethod
+    def recovered(light: Tensor) -> Tensor:
+        """The light itself."""
+        return light
 
 
 LENS_BLURS: dict[str, type[SlabLensBlur] | type[ConvolutionalLensBlur]] = {

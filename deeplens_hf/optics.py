@@ -65,13 +65,16 @@ def pixels_per_dioptre(focal_px: float, focal_length_mm: float, f_number: float)
     return focal_px * focal_length_mm / 1000 / (2 * f_number)
 
 
-def signed_defocus(disparity: Tensor, focus: Tensor, aperture: Tensor) -> Tensor:
-    """Blur-disc radius in pixels at the size in hand; > 0 in front of the focal plane.
+def signed_defocus(
+    disparity: Tensor, focus: Tensor, aperture: Tensor, size: tuple[float, float] | None = None
+) -> Tensor:
+    """Blur-disc radius in pixels; > 0 in front of the focal plane.
 
     disparity (B, 1, H, W) in [0, 1], aperture (B,) -> (B, 1, H, W). focus (B,), or (B, 2): an interval, in either
-    order, that is sharp as a whole; blur then grows from its ends.
+    order, that is sharp as a whole; blur then grows from its ends. size: of the picture, (height, width), whose pixels
+    are meant; the disparity's own if not given.
     """
-    per_unit = pixels_per_disparity(aperture, disparity.shape[-2:])  # (B,)
+    per_unit = pixels_per_disparity(aperture, size or disparity.shape[-2:])  # (B,)
     if focus.ndim == 2:
         low, high = focus.aminmax(dim=1)  # (B,) each
         sharp = torch.minimum(torch.maximum(disparity, low.view(-1, 1, 1, 1)), high.view(-1, 1, 1, 1))

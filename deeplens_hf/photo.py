@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from .lens import Calibration, aperture_of, fit, read_camera
+from .levels import Prepared
 from .model import MAX_HIGHLIGHTS, DeepLens
 from .optics import DISC, MAX_APERTURE, ApertureShape
 from .own_depth import Sense, read_own_depth
@@ -68,6 +69,7 @@ class Photo:
     ):
         self.model, self.picture, self._own_disparity, self._dioptres = model, picture, disparity, dioptres
         self.calibration: Calibration | None = None
+        self._prepared: tuple[np.ndarray, ...] | None = None  # `model.Prepared` but for its levels, once rendered
 
     @property
     def size(self) -> tuple[int, int]:
@@ -154,7 +156,12 @@ class Photo:
         # the subject helps where its disparity was predicted with it; beside your own depth it would only cost a pass
         foreground = self._map(self.foreground) if self._own_disparity is None else None
         with torch.inference_mode():
-            return self.model.render(image, disparity, focus, aperture, foreground, shape, highlights)[0]
+            if self._prepared is None:
+                prepared = self.model.prepare(image, disparity, foreground)
+                self._prepared = tuple(each.cpu().numpy() for each in prepared[:2])
+            else:
+                prepared = Prepared(*(torch.from_numpy(each).to(image) for each in self._prepared))
+            return self.model.render(image, disparity, focus, aperture, foreground, shape, highlights, prepared)[0]
 
     def calibrate(
         self,

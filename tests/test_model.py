@@ -141,6 +141,27 @@ def test_the_ends_of_an_interval_have_gradients(model):
     assert all(end.grad is not None and float(end.grad.abs()) > 0 for end in ends)
 
 
+@pytest.mark.parametrize("size", [(24, 200), (112, 160), (600, 901)])  # lengthened; blurred at its size; halved
+@pytest.mark.parametrize("focus, highlights", [(0.3, 1.0), ((0.1, 0.4), 1.0), (0.3, 0.0)])
+def test_what_is_prepared_once_serves_every_lens(model, size, focus, highlights):
+    image, disparity = scene(size)
+    image[..., :12, :12] = 1.0  # a lamp, so that there is light to recover
+    foreground = (disparity > 0.5).float()
+    with torch.inference_mode():
+        prepared = model.prepare(image, disparity, foreground)
+        for each in (prepared, prepared._replace(levels=None)):
+            for aperture in (3.0, 12.0):
+                given = (image, disparity, focus, aperture, foreground)
+                wanted = model.render(*given, highlights=highlights)
+                torch.testing.assert_close(model.render(*given, highlights=highlights, prepared=each), wanted)
+
+
+def test_what_was_prepared_of_another_photo_is_refused(model):
+    other = model.prepare(*scene((96, 128)))._replace(levels=None)
+    with pytest.raises(ValueError, match="prepared.disparity must be a float tensor"):
+        model.render(*scene((128, 96)), 0.5, 4.0, prepared=other)
+
+
 def test_predicted_maps_have_the_images_size_and_range(small):
     with torch.inference_mode():
         maps = small.predict_depth(torch.rand(2, 3, 70, 150))

@@ -40,6 +40,19 @@ def test_many_refocus_calls_make_one_depth_pass(model, pixels, monkeypatch):
     assert len(calls) == 1  # your own depth, and a point: nothing to predict
 
 
+def test_many_refocus_calls_find_edges_and_lost_light_once(model, pixels, planes, monkeypatch):
+    pixels = pixels.copy()
+    pixels[40:60, 20:40] = 255
+    wanted = [np.asarray(model.open(pixels, disparity=planes).refocus(focus=f, aperture=9)) for f in (0.2, 0.8)]
+    calls, mend, recover = [], model.mending.forward, model.lens_blur.recovered
+    monkeypatch.setattr(model.mending, "forward", lambda *given: calls.append("edges") or mend(*given))
+    monkeypatch.setattr(model.lens_blur, "recovered", lambda light: calls.append("light") or recover(light))
+    photo = model.open(pixels, disparity=planes)
+    for focus, expected in zip((0.2, 0.8), wanted, strict=True):
+        assert near(photo.refocus(focus=focus, aperture=9), expected)
+    assert sorted(calls) == ["edges", "light"]
+
+
 @pytest.mark.parametrize("x, sharp, blurred", [(20, slice(0, 48), slice(80, 128)), (110, slice(80, 128), slice(0, 48))])
 def test_the_clicked_surface_is_sharp_and_the_other_is_not(model, pixels, planes, x, sharp, blurred):
     result = np.asarray(model.open(pixels, disparity=planes).refocus(point=(x, 50), aperture=16))

@@ -1,0 +1,50 @@
+"""What the model accepts: checks of tensors and numbers, with messages that say what is wanted."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LEAST_SIDE = 64  # pixels: the smallest picture that the networks accept; smaller ones are lengthened to it
+
+
+def check_image(image: Tensor, dtype: torch.dtype) -> None:
+    """Raise ValueError unless (B, 3, H, W), of this type, not empty, values in [0, 1]."""
+    if image.ndim != 4 or image.shape[1] != 3 or not image.numel() or image.dtype != dtype:
+        kind = str(dtype).removeprefix("torch.")
+        raise ValueError(f"image must be a {kind} tensor (B, 3, H, W); got {image.dtype} {tuple(image.shape)}")
+    _check_unit_range(image, "image")
+
+
+def check_map(values: Tensor, name: str, image: Tensor) -> None:
+    """Raise ValueError unless (B, 1, H, W) of the image's batch and size, values in [0, 1]."""
+    wanted = (image.shape[0], 1, *image.shape[-2:])
+    if values.shape != wanted or not values.is_floating_point():
+        raise ValueError(
+            f"{name} must be a float tensor {wanted} to go with the image; got {values.dtype} {tuple(values.shape)}"
+        )
+    _check_unit_range(values, name)
+
+
+def long_enough(x: Tensor) -> Tensor:
+    """The last row and column repeated up to LEAST_SIDE: (B, C, h, w) -> (B, C, H, W), the picture at the top left."""
+    missing = [max(0, LEAST_SIDE - side) for side in x.shape[-2:]]
+    return F.pad(x, (0, missing[1], 0, missing[0]), mode="replicate") if any(missing) else x
+
+
+def _check_unit_range(values: Tensor, name: str, slack: float = 1e-3) -> None:
+    low, high = (float(bound) for bound in torch.aminmax(values.detach()))
+    if not (low >= -slack and high <= 1 + slack):  # NaN fails every comparison
+        raise ValueError(f"{name} must lie in [0, 1] and hold no NaN; got {low:.4g} to {high:.4g}")
+
+
+def one_each(
+    value: Tensor | float, name: str, image: Tensor, most: float, also: tuple[int, int] | None = None
+) -> Tensor:
+    """A number, or one a picture of the batch -> (B,), checked against [0, most]; the shape `also` passes as it is."""
+    value = torch.as_tensor(value, dtype=image.dtype, device=image.device)
+    if value.shape not in ((), (len(image),), also):
+        shapes = f"({len(image)},)" + (f" or {also}" if also else "")
+        raise ValueError(f"{name} must be a number or a tensor of shape {shapes}; got shape {tuple(value.shape)}")
+    if not bool(((value >= 0) & (value <= most)).all()):
+        raise ValueError(f"{name} must lie in [0, {most:g}]; got {value.detach().flatten().tolist()}")
+    return value if value.ndim == 2 else value.expand(len(image))
