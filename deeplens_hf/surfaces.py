@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from .behind import extend_far, unevenness
 from .blocks import asinh
 from .matting import edge_matte
-from .pooling import block_range, lengthen, window_max, window_min
+from .pooling import block_range, halve_max, halve_min, lengthen, window_max, window_mean, window_min
 from .unmixing import Unmixing
 
 REACH = 2  # pixels beyond its edge in the disparity that a near surface's soft matte may reach
+SOFT_WITHIN = 24  # pixels from its edge: farther inside a surface is opaque, whatever is painted on it
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,15 @@ def between_two(defocus: Tensor, near_defocus: Tensor, far_defocus: Tensor) -> T
     """
     alike = (1.5 - unevenness(defocus, 2) / (0.05 * (near_defocus - far_defocus)).clamp(min=0.25)).clamp(0, 1)
     return alike * ((near_defocus - defocus - 0.5) / 1.5).clamp(0, 1)
+
+
+def beside_edges(near_defocus: Tensor) -> Tensor:
+    """1 where something farther away lies within SOFT_WITHIN pixels, by degrees 0 beyond: (B, 1, H, W)."""
+    even = lengthen(near_defocus)
+    step = halve_max(even) - window_min(halve_min(even), SOFT_WITHIN // 2)  # at half the size: it is no fine map
+    beside = window_mean((4 * step / 3 - 1 / 3).clamp(0, 1), SOFT_WITHIN // 6)
+    height, width = near_defocus.shape[-2:]
+    return F.interpolate(beside, scale_factor=2, mode="bilinear")[..., :height, :width]
 
 
 def local_contrast(shown: Tensor, cell: int = 8, reach: int = 4) -> Tensor:
@@ -135,7 +145,7 @@ class SurfaceExtraction(nn.Module):
         colour, edge, hidden = said.split([3, 1, 1], 1)
         return Unmixed(
             far_shown=(guess[:, 3:6] + contrast * torch.tanh(colour)).clamp(min=0),
-            coverage=(guess[:, 9:10] + apart * edge).clamp(0, 1),
+            coverage=(guess[:, 9:10] + apart * beside_edges(near_defocus) * edge).clamp(0, 1),
             hidden=apart * torch.sigmoid(hidden + 3),
             far_defocus=far_defocus,
             features=features,

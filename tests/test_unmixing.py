@@ -51,6 +51,21 @@ def test_what_has_no_contrast_or_one_surface_stays_as_it_is():
         assert torch.equal(other.coverage[near == far], guess[:, 9:10][near == far])
 
 
+def test_well_inside_a_surface_nothing_is_transparent_whatever_the_network_says():
+    """Letters on a board were taken for its edge, and what is behind shone through them as bright lines."""
+    torch.manual_seed(0)
+    surfaces = SurfaceExtraction()
+    torch.nn.init.constant_(surfaces.unmixing.write.bias, -5.0)  # nothing covers anything
+    defocus = torch.full((1, 1, 120, 201), -20.0)
+    defocus[..., 50:] = 0.5  # a board, 151 pixels wide
+    with torch.inference_mode():
+        guess, near, far = first_guess(torch.rand(1, 3, 120, 201), defocus)
+        coverage = surfaces.unmix(guess, near, far, torch.zeros_like(near)).coverage
+    assert float(coverage[..., 50:66].max()) == 0
+    assert float((far < near).float()[..., 90:110].min()) == 1, "what is behind is known there"
+    assert float(coverage[..., 90:110].min()) == 1
+
+
 def test_two_surfaces_are_refocused_as_the_lens_equation_says():
     torch.manual_seed(0)
     far, near, coverage = torch.rand(1, 3, 24, 24), torch.rand(1, 3, 24, 24), torch.rand(1, 1, 24, 24)
