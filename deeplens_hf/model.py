@@ -19,6 +19,7 @@ from .older_surfaces import OlderSurfaceExtraction
 from .optics import DISC, MAX_APERTURE, ApertureShape, signed_defocus, srgb_to_linear
 from .orientation import Orientation
 from .repository import FORMAT_VERSION
+from .unstepping import unstepped
 from .upsampling import GuidedUpsampling, halve_map
 
 if TYPE_CHECKING:
@@ -165,6 +166,8 @@ class DeepLens(
         return self._mended(srgb_to_linear(image), disparity, foreground), foreground
 
     def _mended(self, light: Tensor, map: Tensor, foreground: Tensor | None) -> Tensor:
+        """Stairs made slopes, then edges mended: light (B, 3, h, w) linear, both maps (B, 1, h, w)."""
+        map = unstepped(map)
         return map if self.mending is None else self.mending(light, map, foreground)
 
     def render(
