@@ -55,7 +55,7 @@ def beside_edges(near_defocus: Tensor) -> Tensor:
     """1 where something farther away lies within SOFT_WITHIN pixels, by degrees 0 beyond: (B, 1, H, W)."""
     even = lengthen(near_defocus)
     step = halve_max(even) - window_min(halve_min(even), SOFT_WITHIN // 2)  # at half the size: it is no fine map
-    beside = window_mean((4 * step / 3 - 1 / 3).clamp(0, 1), SOFT_WITHIN // 6)
+    beside = window_mean((4 * step).clamp(0, 1), SOFT_WITHIN // 6)
     height, width = near_defocus.shape[-2:]
     return F.interpolate(beside, scale_factor=2, mode="bilinear")[..., :height, :width]
 
