@@ -262,3 +262,12 @@ def test_no_embedded_depth_on_the_command_line(model_folder, photo_file, tmp_pat
     assert capsys.readouterr().err.splitlines() == [
         "deeplens: error: disparity 'embedded' needs a portrait photo that carries its depth; this one carries none"
     ]
+
+
+def test_a_small_map_of_few_grey_values_is_enlarged_as_the_slope_it_was(model):
+    slope = np.tile(np.linspace(0, 1, 96, dtype=np.float32)[:, None], (1, 128))
+    stairs = ((slope * 11).round() * 23).astype(np.uint8)  # 12 grey values
+    photo = np.zeros((300, 400, 3), np.uint8)
+    opened = model.open(photo, disparity=stairs).disparity[30:-30]
+    wanted = np.linspace(0, 253 / 255, 300)[30:-30, None]
+    assert np.abs(opened - wanted).mean() < 0.5 * 23 / 255 / 4  # rounding alone leaves a quarter of a step
