@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from .lens import Calibration, aperture_of, fit, read_camera
-from .levels import Prepared
+from .levels import Prepared, halvings_until
 from .model import MAX_HIGHLIGHTS, DeepLens
 from .optics import DISC, MAX_APERTURE, ApertureShape
 from .own_depth import Sense, read_own_depth
@@ -69,7 +69,7 @@ class Photo:
     ):
         self.model, self.picture, self._own_disparity, self._dioptres = model, picture, disparity, dioptres
         self.calibration: Calibration | None = None
-        self._prepared: tuple[np.ndarray, ...] | None = None  # `model.Prepared` but for its levels, once rendered
+        self._prepared: tuple[list[np.ndarray], list[np.ndarray]] | None = None  # see `_prepare`
 
     @property
     def size(self) -> tuple[int, int]:
@@ -156,12 +156,19 @@ class Photo:
         # the subject helps where its disparity was predicted with it; beside your own depth it would only cost a pass
         foreground = self._map(self.foreground) if self._own_disparity is None else None
         with torch.inference_mode():
-            if self._prepared is None:
-                prepared = self.model.prepare(image, disparity, foreground)
-                self._prepared = tuple(each.cpu().numpy() for each in prepared[:2])
-            else:
-                prepared = Prepared(*(torch.from_numpy(each).to(image) for each in self._prepared))
+            prepared = self._prepare(image, disparity, foreground)
             return self.model.render(image, disparity, focus, aperture, foreground, shape, highlights, prepared)[0]
+
+    def _prepare(self, image: Tensor, disparity: Tensor, foreground: Tensor | None) -> Prepared:
+        """What pictures of this photo have in common: kept, unless somebody has written into the maps."""
+        block = 2 ** halvings_until(max(self.size), self.model.config.blur_size)
+        maps = (each for each in (disparity, foreground) if each is not None)
+        seen = [each[0, 0, block - 1 :: block, block - 1 :: block].cpu().numpy() for each in maps]
+        if self._prepared is not None and all(map(np.array_equal, seen, self._prepared[0])):
+            return Prepared(*(torch.from_numpy(each).to(image) for each in self._prepared[1]))
+        prepared = self.model.prepare(image, disparity, foreground)
+        self._prepared = [each.copy() for each in seen], [each.cpu().numpy() for each in prepared[:2]]
+        return prepared
 
     def calibrate(
         self,

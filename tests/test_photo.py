@@ -53,6 +53,16 @@ def test_many_refocus_calls_find_edges_and_lost_light_once(model, pixels, planes
     assert sorted(calls) == ["edges", "light"]
 
 
+def test_what_is_written_into_a_map_counts_at_once(model, pixels, planes):
+    photo = model.open(np.tile(pixels, (8, 8, 1)), disparity=planes)  # 1024 wide: blurred at half its size
+    before = np.asarray(photo.refocus(focus=0.2, aperture=9))
+    photo.disparity[200:300, 700:800] = 0.2
+    after = np.asarray(photo.refocus(focus=0.2, aperture=9))
+    fresh = model.open(photo.picture, disparity=photo.disparity.copy()).refocus(focus=0.2, aperture=9)
+    assert np.array_equal(after, np.asarray(fresh))
+    assert detail(after[220:280, 720:780]) > 2 * detail(before[220:280, 720:780])
+
+
 @pytest.mark.parametrize("x, sharp, blurred", [(20, slice(0, 48), slice(80, 128)), (110, slice(80, 128), slice(0, 48))])
 def test_the_clicked_surface_is_sharp_and_the_other_is_not(model, pixels, planes, x, sharp, blurred):
     result = np.asarray(model.open(pixels, disparity=planes).refocus(point=(x, 50), aperture=16))
