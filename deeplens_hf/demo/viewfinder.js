@@ -136,7 +136,8 @@ async function openScene() {
     photo.stage.style.backgroundImage = `url(${scene.photo})`; // decoded already when it is compared with the result
     photo.img.src = scene.photo;
     const low = photo.stage.getBoundingClientRect().bottom > 0.8 * window.innerHeight;
-    const camera = document.querySelector("#upload video"); // its box is about to shrink: the page scrolls after that
+    // its box is about to shrink, whether it still shows what it sees or what it took: the page scrolls after that
+    const camera = document.querySelector('#upload video, #upload [aria-label="Capture from camera"].selected');
     if (low && !camera) finder.scrollIntoView({ behavior: "smooth" });
   }
   want(same ? { ...props.value, id: scene.id } : {});
