@@ -36,9 +36,9 @@ def halved(image: Tensor, halvings: int) -> list[Tensor]:
     return levels
 
 
-def last_map(map: Tensor, levels: list[Tensor]) -> Tensor:
+def last_map(map: Tensor, halvings: int) -> Tensor:
     """(B, 1, H, W) -> (B, 1, h, w), of the last level's size: a pixel of each block, no mean of two surfaces."""
-    for _ in levels[1:]:
+    for _ in range(halvings):
         map = halve_map(map)
     return map
 

@@ -166,9 +166,11 @@ class DeepLens(
         return self._mended(srgb_to_linear(image), disparity, foreground), foreground
 
     def _mended(self, light: Tensor, map: Tensor, foreground: Tensor | None) -> Tensor:
-        """Stairs made slopes, then edges mended: light (B, 3, h, w) linear, both maps (B, 1, h, w)."""
-        map = unstepped(map)
         return map if self.mending is None else self.mending(light, map, foreground)
+
+    def _mended_last(self, levels: list[Tensor], map: Tensor, foreground: Tensor | None) -> Tensor:
+        """(B, 1, H, W) at the last level, stairs made slopes and edges mended; the foreground is that large already."""
+        return self._mended(levels[-1], unstepped(last_map(map, len(levels) - 1)), foreground)
 
     def render(
         self,
@@ -215,7 +217,7 @@ class DeepLens(
         levels = (prepared and prepared.levels) or halved(image, self._halvings(image))
         foreground = last_foreground(foreground, levels)
         if prepared is None:
-            prepared = Prepared(self._mended(levels[-1], last_map(disparity, levels), foreground))
+            prepared = Prepared(self._mended_last(levels, disparity, foreground))
         check_map(prepared.disparity, "prepared.disparity", levels[-1])
         times = 2 ** (len(levels) - 1)
         defocus = signed_defocus(disparity, focus, aperture, (height, width))
@@ -227,7 +229,7 @@ class DeepLens(
         """What `render` needs of a photo whatever the lens, for more pictures than one; arguments, errors as there."""
         image, disparity, foreground = self._accepted(image, disparity, foreground)
         levels = halved(image, self._halvings(image))
-        mended = self._mended(levels[-1], last_map(disparity, levels), last_foreground(foreground, levels))
+        mended = self._mended_last(levels, disparity, last_foreground(foreground, levels))
         return Prepared(mended, self.lens_blur.recovered(levels[-1]), levels)
 
     def render_defocus(
@@ -245,7 +247,7 @@ class DeepLens(
         """
         levels = halved(image, self._halvings(image) if halvings is None else halvings)
         foreground = last_foreground(foreground, levels)
-        mended = self._mended(levels[-1], last_map(defocus, levels) / 2 ** (len(levels) - 1), foreground)
+        mended = self._mended_last(levels, defocus, foreground) / 2 ** (len(levels) - 1)  # in pixels of that size
         return self._through_lens(image, levels, defocus, mended, foreground, shape, highlights)
 
     def _halvings(self, image: Tensor) -> int:

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from .lens import Calibration, aperture_of, fit, read_camera
-from .levels import Prepared, halvings_until
+from .levels import Prepared, halvings_until, last_map
 from .model import MAX_HIGHLIGHTS, DeepLens
 from .optics import DISC, MAX_APERTURE, ApertureShape
 from .own_depth import Sense, read_own_depth
@@ -161,9 +161,9 @@ class Photo:
 
     def _prepare(self, image: Tensor, disparity: Tensor, foreground: Tensor | None) -> Prepared:
         """What pictures of this photo have in common: kept, unless somebody has written into the maps."""
-        block = 2 ** halvings_until(max(self.size), self.model.config.blur_size)
+        halvings = halvings_until(max(self.size), self.model.config.blur_size)
         maps = (each for each in (disparity, foreground) if each is not None)
-        seen = [each[0, 0, block - 1 :: block, block - 1 :: block].cpu().numpy() for each in maps]
+        seen = [last_map(each, halvings).cpu().numpy() for each in maps]
         if self._prepared is not None and all(map(np.array_equal, seen, self._prepared[0])):
             return Prepared(*(torch.from_numpy(each).to(image) for each in self._prepared[1]))
         prepared = self.model.prepare(image, disparity, foreground)

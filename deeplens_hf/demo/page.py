@@ -36,10 +36,9 @@ OPENING = """(file, cut) => {
 EMPTIED = """now => now?.path === window.opening ? null : {__type__: "update"}"""
 # once a picture was taken the camera is let go; its box shrinks when it is gone, and what is below moves up
 CAMERA_OFF = """() => {
-    const on = () => document.querySelector('#upload video, #upload [aria-label="Capture from camera"].selected');
     const finder = document.querySelector(".finder"); // hidden until it has the photo
-    const look = () => on() || !finder.offsetParent ? requestAnimationFrame(look) : finder.scrollIntoView();
-    if (!on()) return;
+    const look = () => cameraOn() || !finder.offsetParent ? requestAnimationFrame(look) : finder.scrollIntoView();
+    if (!cameraOn()) return;
     document.querySelector('#upload [aria-label="Upload file"]').click();
     look();
 }"""

@@ -21,6 +21,9 @@ const [photo, depth] = panes;
 const band = finder.querySelector(".band");
 const hint = finder.querySelector(".hint");
 const act = (name) => finder.querySelector(`[data-act=${name}]`);
+// whether the upload box is the camera's, which shows no video any more once it has taken a picture; the page asks too
+window.cameraOn = () =>
+  document.querySelector('#upload video, #upload [aria-label="Capture from camera"].selected');
 let mode = "point";
 let scene = null;
 let levels = null; // the disparity: {data, width, height}, 0 to 255, one byte a pixel
@@ -136,9 +139,8 @@ async function openScene() {
     photo.stage.style.backgroundImage = `url(${scene.photo})`; // decoded already when it is compared with the result
     photo.img.src = scene.photo;
     const low = photo.stage.getBoundingClientRect().bottom > 0.8 * window.innerHeight;
-    // its box is about to shrink, whether it still shows what it sees or what it took: the page scrolls after that
-    const camera = document.querySelector('#upload video, #upload [aria-label="Capture from camera"].selected');
-    if (low && !camera) finder.scrollIntoView({ behavior: "smooth" });
+    // the camera's box is about to shrink: the page scrolls after that
+    if (low && !window.cameraOn()) finder.scrollIntoView({ behavior: "smooth" });
   }
   want(same ? { ...props.value, id: scene.id } : {});
   const read = await readLevels(scene.disparity);
