@@ -303,7 +303,8 @@ function arrive([file]) {
   box.dispatchEvent(new Event("change", { bubbles: true }));
 }
 document.addEventListener("paste", (event) => arrive(event.clipboardData.files));
-for (const name of ["dragover", "drop"])
+// dragenter as well: of one let go the moment it comes over something, or as the page moves under it, no dragover is sent
+for (const name of ["dragenter", "dragover", "drop"])
   document.addEventListener(name, (event) => {
     if (event.defaultPrevented || !event.dataTransfer.types.includes("Files")) return; // another box's, or text
     event.preventDefault();

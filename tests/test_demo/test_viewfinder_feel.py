@@ -40,11 +40,11 @@ def colour(pixels: np.ndarray) -> np.ndarray:
 
 
 def drop(visitor, x: float, y: float, *paths: Path) -> None:
-    """Files from a desktop, let go over (x, y) of the window."""
+    """Files from a desktop, let go the moment they come over (x, y) of the window."""
     client = visitor.page.context.new_cdp_session(visitor.page)
     data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
-    for kind in ("dragEnter", "dragOver", "drop"):
-        client.send("Input.dispatchDragEvent", {"type": kind, "x": x, "y": y, "data": data})
+    for kind, at in (("dragEnter", (5, 5)), ("dragOver", (5, 5)), ("drop", (x, y))):
+        client.send("Input.dispatchDragEvent", {"type": kind, "x": at[0], "y": at[1], "data": data})
 
 
 @pytest.fixture
