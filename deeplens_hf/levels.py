@@ -11,6 +11,8 @@ from torch import Tensor
 
 from .optics import srgb_to_linear
 from .pooling import halve
+from .registration import Misfit
+from .unstepping import Plateaus
 from .upsampling import halve_light, halve_map
 
 
@@ -18,6 +20,8 @@ class Prepared(NamedTuple):
     """Of a photo, at the size that the lens blur works at."""
 
     disparity: Tensor  # (B, 1, h, w): its edges mended
+    misfits: list[Misfit]  # how far off they were altogether, in pixels of that size
+    plateaus: list[Plateaus]  # of the map as it was
     light: Tensor | None = None  # (B, 3, h, w): linear, with the radiance that clipped highlights had
     levels: list[Tensor] | None = None  # as of `halved`: large, and soon made again
 

@@ -16,10 +16,11 @@ from .lens_blur import LENS_BLURS
 from .levels import Prepared, halved, halvings_until, last_foreground, last_map
 from .mending import EdgeMending, follow
 from .older_surfaces import OlderSurfaceExtraction
-from .optics import DISC, MAX_APERTURE, ApertureShape, signed_defocus, srgb_to_linear
+from .optics import DISC, MAX_APERTURE, ApertureShape, from_focus, signed_defocus, srgb_to_linear
 from .orientation import Orientation
+from .registration import fitted, misfit
 from .repository import FORMAT_VERSION
-from .unstepping import unstepped
+from .unstepping import plateaus, unstepped, with_plateaus
 from .upsampling import GuidedUpsampling, halve_map
 
 if TYPE_CHECKING:
@@ -168,9 +169,16 @@ class DeepLens(
     def _mended(self, light: Tensor, map: Tensor, foreground: Tensor | None) -> Tensor:
         return map if self.mending is None else self.mending(light, map, foreground)
 
-    def _mended_last(self, levels: list[Tensor], map: Tensor, foreground: Tensor | None) -> Tensor:
-        """(B, 1, H, W) at the last level, stairs made slopes and edges mended; the foreground is that large already."""
-        return self._mended(levels[-1], unstepped(last_map(map, len(levels) - 1)), foreground)
+    def _mended_last(self, levels: list[Tensor], map: Tensor, foreground: Tensor | None) -> Prepared:
+        """(B, 1, H, W) at the last level: stairs made slopes, where the photo has its edges, and these mended.
+
+        The foreground is that large already.
+        """
+        small = last_map(map, len(levels) - 1)
+        smooth = unstepped(small)
+        misfits = [misfit(*each) for each in zip(levels[-1].split(1), smooth.split(1), strict=True)]
+        mended = self._mended(levels[-1], fitted(smooth, misfits), foreground)
+        return Prepared(mended, misfits, plateaus(small, smooth))
 
     def render(
         self,
@@ -217,9 +225,10 @@ class DeepLens(
         levels = (prepared and prepared.levels) or halved(image, self._halvings(image))
         foreground = last_foreground(foreground, levels)
         if prepared is None:
-            prepared = Prepared(self._mended_last(levels, disparity, foreground))
+            prepared = self._mended_last(levels, disparity, foreground)
         check_map(prepared.disparity, "prepared.disparity", levels[-1])
         times = 2 ** (len(levels) - 1)
+        disparity, focus = fitted(disparity, prepared.misfits, times), with_plateaus(focus, prepared.plateaus)
         defocus = signed_defocus(disparity, focus, aperture, (height, width))
         mended = signed_defocus(prepared.disparity, focus, aperture, (height / times, width / times))
         out = self._through_lens(image, levels, defocus, mended, foreground, shape, highlights, prepared.light)
@@ -229,8 +238,8 @@ class DeepLens(
         """What `render` needs of a photo whatever the lens, for more pictures than one; arguments, errors as there."""
         image, disparity, foreground = self._accepted(image, disparity, foreground)
         levels = halved(image, self._halvings(image))
-        mended = self._mended_last(levels, disparity, last_foreground(foreground, levels))
-        return Prepared(mended, self.lens_blur.recovered(levels[-1]), levels)
+        prepared = self._mended_last(levels, disparity, last_foreground(foreground, levels))
+        return prepared._replace(light=self.lens_blur.recovered(levels[-1]), levels=levels)
 
     def render_defocus(
         self,
@@ -247,7 +256,11 @@ class DeepLens(
         """
         levels = halved(image, self._halvings(image) if halvings is None else halvings)
         foreground = last_foreground(foreground, levels)
-        mended = self._mended_last(levels, defocus, foreground) / 2 ** (len(levels) - 1)  # in pixels of that size
+        prepared = self._mended_last(levels, defocus, foreground)
+        times = 2 ** (len(levels) - 1)
+        sharp = with_plateaus(defocus.new_zeros(len(image)), prepared.plateaus)
+        defocus = from_focus(fitted(defocus, prepared.misfits, times), sharp)
+        mended = from_focus(prepared.disparity, sharp) / times  # in pixels of that size
         return self._through_lens(image, levels, defocus, mended, foreground, shape, highlights)
 
     def _halvings(self, image: Tensor) -> int:

@@ -75,12 +75,15 @@ def signed_defocus(
     are meant; the disparity's own if not given.
     """
     per_unit = pixels_per_disparity(aperture, size or disparity.shape[-2:])  # (B,)
+    return per_unit.view(-1, 1, 1, 1) * from_focus(disparity, focus)
+
+
+def from_focus(disparity: Tensor, focus: Tensor) -> Tensor:
+    """(B, 1, H, W) less the nearest disparity that is sharp; focus as of `signed_defocus`."""
     if focus.ndim == 2:
         low, high = focus.aminmax(dim=1)  # (B,) each
-        sharp = torch.minimum(torch.maximum(disparity, low.view(-1, 1, 1, 1)), high.view(-1, 1, 1, 1))
-    else:
-        sharp = focus.view(-1, 1, 1, 1)
-    return per_unit.view(-1, 1, 1, 1) * (disparity - sharp)
+        return disparity - torch.minimum(torch.maximum(disparity, low.view(-1, 1, 1, 1)), high.view(-1, 1, 1, 1))
+    return disparity - focus.view(-1, 1, 1, 1)
 
 
 @dataclass(frozen=True)

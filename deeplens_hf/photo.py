@@ -69,7 +69,7 @@ class Photo:
     ):
         self.model, self.picture, self._own_disparity, self._dioptres = model, picture, disparity, dioptres
         self.calibration: Calibration | None = None
-        self._prepared: tuple[list[np.ndarray], list[np.ndarray]] | None = None  # see `_prepare`
+        self._prepared: tuple[list[np.ndarray], list[np.ndarray], tuple] | None = None  # see `_prepare`
 
     @property
     def size(self) -> tuple[int, int]:
@@ -165,9 +165,12 @@ class Photo:
         maps = (each for each in (disparity, foreground) if each is not None)
         seen = [last_map(each, halvings).cpu().numpy() for each in maps]
         if self._prepared is not None and all(map(np.array_equal, seen, self._prepared[0])):
-            return Prepared(*(torch.from_numpy(each).to(image) for each in self._prepared[1]))
+            _, (mended, light), told = self._prepared
+            mended, light = (torch.from_numpy(each).to(image) for each in (mended, light))
+            return Prepared(mended, *told, light)
         prepared = self.model.prepare(image, disparity, foreground)
-        self._prepared = [each.copy() for each in seen], [each.cpu().numpy() for each in prepared[:2]]
+        found = [each.cpu().numpy() for each in (prepared.disparity, prepared.light)]
+        self._prepared = [each.copy() for each in seen], found, (prepared.misfits, prepared.plateaus)
         return prepared
 
     def calibrate(

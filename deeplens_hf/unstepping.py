@@ -2,8 +2,10 @@
 
 Such a map tells each pixel to half a step. Of all maps that it could be of, the smoothest is the likeliest: neighbours
 are averaged, from coarse to fine, and no pixel leaves its step. What differs by more than one step is an edge, over
-which nothing is averaged.
+which nothing is averaged. A flat thing lies anywhere within its step: if that holds the focus, it is in focus.
 """
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +20,14 @@ UNEVEN = 0.05  # of a step: how far a value may lie from a whole number of them
 SAME = 1.5  # steps: neighbours that differ by less are of one surface
 LEVELS, ROUNDS = 6, 8  # halvings, and averages at each size
 LEAST_SIDE = 8  # pixels, of the coarsest
+FLAT = 0.1  # of a step: less than this away from its grey value a pixel is of no slope
+
+
+class Plateaus(NamedTuple):
+    """What in a map of few grey values is no slope: how far these lie apart, and those of flat things."""
+
+    step: float = 0.0
+    values: tuple[float, ...] = ()
 
 
 def unstepped(map: Tensor) -> Tensor:
@@ -40,6 +50,33 @@ def step_of(map: Tensor) -> float:
     places = (values - values[0]) / step
     even = (places - places.round()).abs().max() < UNEVEN and places[-1] < MOST
     return float(step) if even else 0.0
+
+
+def plateaus(map: Tensor, smooth: Tensor) -> list[Plateaus]:
+    """Those of each (1, 1, H, W) of a batch, and of what `unstepped` makes of it; the same tensor has none."""
+    if smooth is map:
+        return [Plateaus()] * len(map)
+    found = []
+    for grey, slopes in zip(map[:, 0].detach(), smooth[:, 0].detach(), strict=True):
+        step = step_of(grey)
+        values, which, count = grey.unique(return_inverse=True, return_counts=True)
+        flat = ((slopes - grey).abs() < FLAT * step).flatten()
+        mostly = 2 * which.flatten().bincount(flat, len(values)) > count
+        found.append(Plateaus(step, tuple(values[mostly].tolist())))
+    return found
+
+
+def with_plateaus(focus: Tensor, plateaus: list[Plateaus]) -> Tensor:
+    """focus (B,) or (B, 2), as of `optics.signed_defocus` -> the same, or (B, 2): with plateaus within half a step."""
+    if not any(each.values for each in plateaus):
+        return focus
+    ends = torch.stack([focus, focus] if focus.ndim == 1 else focus.aminmax(dim=1), 1)
+    wider = []
+    for (low, high), (step, values) in zip(ends.tolist(), plateaus, strict=True):
+        within = [value for value in values if low - 0.51 * step < value < high + 0.51 * step]
+        wider.append([min(low, *within, high), max(low, *within, high)])
+    wider = focus.new_tensor(wider)
+    return torch.where(wider == ends, ends, wider)
 
 
 def smoothest(map: Tensor, step: Tensor, levels: int = LEVELS) -> Tensor:

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from deeplens_hf.evaluation.flaws import stepped
-from deeplens_hf.unstepping import SAME, enlarged, unstepped
+from deeplens_hf.unstepping import SAME, Plateaus, enlarged, plateaus, unstepped, with_plateaus
 from deeplens_hf.upsampling import halve_map
 
 STEP = 1 / 23
@@ -90,3 +91,31 @@ def test_gradients_reach_the_map():
     map = stepped(slopes((64, 96))).requires_grad_()
     unstepped(map).square().mean().backward()
     assert float(map.grad.abs().sum()) > 0
+
+
+@pytest.mark.parametrize("by", [-0.4, 0.0, 0.4])
+def test_a_flat_thing_whose_step_holds_the_focus_is_sharp(model, by):
+    """A board of 20 steps; where it really lies within its step, the map does not say."""
+    disparity = stepped(slopes())
+    board = disparity == 20 * STEP
+    image = torch.rand(1, 3, *disparity.shape[-2:], generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        out = model.render(image, disparity, (20 + by) * STEP, 16.0, highlights=0)
+        wide = model.render(image, disparity, ((20 + by) * STEP, 1.0), 16.0, highlights=0)
+        blurred = model.render(image, disparity, 21.4 * STEP, 16.0, highlights=0)
+    inside = (-F.max_pool2d(-board.float(), 17, 1, 8) == 1).expand_as(image)
+    off = [float((each - image)[inside].abs().mean()) for each in (out, wide, blurred)]
+    assert max(off[:2]) < 0.002 and off[2] > 0.1, "the last focus is not of its step any more"
+
+
+def test_focus_is_widened_by_plateaus_alone():
+    grey = stepped(slopes())
+    (found,) = plateaus(grey, unstepped(grey))
+    assert found.step == pytest.approx(STEP) and found.values == pytest.approx((20 * STEP,)), "slopes are none"
+    assert plateaus(slopes(), unstepped(slopes())) == [Plateaus()]
+    focus = torch.tensor([20.3, 21.0, 5.3]) * STEP
+    wider = with_plateaus(focus, [found] * 3) / STEP
+    torch.testing.assert_close(wider, torch.tensor([[20, 20.3], [21, 21], [5.3, 5.3]]))
+    interval = torch.tensor([[0.5, 0.1], [0.8, 0.85]])
+    torch.testing.assert_close(with_plateaus(interval, [found] * 2), torch.tensor([[0.1, 0.5], [0.8, 20 * STEP]]))
+    assert with_plateaus(focus, [Plateaus()] * 3) is focus
