@@ -1,4 +1,4 @@
-"""Your own depth in place of the predicted one: read, turned into disparity, resized and normalised once."""
+"""Your own depth in place of the predicted one: read, turned into disparity, resized, normalised and fitted once."""
 
 import math
 import os
@@ -10,14 +10,19 @@ import numpy as np
 import torch
 from PIL import Image
 
+from .levels import halvings_until, last_map
+from .optics import srgb_to_linear
 from .phone_depth import read_embedded
 from .pictures import DIOPTRES, PhotoError, Source, decoded, grey_levels, one_line, open_header
+from .registration import fitted, misfit
 from .unstepping import unstepped
 
 EMBEDDED = "embedded"
 # these are files, and no models
 FILES = tuple(f".{kind}" for kind in "npy npz png jpg jpeg tif tiff webp heic avif bmp gif exr pgm pfm".split())
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+FITTED_AT = 768  # pixels of the long side
 
 Sense = Literal["disparity", "depth"]
 
@@ -53,6 +58,13 @@ def read_own_depth(
     Raises:
         PhotoError: what was given cannot be read or does not say what it counts in.
     """
+    own = _read(source, picture, photo, depth_is, device)
+    return own._replace(disparity=_fitted(own.disparity, picture))
+
+
+def _read(
+    source: Source, picture: Image.Image, photo: Source | None, depth_is: Sense | None, device: str | torch.device
+) -> OwnDepth:
     if depth_is not in (None, "disparity", "depth"):
         raise PhotoError(f"depth_is must be 'disparity' or 'depth', got {depth_is!r}")
     if isinstance(source, str) and source == EMBEDDED:
@@ -152,6 +164,15 @@ def _normalised(values: np.ndarray, size: tuple[int, int], metric: bool = False)
     if high <= low:
         return OwnDepth(np.full(size[::-1], 0.5, np.float32))
     return OwnDepth(_resized((values - low) / (high - low), size), (low, high) if metric else None)
+
+
+def _fitted(disparity: np.ndarray, picture: Image.Image) -> np.ndarray:
+    """(H, W) brought where the photo has its edges, if they all lie off: then it is shown and clicked as it is used."""
+    halvings = halvings_until(max(picture.size), FITTED_AT)
+    pixels = torch.from_numpy(np.array(picture.reduce(2**halvings))).permute(2, 0, 1)[None] / 255
+    map = torch.from_numpy(disparity)[None, None]
+    off = misfit(srgb_to_linear(pixels), last_map(map, halvings))
+    return fitted(map, [off], 2**halvings)[0, 0].numpy()
 
 
 def _resized(disparity: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -41,6 +41,7 @@ def open_photo(
             picture or to a `.npy` file, a PIL image, or an array (H, W). It is resized to the photo. uint8, uint16 and
             floats within [0, 1] keep their scale; any other range is stretched to [0, 1]. Or "embedded": what the
             phone stored in the photo (a path or a file then). Or a Hub id or folder of a depth-estimation model.
+            If all its edges lie some pixels beside the photo's, it is moved (`registration`).
         depth_is: what your own depth counts in, "disparity" or "depth": see `own_depth.read_own_depth`.
 
     Raises:

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -98,6 +99,16 @@ def test_picture_is_that_of_the_map_where_it_belongs(model, monkeypatch, large):
     inner = (..., slice(24, -24), slice(24, -24))  # what lay beyond the frame is not to be had again
     assert float((out - true)[inner].square().mean()) < 1e-5
     torch.testing.assert_close(prepared, out)
+
+
+@pytest.mark.parametrize("size, times", [((320, 480), 1), ((640, 960), 2)])
+def test_your_own_map_is_shown_and_clicked_where_it_belongs(model, size, times):
+    image, disparity = scene(size)
+    pixels, off = image[0].permute(1, 2, 0).numpy(), spoilt(disparity, Misfit(right=-3, wide=1), times)
+    photo = model.open(pixels, disparity=off[0, 0].numpy())
+    wrong = np.abs(photo.disparity - disparity[0, 0].numpy())[9:-9, 9:-9] > 1e-3
+    assert wrong.mean() < 0.01, "corners that were filled when it grew wide stay so"
+    np.testing.assert_array_equal(model.open(pixels, disparity=photo.disparity).disparity, photo.disparity)
 
 
 def test_each_of_a_batch_by_itself(model):
