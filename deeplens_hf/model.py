@@ -195,7 +195,8 @@ class DeepLens(
 
         Args:
             image: (B, 3, H, W), sRGB in [0, 1].
-            disparity: (B, 1, H, W) in [0, 1], 1 = nearest.
+            disparity: (B, 1, H, W) in [0, 1], 1 = nearest. If its edges all lie some pixels beside the photo's, it is
+                moved there first (`registration`); each edge by itself is brought to the photo's after that.
             focus: (B,) or a number: the sharp disparity, in [0, 1]. (B, 2) or a pair of numbers: the ends of an
                 interval that is sharp as a whole.
             aperture: (B,) or a number: blur-disc radius in pixels of a 320-pixel-long-side image per unit disparity,
