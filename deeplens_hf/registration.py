@@ -36,26 +36,27 @@ def misfit(light: Tensor, map: Tensor) -> Misfit:
     """Of a map (1, 1, H, W), near = large, of any range, beside its photo, linear light (1, 3, H, W)."""
     if torch.compiler.is_compiling():  # a graph cannot look at its data
         return Misfit()
-    (right, across), (down, along) = _off(light[0], map[0, 0]), _off(light[0].mT, map[0, 0].mT)
+    photo = _changes(light[0]), _changes(light[0].mT)
+    (right, across), (down, along) = _off(photo[0], map[0, 0]), _off(photo[1], map[0, 0].mT)
     told = [each for each in (across, along) if each is not None]
     wide = round(sum(told) / len(told)) if told else 0
     if not (right or down or wide):
         return Misfit()
-    contrast, edges = _contrast(light, map)
-    found, most = Misfit(right, down, wide), 0.0
-    tried = [found]
-    while tried:  # uphill from there: across a slant a map looks wider than it is, and further off
-        clear = {}
-        for off in tried:
-            clear[off], left = _contrast(light, fitted(map, [off]))
-            if left < KEPT * edges:
-                clear[off] = 0.0
+    contrast, edges = _contrast(photo, map)
+
+    def clearness(off: Misfit) -> float:
+        clear, left = _contrast(photo, fitted(map, [off]))
+        return clear if left >= KEPT * edges else 0.0
+
+    found = Misfit(right, down, wide)
+    most = clearness(found)
+    while most:  # uphill from there: across a slant a map looks wider than it is, and further off
+        near = [found._replace(**{name: value + by}) for name, value in found._asdict().items() for by in (-1, 1)]
+        clear = {off: clearness(off) for off in near if max(abs(each) for each in off) <= REACH}
         best = max(clear, key=clear.__getitem__)
         if clear[best] <= CLIMB * most:
             break
         found, most = best, clear[best]
-        near = (found._replace(**{name: value + by}) for name, value in found._asdict().items() for by in (-1, 1))
-        tried = [off for off in near if max(abs(each) for each in off) <= REACH]
     return found if most > BETTER * contrast else Misfit()
 
 
@@ -77,9 +78,9 @@ def _fitted(map: Tensor, off: Misfit, times: int) -> Tensor:
     return padded[..., reach + down : reach + down + height, reach + right : reach + right + width]
 
 
-def _off(light: Tensor, map: Tensor) -> tuple[int, float | None]:
+def _off(photo: Tensor, map: Tensor) -> tuple[int, float | None]:
     """Along the rows of (H, W): how far to the right, and how much too wide, None if it cannot be told."""
-    ways = [_farther_in(*each) for each in _changes(light, map, REACH + 1)]
+    ways = [_farther_in(*each) for each in _across(photo, map, REACH + 1)]
     if None in ways:
         return 0, None
     near_right, near_left = ways
@@ -96,27 +97,34 @@ def _farther_in(change: Tensor, count: int) -> int | None:
     return most - middle if clear else 0
 
 
-def _contrast(light: Tensor, map: Tensor) -> tuple[float, int]:
+def _contrast(photo: tuple[Tensor, Tensor], map: Tensor) -> tuple[float, int]:
     """Mean change of colour across the edges of a map (1, 1, H, W), and how many these are."""
-    ways = [*_changes(light[0], map[0, 0]), *_changes(light[0].mT, map[0, 0].mT)]
+    ways = [*_across(photo[0], map[0, 0]), *_across(photo[1], map[0, 0].mT)]
     count = sum(count for _, count in ways)
     return sum(float(change) for change, _ in ways) / max(count, 1), count
 
 
-def _changes(light: Tensor, map: Tensor, reach: int = 0) -> list[tuple[Tensor, int]]:
-    """How colours (3, H, W) change where a map (H, W) has an edge from one column to the next, and beside it.
+def _across(photo: Tensor, map: Tensor, reach: int = 0) -> list[tuple[Tensor, int]]:
+    """What `_changes` says where a map (H, W) has an edge from one column to the next, and beside it.
 
-    Returns for edges whose right, and whose left side is near: the mean change from `reach` pixels on the far side of
-    them to `reach` on the near side, (2 reach + 1,), and how many edges there are.
+    Returns for edges whose right, and whose left side is near: the sum of changes from `reach` pixels on the far side
+    of them to `reach` on the near side, (2 reach + 1,), and how many edges there are.
     """
-    lines = slice(None, None, max(1, map.shape[0] // LINES))
-    shown = light[:, lines].contiguous().clamp(min=0).sqrt()  # lines first: they are a part, and may be columns
-    change = shown.diff(dim=-1).abs().sum(0)  # (lines, W - 1)
-    step = map[lines].contiguous().diff(dim=-1)[:, reach : map.shape[1] - 1 - reach]
+    step = _lines(map).diff(dim=-1)[:, reach : map.shape[1] - 1 - reach]
     least = EDGE * (map.max() - map.min())
     places = torch.arange(2 * reach + 1, device=map.device)
     found = []
     for edges, order in ((step > least, places), (step < -least, places.flip(0))):
         line, column = edges.nonzero(as_tuple=True)
-        found.append((change[line[:, None], column[:, None] + order].sum(0), len(line)))
+        found.append((photo[line[:, None], column[:, None] + order].sum(0), len(line)))
     return found
+
+
+def _changes(light: Tensor) -> Tensor:
+    """How much the colours of (3, H, W), linear, change from one column to the next: (lines, W - 1)."""
+    return _lines(light).clamp(min=0).sqrt().diff(dim=-1).abs().sum(0)
+
+
+def _lines(x: Tensor) -> Tensor:
+    """As many of the rows of (..., H, W), in one piece, as are looked at."""
+    return x[..., :: max(1, x.shape[-2] // LINES), :].contiguous()

@@ -71,7 +71,7 @@ def with_plateaus(focus: Tensor, plateaus: list[Plateaus]) -> Tensor:
     if not any(each.values for each in plateaus):
         return focus
     ends = torch.stack([focus, focus] if focus.ndim == 1 else focus.aminmax(dim=1), 1)
-    wider = []
+    wider = []  # by a little more than half a step: numbers are rounded
     for (low, high), (step, values) in zip(ends.tolist(), plateaus, strict=True):
         within = [value for value in values if low - 0.51 * step < value < high + 0.51 * step]
         wider.append([min(low, *within, high), max(low, *within, high)])
