@@ -18,7 +18,7 @@ from .mending import EdgeMending, follow
 from .older_surfaces import OlderSurfaceExtraction
 from .optics import DISC, MAX_APERTURE, ApertureShape, from_focus, signed_defocus, srgb_to_linear
 from .orientation import Orientation
-from .registration import fitted, misfit
+from .registration import fitted, registered
 from .repository import FORMAT_VERSION
 from .unstepping import plateaus, unstepped, with_plateaus
 from .upsampling import GuidedUpsampling, halve_map
@@ -176,8 +176,8 @@ class DeepLens(
         """
         small = last_map(map, len(levels) - 1)
         smooth = unstepped(small)
-        misfits = [misfit(*each) for each in zip(levels[-1].split(1), smooth.split(1), strict=True)]
-        mended = self._mended(levels[-1], fitted(smooth, misfits), foreground)
+        placed, misfits = registered(levels[-1], smooth)
+        mended = self._mended(levels[-1], placed, foreground)
         return Prepared(mended, misfits, plateaus(small, smooth))
 
     def render(

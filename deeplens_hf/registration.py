@@ -31,6 +31,12 @@ class Misfit(NamedTuple):
     wide: int = 0
 
 
+def registered(light: Tensor, maps: Tensor) -> tuple[Tensor, list[Misfit]]:
+    """Maps (B, 1, H, W) where their photos, linear light (B, 3, H, W), have the edges; and how far each lay off."""
+    misfits = [misfit(*each) for each in zip(light.split(1), maps.split(1), strict=True)]
+    return fitted(maps, misfits), misfits
+
+
 @torch.no_grad()
 def misfit(light: Tensor, map: Tensor) -> Misfit:
     """Of a map (1, 1, H, W), near = large, of any range, beside its photo, linear light (1, 3, H, W)."""

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from deeplens_hf.evaluation.flaws import soft
 from deeplens_hf.optics import srgb_to_linear
 from deeplens_hf.registration import Misfit, fitted, misfit
+from deeplens_hf.training.stages import mending_stage
 
 OFF = [
     Misfit(right=2),
@@ -125,3 +126,14 @@ def test_a_map_that_was_moved_has_its_gradient(model):
     off = spoilt(disparity, Misfit(right=2)).requires_grad_()
     model.render(image, off, 0.6, 6.0).mean().backward()
     assert off.grad.abs().sum() > 0 and off.grad.isfinite().all()
+
+
+def test_mending_is_not_taught_what_registration_does(model):
+    """As before a blur: what it learns from is the map where all edges together say that it belongs."""
+    image, disparity = scene()
+    with torch.inference_mode():
+        true, off = (
+            mending_stage(model, {"image": image, "disparity": map, "true_disparity": disparity}, 0)["loss"]
+            for map in (disparity, spoilt(disparity, Misfit(right=3)))
+        )
+    assert off < 1.5 * true
