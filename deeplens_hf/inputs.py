@@ -26,9 +26,12 @@ def check_map(values: Tensor, name: str, image: Tensor) -> None:
 
 
 def long_enough(x: Tensor) -> Tensor:
-    """The last row and column repeated up to LEAST_SIDE: (B, C, h, w) -> (B, C, H, W), the picture at the top left."""
+    """The last row and column repeated up to LEAST_SIDE: (B, C, h, w) -> (B, C, H, W), the picture at the top left.
+
+    Plane by plane, even if it came as numpy's pixels lie, permuted: that would slow all that follows.
+    """
     missing = [max(0, LEAST_SIDE - side) for side in x.shape[-2:]]
-    return F.pad(x, (0, missing[1], 0, missing[0]), mode="replicate") if any(missing) else x
+    return (F.pad(x, (0, missing[1], 0, missing[0]), mode="replicate") if any(missing) else x).contiguous()
 
 
 def _check_unit_range(values: Tensor, name: str, slack: float = 1e-3) -> None:
