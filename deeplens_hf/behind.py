@@ -22,12 +22,12 @@ SLOPE_MARGIN = 6.0  # how many times its slope's drop on the way a surface may f
 def extend_far(light: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor]:
     """Extend what lies behind under what hides it: light (B, 3, H, W), defocus (B, 1, H, W) -> the same, far surface.
 
-    A pixel stays where nothing lies behind within the blur's reach, or nothing farther than the slopes explain.
+    A pixel stays where nothing lies behind within the blur's reach, or nothing farther than its own slope explains.
     """
     height, width = defocus.shape[-2:]
-    own = torch.cat([light, defocus, slope(defocus)], 1)  # (B, 5, H, W)
-    count = (1.5 - unevenness(defocus, 1) / UNEVEN).clamp(MIXED, 1.0)  # (B, 1, H, W)
-    maps, depth = lengthen(torch.cat([own * count, count], 1)), lengthen(defocus)  # (B, 6 and 1, H, W)
+    own = torch.cat([light, defocus], 1)  # (B, 4, H, W)
+    count = trust(defocus)  # (B, 1, H, W)
+    maps, depth = lengthen(torch.cat([own * count, count], 1)), lengthen(defocus)  # (B, 5 and 1, H, W)
     low, high = depth.amin((1, 2, 3), keepdim=True), depth.amax((1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
     shelf = (high - low).clamp(min=1e-3) / SHELVES
     nearest = window_max(halve_max(depth), 1)  # (B, 1, h, w), of each block of 2 x 2 and those it is blended with
@@ -36,22 +36,22 @@ def extend_far(light: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor]:
     for index in range(1, SHELVES):
         beyond = ((low + index * shelf - depth) / SOFT).clamp(0, 1)  # (B, 1, H, W)
         share = 1 - (place - index).abs() if index < SHELVES - 1 else place - index + 1
-        behind = behind + share.clamp(0, 1) * filled(halve(maps * beyond))  # (B, 7, h, w)
+        behind = behind + share.clamp(0, 1) * filled(halve(maps * beyond))  # (B, 6, h, w)
     behind = F.interpolate(behind, scale_factor=2, mode="bilinear")[..., :height, :width]
-    found = (16 * behind[:, 6:]).clamp(max=1)  # (B, 1, H, W)
-    far, inclined, distance = (behind[:, :6] / behind[:, 6:].clamp(min=1e-4)).split([4, 1, 1], 1)
+    found = (16 * behind[:, 5:]).clamp(max=1)  # (B, 1, H, W)
+    far, distance = (behind[:, :5] / behind[:, 5:].clamp(min=1e-4)).split([4, 1], 1)
     reach = torch.maximum(defocus.abs(), far[:, 3:].abs())  # pixels of blur on either surface
-    step = defocus - far[:, 3:] - SLOPE_MARGIN * torch.maximum(inclined, own[:, 4:]) * distance
+    step = defocus - far[:, 3:] - SLOPE_MARGIN * slope(defocus, count) * distance
     # a step of 2 px does, one of half a pixel does not
     hides = ((step - 0.5) / 1.5).clamp(0, 1) * (FARTHEST * reach - distance).clamp(0, 1) * found
-    far = torch.lerp(own[:, :4], far, hides)
+    far = torch.lerp(own, far, hides)
     return far[:, :3], far[:, 3:]
 
 
 def filled(seen: Tensor) -> Tensor:
     """Push-pull (Gortler et al., "The Lumigraph", SIGGRAPH 1996): what is unseen takes after what is seen about it.
 
-    seen (B, 6, h, w), half-size means of maps times weight, and of the weight -> (B, 7, h, w): the same of all, and
+    seen (B, 5, h, w), half-size means of maps times weight, and of the weight -> (B, 6, h, w): the same of all, and
     before the weight how many pixels away it comes from, times the weight.
     """
     pyramid = [_whole(seen, 1)]
@@ -68,21 +68,26 @@ def filled(seen: Tensor) -> Tensor:
 
 
 def _whole(means: Tensor, level: int) -> Tensor:
-    """One seen pixel of four stands for its block: (B, 6, h, w) -> (B, 7, h, w), weights of a quarter and more 1."""
+    """One seen pixel of four stands for its block: (B, 5, h, w) -> (B, 6, h, w), weights of a quarter and more 1."""
     weight = means[:, -1:]
     means = means * ((4 * weight).clamp(max=1) / weight.clamp(min=1e-6))
     return torch.cat([means[:, :-1], 2**level * means[:, -1:], means[:, -1:]], 1)
 
 
-def slope(defocus: Tensor) -> Tensor:
+def trust(defocus: Tensor) -> Tensor:
+    """How much a pixel counts for its surface, (B, 1, H, W) -> (B, 1, H, W): MIXED where it seems of a soft edge."""
+    return (1.5 - unevenness(defocus, 1) / UNEVEN).clamp(MIXED, 1.0)
+
+
+def slope(defocus: Tensor, count: Tensor) -> Tensor:
     """Pixels of defocus a pixel, along the surface: the least about, so that steps and what mends them do not count.
 
-    (B, 1, H, W) -> (B, 1, H, W), averaged over 7 x 7.
+    (B, 1, H, W), and how much each pixel counts -> (B, 1, H, W), averaged over 7 x 7: soft edges are no slopes.
     """
     across, down = defocus.diff(dim=-1).abs(), defocus.diff(dim=-2).abs()
     across = torch.minimum(F.pad(across, (1, 0)), F.pad(across, (0, 1)))
     down = torch.minimum(F.pad(down, (0, 0, 1, 0)), F.pad(down, (0, 0, 0, 1)))
-    return window_mean(window_min(across + down, 1), 3)
+    return window_mean(window_min(across + down, 1) * count, 3) / window_mean(count, 3)
 
 
 def unevenness(defocus: Tensor, reach: int) -> Tensor:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from deeplens_hf.behind import extend_far, slope, unevenness
+from deeplens_hf.behind import extend_far, slope, trust, unevenness
 from deeplens_hf.optics import srgb_to_linear
 from deeplens_hf.surfaces import between_two
 
@@ -46,6 +46,17 @@ def test_the_far_surface_goes_on_under_what_hides_it(shift):
     torch.testing.assert_close(far_light, torch.full_like(light, 0.2), atol=0.03, rtol=0)
 
 
+def test_the_far_surface_goes_on_under_what_has_a_soft_edge():
+    """As predicted maps have them: nine pixels of slope are an edge, not a surface that comes nearer."""
+    light, defocus = torch.full((1, 3, 96, 96), 0.2), torch.full((1, 1, 96, 96), 9.0)
+    light[..., :40, :], defocus[..., :40, :] = 0.9, 25.0
+    defocus[..., 40:49, :] = torch.linspace(24, 10, 9).view(9, 1)
+    far_light, far_defocus = extend_far(light, defocus)
+    under = (..., slice(8, 36), slice(None))
+    torch.testing.assert_close(far_light[under], torch.full_like(light[under], 0.2), atol=0.1, rtol=0)
+    assert float(far_defocus[under].max()) < 20
+
+
 def test_the_far_surface_goes_on_under_a_square():
     light, defocus = torch.full((1, 3, 64, 64), 0.2), torch.zeros(1, 1, 64, 64)
     light[..., 24:40, 24:40], defocus[..., 24:40, 24:40] = 0.9, 12.0
@@ -55,9 +66,12 @@ def test_the_far_surface_goes_on_under_a_square():
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_a_slanted_surface_hides_nothing(turned):
+@pytest.mark.parametrize("range", [9.0, 30.0])
+@pytest.mark.parametrize("wall", [0, 40])  # columns of what it ends at
+def test_a_slanted_surface_hides_nothing(turned, range, wall):
     light = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(6))
-    defocus = torch.linspace(-9, 9, 96).view(1, 1, 1, 96).expand(1, 1, 96, 96).contiguous()
+    defocus = torch.linspace(-range, range, 96).view(1, 1, 1, 96).expand(1, 1, 96, 96).contiguous()
+    defocus[..., :wall] = defocus[..., wall : wall + 1]
     defocus = defocus.transpose(-1, -2).contiguous() if turned else defocus
     far_light, far_defocus = extend_far(light, defocus)
     torch.testing.assert_close(far_light, light)
@@ -82,11 +96,12 @@ def test_each_picture_of_a_batch_has_depths_of_its_own():
 
 def test_an_edge_is_no_slope():
     _, defocus = three_surfaces()
-    assert float(slope(defocus).max()) == 0
+    assert float(slope(defocus, trust(defocus)).max()) == 0
     defocus[..., 64] = (MIDDLE + FAR) / 2  # a mended edge has a pixel between both
-    assert float(slope(defocus).max()) == 0
+    assert float(slope(defocus, trust(defocus)).max()) == 0
     slanted = torch.linspace(0, 9.5, 96).view(1, 1, 1, 96).expand(1, 1, 64, 96)
-    torch.testing.assert_close(slope(slanted)[..., 8:-8, 8:-8], torch.full((1, 1, 48, 80), 0.1), atol=1e-4, rtol=0)
+    found = slope(slanted, trust(slanted))[..., 8:-8, 8:-8]
+    torch.testing.assert_close(found, torch.full((1, 1, 48, 80), 0.1), atol=1e-4, rtol=0)
 
 
 def test_a_soft_edge_is_uneven_and_surfaces_are_not():
