@@ -66,11 +66,11 @@ def test_the_far_surface_goes_on_under_a_square():
 
 
 @pytest.mark.parametrize("turned", [False, True])
-@pytest.mark.parametrize("range", [9.0, 30.0])
+@pytest.mark.parametrize("most", [9.0, 30.0])
 @pytest.mark.parametrize("wall", [0, 40])  # columns of what it ends at
-def test_a_slanted_surface_hides_nothing(turned, range, wall):
+def test_a_slanted_surface_hides_nothing(turned, most, wall):
     light = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(6))
-    defocus = torch.linspace(-range, range, 96).view(1, 1, 1, 96).expand(1, 1, 96, 96).contiguous()
+    defocus = torch.linspace(-most, most, 96).view(1, 1, 1, 96).expand(1, 1, 96, 96).contiguous()
     defocus[..., :wall] = defocus[..., wall : wall + 1]
     defocus = defocus.transpose(-1, -2).contiguous() if turned else defocus
     far_light, far_defocus = extend_far(light, defocus)

@@ -15,9 +15,7 @@ from torch import Tensor, nn
 from ..aperture_blur import convolve
 from ..model import DeepLens
 from ..optics import disc, linear_to_srgb, srgb_to_linear
-from ..registration import registered
 from ..surfaces import first_guess, near_share
-from ..unstepping import unstepped
 from .losses import depth_loss, hidden_loss, highlights_loss, mending_loss, render_loss
 
 Batch = dict[str, Tensor]
@@ -95,20 +93,14 @@ def highlights_picture(model: DeepLens, batch: Batch) -> Tensor:
 def mending_stage(model: DeepLens, batch: Batch, step: int) -> dict[str, Tensor]:
     """Scenes with a flawed disparity beside the true one, which some of them have already."""
     with torch.autocast(batch["image"].device.type, enabled=False):
-        light = srgb_to_linear(batch["image"])
-        return mending_loss(mended(model, light, batch["disparity"]), batch["true_disparity"])
-
-
-def mended(model: DeepLens, light: Tensor, maps: Tensor) -> Tensor:
-    """Maps (B, 1, S, S) as `render` mends them: without stairs, and registered, before they are."""
-    placed, _ = registered(light, unstepped(maps))
-    return placed if model.mending is None else model.mending(light, placed)
+        mended = model.mended_last([srgb_to_linear(batch["image"])], batch["disparity"]).disparity
+        return mending_loss(mended, batch["true_disparity"])
 
 
 def mending_picture(model: DeepLens, batch: Batch) -> Tensor:
     """(3, H, W): scene | its disparity as given | as mended | true."""
-    after = mended(model, srgb_to_linear(batch["image"]), batch["disparity"])
-    maps = (batch["disparity"], after, batch["true_disparity"])
+    mended = model.mended_last([srgb_to_linear(batch["image"])], batch["disparity"]).disparity
+    maps = (batch["disparity"], mended, batch["true_disparity"])
     return torch.cat([batch["image"], *(each.expand(-1, 3, -1, -1) for each in maps)], 3)[0]
 
 
@@ -120,7 +112,7 @@ def split_surfaces(model: DeepLens, batch: Batch) -> tuple[Tensor, Tensor, Tenso
     """
     light = srgb_to_linear(batch["image"])
     with torch.no_grad():
-        defocus = mended(model, light, batch["defocus"])
+        defocus = model.mended_last([light], batch["defocus"]).disparity
     guess, near, far = first_guess(light, defocus)
     gap = near - far
     unmixed = model.lens_blur.surfaces.unmix(guess, near, far, torch.zeros_like(near))
