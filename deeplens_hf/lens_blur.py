@@ -32,10 +32,12 @@ class KernelPrediction(nn.Module):
     """How the slabs' light is mixed at each pixel: K from the image's features, the defocus and the blurred coverages.
 
     Three numbers a pixel steer all slabs: how far slabs hide each other as separate things do (over) or join as one
-    slanted surface does (saturating), and a gain for slabs in front of, and behind, the pixel's own surface.
+    slanted surface does (saturating), and a gain for slabs in front of, and behind, the pixel's own surface. That gain
+    is for what is sharp: where a surface is blurred, its own outline, at full sharpness, is not to be seen.
     """
 
     hidden = 16
+    sharp_to, gone_from = 2.0, 4.0  # pixels of blur of a pixel's own surface, between which the gain goes
 
     def __init__(self, width: int):
         super().__init__()
@@ -72,7 +74,8 @@ class KernelPrediction(nn.Module):
         Returns K_j (B, 1, H, W) a slab.
         """
         separate, front, back = steered.split(1, 1)
-        separate, front, back = torch.sigmoid(separate), 3 * torch.tanh(front), -3 * torch.tanh(back)
+        sharp = ((self.gone_from - defocus.abs()) / (self.gone_from - self.sharp_to)).clamp(0, 1)  # (B, 1, H, W)
+        separate, front, back = torch.sigmoid(separate), 3 * sharp * torch.tanh(front), -3 * sharp * torch.tanh(back)
         kernels, left = [], torch.ones_like(defocus)
         for knot, coverage in zip(knots, coverages, strict=True):
             coverage = coverage.clamp(min=EPS)

@@ -67,8 +67,11 @@ def local_contrast(shown: Tensor, cell: int = 8, reach: int = 4) -> Tensor:
 
 
 def near_share(light: Tensor, far_light: Tensor, coverage: Tensor) -> Tensor:
-    """What of the light is the near surface's, the far one's light and the coverage given: (B, 3, H, W), linear."""
-    return torch.minimum((light - (1 - coverage) * far_light).clamp(min=0), light)
+    """What of the light is the near surface's, the far one's light and the coverage given: (B, 3, H, W), linear.
+
+    No surface is brighter than white: what hardly covers has hardly any light.
+    """
+    return torch.minimum((light - (1 - coverage) * far_light).clamp(min=0), torch.minimum(light, coverage))
 
 
 def first_guess(light: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor, Tensor]:

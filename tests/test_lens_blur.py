@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 
 from deeplens_hf.aperture_blur import blur, convolve
-from deeplens_hf.lens_blur import ConvolutionalLensBlur, SlabLensBlur, weigh
+from deeplens_hf.lens_blur import ConvolutionalLensBlur, KernelPrediction, SlabLensBlur, weigh
 from deeplens_hf.optics import DISC, disc, linear_to_srgb, srgb_to_linear
-from deeplens_hf.pooling import window_max, window_min
+from deeplens_hf.pooling import window_max, window_mean, window_min
 from deeplens_hf.slabs import Slab, slab_knots, slab_weight, used_rows
 
 
@@ -117,6 +117,23 @@ def test_a_slab_blurred_by_its_own_rows_is_that_of_the_whole_picture(knot, band)
     assert torch.allclose(part.rows(0, 301), blur(light, knot), atol=1e-5)
 
 
+@pytest.mark.parametrize("side", [1, -1])
+def test_a_blurred_surface_shows_no_outline_of_its_own(side):
+    """What hides what is told of a pixel's own surface where that is sharp: an outline would be as sharp as the map."""
+    generator = torch.Generator().manual_seed(6)
+    kernels, knots = KernelPrediction(8), [12.0, 4.5, 0.0, -4.5, -12.0]
+    coverages = [torch.rand(1, 1, 12, 16, generator=generator) for _ in knots]
+    steered, solid = torch.randn(1, 3, 12, 16, generator=generator), torch.zeros(1, 1, 12, 16)
+
+    def shares(defocus):
+        leaf = torch.full((1, 1, 12, 16), defocus)
+        leaf[..., 4:8, 5:11] += 4.0 * side  # a leaf that stands out from others
+        return torch.cat(kernels(knots, coverages, leaf, steered, solid))
+
+    torch.testing.assert_close(shares(5.0 * side), shares(9.0 * side))
+    assert (shares(0.0) - shares(1.0 * side)).abs().max() > 0.05, "sharp ones are told apart"
+
+
 def test_no_crack_in_what_is_sharp_shows_what_is_behind_it(model):
     """A dark thing in focus, of slightly uneven depth, before a bright wall: at its steps no wall shines through."""
     image = torch.full((1, 3, 96, 128), 0.9)
@@ -154,3 +171,21 @@ def test_the_outline_of_a_blurred_thing_before_something_sharp_is_soft(model):
     about = window_max(covered, 12) - window_min(covered, 12) > 0.5
     more = (contrast(rendered) - contrast(true)).clamp(min=0)[about]
     assert float(more.mean()) < 0.015  # 0.024 where it is cut out
+
+
+def test_what_is_sharp_behind_a_blurred_edge_has_no_specks(model):
+    """A soft map lets a trace of the near surface into the wall's pixels, which must not take their light along."""
+    at = torch.arange(400) - 199.5
+    y, x = torch.meshgrid(at, at, indexing="ij")
+    covered = ((0.9 * x + 0.4 * y < -10) & (y > -120)).float()[None, None]
+    texture = torch.rand(1, 3, 100, 100, generator=torch.Generator().manual_seed(3))
+    thing = torch.tensor([0.35, 0.25, 0.2]).view(1, 3, 1, 1) * (0.5 + F.interpolate(texture, (400, 400)))
+    wall = torch.tensor([0.8, 0.93, 0.95]).view(1, 3, 1, 1)
+    soft = covered
+    for _ in range(3):
+        soft = window_mean(soft, 2)
+    with torch.inference_mode():
+        rendered = model.render(torch.lerp(wall, thing, covered), 0.1 + 0.8 * soft, 0.1, 12.0).mean(1, keepdim=True)
+    outside = window_max(covered, 9) - window_max(covered, 3) > 0.5
+    outside[..., :40, :] = outside[..., -40:, :] = False
+    assert float((rendered - window_mean(rendered, 1))[outside].abs().max()) < 0.02  # 0.05 with specks
