@@ -12,12 +12,11 @@ from .aperture_blur import blur
 from .blocks import asinh
 from .highlights import HighlightRecovery, darkness
 from .optics import DISC, ApertureShape
-from .pooling import halve, window_min
+from .pooling import distance, halve, halve_max, lengthen, window_min
 from .slabs import Slab, Strip, slab_knots, slab_weight, strips, used_rows
 from .surfaces import SurfaceExtraction, Surfaces
 
 EPS = 1e-4
-SOLID = 2  # pixels of blur, and about a pixel, within which a surface in focus is opaque as a whole
 
 
 def weigh(features: list[Tensor], kernels: list[Tensor]) -> Tensor:
@@ -69,7 +68,7 @@ class KernelPrediction(nn.Module):
     def forward(
         self, knots: list[float], coverages: list[Tensor], defocus: Tensor, steered: Tensor, solid: Tensor
     ) -> list[Tensor]:
-        """coverages (B, 1, H, W) a slab, front to back, steered (B, 3, H, W), solid (B, 1, H, W) as of `solidity`.
+        """coverages (B, 1, H, W) a slab, front to back, steered (B, 3, H, W), solid (B, 1, H, W) as of `enclosed`.
 
         Returns K_j (B, 1, H, W) a slab.
         """
@@ -84,8 +83,9 @@ class KernelPrediction(nn.Module):
             distance = _distance(knot, defocus)
             gain = distance.clamp(-1, 1) * torch.where(distance > 0, front, back)
             kernel = through * torch.exp(gain)
-            if knot < 0:  # solid is in focus: what lies 1.5 px of blur behind counts less, from 3.5 px on nothing
-                kernel = kernel * (1 - solid * (-0.75 - distance).clamp(0, 1))
+            # where nothing behind shows, what is 1.5 px of blur farther counts less, from 3.5 px on nothing
+            beyond = solid * (-0.75 - 0.12 * abs(knot) - distance).clamp(0, 1)
+            kernel = torch.addcmul(kernel, kernel, beyond, value=-1)
             kernels.append(kernel)
             left = torch.addcmul(left, coverage, through, value=-1).clamp(min=0)
         total = weigh(coverages, kernels).clamp(min=EPS)
@@ -97,15 +97,20 @@ def _distance(knot: float, defocus: Tensor) -> Tensor:
     return torch.rsub(defocus, knot / 2, alpha=0.5)
 
 
-def solidity(defocus: Tensor, seen: Surfaces) -> Tensor:
-    """Where nothing behind can show, since a pixel in focus and all about it are of opaque surfaces: (B, 1, H, W).
+def enclosed(defocus: Tensor, seen: Surfaces) -> Tensor:
+    """Where nothing behind can show, since all about a pixel is opaque as far as its surface is blurred: (B, 1, H, W).
 
-    Where the depth of a surface changes, its slabs are blurred unlike, and leave cracks between them.
+    What lies behind a surface is seen by the rays that pass beside it. But where the depth of a surface changes, its
+    slabs are blurred unlike, and leave cracks between them.
     """
-    own = seen.near_coverage * (SOLID - (seen.near_defocus - defocus).abs()).clamp(0, 1)
-    own = own + seen.far_coverage * (SOLID - (seen.far_defocus - defocus).abs()).clamp(0, 1)
-    opaque = (10 * window_min(own, SOLID) - 9).clamp(0, 1)  # hair and rims are not
-    return opaque * (SOLID - 0.5 - defocus.abs()).clamp(0, 1)
+    through = (4 * (1 - seen.near_coverage) - 1).clamp(0, 1)  # hair and rims are not opaque
+    shown = defocus + through * (seen.far_defocus - defocus).clamp(max=0)
+    drop = defocus - window_min(shown, 1)
+    beside, blurred = halve_max(lengthen(torch.cat([drop, defocus.abs()], 1))).split(1, 1)  # (B, 1, h, w) each
+    away = 2 * distance(-beside, -3.5, 2.0)
+    solid = window_min(((away - blurred) / (2 + blurred / 4)).clamp(0, 1), 1)  # blended with no other surface's
+    height, width = defocus.shape[-2:]
+    return F.interpolate(solid, scale_factor=2, mode="bilinear")[..., :height, :width]
 
 
 class SlabLensBlur(nn.Module):
@@ -141,7 +146,7 @@ class SlabLensBlur(nn.Module):
         seen, features = self.surfaces(light, defocus, subject, radiance)
         parts = strips(self.slabs(seen, shape, knots), defocus.shape[-2])  # of F_j and their coverages, (B, 4, rows, w)
         steered, hints = self.kernels.steer(parts, defocus, features)  # (B, 3, h, w), (B, 16, h/2, w/2)
-        solid, mixed = solidity(defocus, seen), []
+        solid, mixed = enclosed(defocus, seen), []
         for part in parts:
             rows = (..., part.rows, slice(None))
             coverages = [light[:, 3:] for light in part.lights]

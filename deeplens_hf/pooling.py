@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+DISTANCES = (1, 1, 1, 1, 2, 2, 2, 2, 4, 4, 4, 4, 8, 8, 16)  # steps in which `distance` looks farther and farther
+
 
 def lengthen(x: Tensor, multiple: int = 2) -> Tensor:
     """The last row and column repeated until both sides of (B, C, H, W) are multiples: as it is, if they are."""
@@ -62,6 +64,20 @@ def window_mean(x: Tensor, reach: int) -> Tensor:
 def window_sum(x: Tensor, reach: int) -> Tensor:
     """Sum within `reach` pixels along either side, nothing outside: (B, C, H, W) -> the same."""
     return _windows(x, reach, torch.add, border="constant")
+
+
+def distance(x: Tensor, bound: Tensor | float, soft: float) -> Tensor:
+    """Pixels to the nearest place with a value under each pixel's own bound, by degrees from `soft` above it.
+
+    x (B, C, H, W), bound the same or a number -> (B, C, H, W): along the longer side of the way, told to the pixel at
+    first, then more and more coarsely; sum(DISTANCES) where there is none that near. No gradient.
+    """
+    x, bound = x.detach(), bound.detach() if isinstance(bound, Tensor) else bound
+    away = torch.zeros_like(x)
+    for step in DISTANCES:
+        away = torch.add(away, ((x - bound) / soft).clamp(0, 1), alpha=step)
+        x = window_min(x, step)
+    return away
 
 
 def _windows(x: Tensor, reach: int, join: Callable[[Tensor, Tensor], Tensor], border: str = "replicate") -> Tensor:

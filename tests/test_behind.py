@@ -78,6 +78,16 @@ def test_a_slanted_surface_hides_nothing(turned, most, wall):
     torch.testing.assert_close(far_defocus, defocus)
 
 
+@pytest.mark.parametrize("edge", [64, 70, 77, 96, 127, 128])
+def test_what_is_behind_is_known_as_far_in_as_the_blur_reaches(edge):
+    """Wherever the edge lies among the blocks that what is behind is continued by."""
+    light, defocus = torch.full((1, 3, 96, 320), 0.8), torch.zeros(1, 1, 96, 320)
+    light[..., edge:], defocus[..., edge:] = 0.1, 10.0
+    far_light, far_defocus = extend_far(light, defocus)
+    assert float(far_defocus[..., edge : edge + 12].max()) < 0.5 and float(far_light[..., edge : edge + 12].min()) > 0.7
+    assert torch.equal(far_defocus[..., edge + 24 :], defocus[..., edge + 24 :]), "and no farther than it is needed"
+
+
 def test_without_blur_nothing_lies_behind():
     light, defocus = three_surfaces()
     far_light, far_defocus = extend_far(light, 0 * defocus)

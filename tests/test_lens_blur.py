@@ -147,6 +147,18 @@ def test_no_crack_in_what_is_sharp_shows_what_is_behind_it(model):
     assert float(rendered[..., 20:76, 24:104].mean()) < 0.2 < 0.7 < float(rendered[..., :10, :].mean())
 
 
+def test_no_crack_in_what_is_blurred_shows_what_is_behind_it(model):
+    """A dark thing of uneven depth, all of it blurred, before a bright wall: well inside it stays dark."""
+    image = torch.full((1, 3, 160, 200), 0.9)
+    image[..., 20:, 40:160] = 0.1
+    disparity = torch.zeros(1, 1, 160, 200)
+    disparity[..., 20:, 40:160] = 0.5 + 0.08 * (torch.arange(120) / 7).sin()  # blurred by 6 to 10 pixels
+    with torch.inference_mode():
+        rendered = model.render(image, disparity, 1.0, 26.0)
+    inside = rendered[..., 60:140, 68:132]
+    assert float((inside - 0.1).abs().max()) < 0.03
+
+
 def test_the_outline_of_a_blurred_thing_before_something_sharp_is_soft(model):
     """A dark thing with a crook, its map as soft as a predicted one, before a bright wall in focus: no cut, no rim."""
     at = torch.arange(1600) - 799.5

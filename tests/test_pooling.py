@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from deeplens_hf.blocks import asinh
-from deeplens_hf.pooling import halve, halve_max, halve_min, window_max, window_mean, window_min, window_sum
+from deeplens_hf.pooling import distance, halve, halve_max, halve_min, window_max, window_mean, window_min, window_sum
 
 
 def maps(height=14, width=22):
@@ -32,6 +32,25 @@ def test_windows_are_those_of_brute_force(reach):
     bordered = F.pad(x, (reach,) * 4, mode="replicate")
     torch.testing.assert_close(window_mean(x, reach), F.avg_pool2d(bordered, side, 1))
     torch.testing.assert_close(window_sum(x, reach), F.avg_pool2d(x, side, 1, reach, divisor_override=1))
+
+
+def test_distance_is_to_the_nearest_place_and_never_too_little():
+    mask = (torch.rand(2, 3, 40, 60, generator=torch.Generator().manual_seed(1)) < 0.002).float()
+    bound = torch.rand(2, 3, 40, 60, generator=torch.Generator().manual_seed(2))
+    away = distance(-10 * mask, bound - 5, 0.1)
+    at = torch.stack(torch.meshgrid(torch.arange(40.0), torch.arange(60.0), indexing="ij"), -1).view(-1, 2)
+    for picture, found in zip(mask.flatten(0, 1), away.flatten(0, 1), strict=True):
+        places = picture.nonzero().float()
+        if not len(places):
+            assert float(found.min()) >= 60, "nothing there"
+            continue
+        true = (at[:, None] - places).abs().amax(-1).amin(1).view(40, 60)
+        more = found - true
+        assert (
+            float(more.min()) == 0
+            and float(more[true <= 4].max()) == 0
+            and float((more / true.clamp(min=1)).max()) < 0.5
+        )
 
 
 def test_gradients_flow_through_windows_and_halves():

@@ -56,7 +56,7 @@ def test_well_inside_a_surface_nothing_is_transparent_whatever_the_network_says(
     torch.manual_seed(0)
     surfaces = SurfaceExtraction()
     torch.nn.init.constant_(surfaces.unmixing.write.bias, -5.0)  # nothing covers anything
-    defocus = torch.full((1, 1, 120, 201), -20.0)
+    defocus = torch.full((1, 1, 120, 201), -50.0)
     defocus[..., 50:] = 0.5  # a board, 151 pixels wide
     with torch.inference_mode():
         guess, near, far = first_guess(torch.rand(1, 3, 120, 201), defocus)
