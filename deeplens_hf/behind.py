@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .pooling import distance, halve, halve_max, halve_min, lengthen, window_max, window_mean, window_min
+from .pooling import distance_below, halve, halve_max, halve_min, lengthen, window_max, window_mean, window_min
 
 SHELVES = 6  # equal parts of a picture's range of defocus; the bounds between them are the depths to fill from beyond
 LEVELS = 6  # halvings of the pyramid: what is hidden is looked for up to 2 ** LEVELS pixels away
@@ -16,8 +16,9 @@ FARTHEST = 1.5  # pixels of distance a pixel of blur, of both surfaces, beyond w
 SOFT = 0.5  # pixels of defocus: how gradually a surface comes to lie beyond a depth
 UNEVEN = 0.5  # pixels of defocus in the flattest 3 x 3 about a pixel: from here on it seems to be of a soft edge
 MIXED = 0.1  # how much such a pixel, of mixed colour as often as not, counts in what is continued
+STEEP = 1e3  # pixels of defocus a pixel, outside the frame: more than any within, which are to count alone
 SLOPE_MARGIN = 5.0  # how many times its slope's drop on the way a surface may fall before it counts as hiding
-ROUGHNESS = 3.0  # times the way to what is next behind, no longer counts as the way: that of blocks is a rough one
+ROUGHNESS = 3.0  # times the way as measured is the most that blocks, as wide as what they continue, may take it for
 
 
 def extend_far(light: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor]:
@@ -38,15 +39,17 @@ def extend_far(light: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor]:
         beyond = ((low + index * shelf - depth) / SOFT).clamp(0, 1)  # (B, 1, H, W)
         share = 1 - (place - index).abs() if index < SHELVES - 1 else place - index + 1
         behind = behind + share.clamp(0, 1) * filled(halve(maps * beyond))  # (B, 6, h, w)
-    away = 1 + 2 * distance(halve_min(depth), nearest - SOFT - shelf, SOFT)  # (B, 1, h, w)
+    away = 1 + 2 * distance_below(halve_min(depth), nearest - SOFT - shelf, SOFT)  # (B, 1, h, w)
     behind = F.interpolate(torch.cat([behind, away], 1), scale_factor=2, mode="bilinear")[..., :height, :width]
     far, found, away = behind.split([5, 1, 1], 1)
     far, way = (far / found.clamp(min=1e-4)).split([4, 1], 1)
-    way = torch.minimum(way, ROUGHNESS * away)  # a block's, as what is continued, but no more than that
+    way = torch.minimum(way, ROUGHNESS * away)
     reach = defocus.abs() + far[:, 3:].abs()  # pixels of blur, of both surfaces
     step = defocus - far[:, 3:] - SLOPE_MARGIN * slope(defocus, count) * way
+    # a sharp border, since what is half of each lies between their depths
+    within = (8 * (FARTHEST * reach - away)).clamp(0, 1)
     # a step of 2 px does, one of half a pixel does not
-    hides = ((step - 0.5) / 1.5).clamp(0, 1) * (8 * (FARTHEST * reach - away)).clamp(0, 1) * (16 * found).clamp(max=1)
+    hides = ((step - 0.5) / 1.5).clamp(0, 1) * within * (16 * found).clamp(max=1)
     far = torch.lerp(own, far, hides)
     return far[:, :3], far[:, 3:]
 
@@ -88,8 +91,8 @@ def slope(defocus: Tensor, count: Tensor) -> Tensor:
     (B, 1, H, W), and how much each pixel counts -> (B, 1, H, W), averaged over 7 x 7: soft edges are no slopes.
     """
     across, down = defocus.diff(dim=-1).abs(), defocus.diff(dim=-2).abs()
-    across = torch.minimum(F.pad(across, (1, 0, 0, 0), mode="replicate"), F.pad(across, (0, 1, 0, 0), mode="replicate"))
-    down = torch.minimum(F.pad(down, (0, 0, 1, 0), mode="replicate"), F.pad(down, (0, 0, 0, 1), mode="replicate"))
+    across = torch.minimum(F.pad(across, (1, 0), value=STEEP), F.pad(across, (0, 1), value=STEEP))
+    down = torch.minimum(F.pad(down, (0, 0, 1, 0), value=STEEP), F.pad(down, (0, 0, 0, 1), value=STEEP))
     return window_mean(window_min(across + down, 1) * count, 3) / window_mean(count, 3)
 
 

@@ -12,7 +12,7 @@ from .aperture_blur import blur
 from .blocks import asinh
 from .highlights import HighlightRecovery, darkness
 from .optics import DISC, ApertureShape
-from .pooling import distance, halve, halve_max, lengthen, window_min
+from .pooling import distance_below, halve, halve_max, lengthen, window_min
 from .slabs import Slab, Strip, slab_knots, slab_weight, strips, used_rows
 from .surfaces import SurfaceExtraction, Surfaces
 
@@ -107,7 +107,7 @@ def enclosed(defocus: Tensor, seen: Surfaces) -> Tensor:
     shown = defocus + through * (seen.far_defocus - defocus).clamp(max=0)
     drop = defocus - window_min(shown, 1)
     beside, blurred = halve_max(lengthen(torch.cat([drop, defocus.abs()], 1))).split(1, 1)  # (B, 1, h, w) each
-    away = 2 * distance(-beside, -3.5, 2.0)
+    away = 2 * distance_below(-beside, -3.5, 2.0)  # a step of 3.5 px of blur is an edge, one of 1.5 is none
     solid = window_min(((away - blurred) / (2 + blurred / 4)).clamp(0, 1), 1)  # blended with no other surface's
     height, width = defocus.shape[-2:]
     return F.interpolate(solid, scale_factor=2, mode="bilinear")[..., :height, :width]

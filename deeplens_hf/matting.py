@@ -14,7 +14,7 @@ from .pooling import window_max, window_mean, window_min
 SIDE = 5  # every other pixel: the windows in which the colours of both sides are averaged
 UNLIKE = 10.0  # how many times the colours' spread their distance has to exceed, squared, to be believed half-way
 FAINT = 0.01  # the same for colours without any spread, of square roots of light
-MOST = 0.8  # of a pixel that the disparity counts to the far surface is the near one's; and the other way round
+MOST = 0.5  # of a pixel that the disparity counts to the far surface is the near one's; and the other way round
 INNER = 0.5  # how much is believed of pixels that the disparity counts to the near surface
 
 
@@ -47,7 +47,7 @@ def edge_matte(light: Tensor, far_light: Tensor, coverage: Tensor, apart: Tensor
     cleaned = ((light - mixed * near_colour.square()) / (1 - mixed)).clamp(min=0)
     far_light = torch.lerp(far_light, cleaned, outside)
     coverage = torch.lerp(coverage, share.clamp(max=MOST), outside)
-    return torch.lerp(coverage, share.clamp(min=1 - MOST), inside), far_light
+    return torch.lerp(coverage, share.clamp(min=MOST), inside), far_light
 
 
 def _moments(colour: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

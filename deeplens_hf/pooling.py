@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-DISTANCES = (1, 1, 1, 1, 2, 2, 2, 2, 4, 4, 4, 4, 8, 8, 16)  # steps in which `distance` looks farther and farther
+DISTANCES = (1, 1, 1, 1, 2, 2, 2, 2, 4, 4, 4, 4, 8, 8, 16)  # steps in which `distance_below` looks farther and farther
 
 
 def lengthen(x: Tensor, multiple: int = 2) -> Tensor:
@@ -66,7 +66,7 @@ def window_sum(x: Tensor, reach: int) -> Tensor:
     return _windows(x, reach, torch.add, border="constant")
 
 
-def distance(x: Tensor, bound: Tensor | float, soft: float) -> Tensor:
+def distance_below(x: Tensor, bound: Tensor | float, soft: float) -> Tensor:
     """Pixels to the nearest place with a value under each pixel's own bound, by degrees from `soft` above it.
 
     x (B, C, H, W), bound the same or a number -> (B, C, H, W): along the longer side of the way, told to the pixel at

@@ -5,7 +5,16 @@ import torch
 import torch.nn.functional as F
 
 from deeplens_hf.blocks import asinh
-from deeplens_hf.pooling import distance, halve, halve_max, halve_min, window_max, window_mean, window_min, window_sum
+from deeplens_hf.pooling import (
+    distance_below,
+    halve,
+    halve_max,
+    halve_min,
+    window_max,
+    window_mean,
+    window_min,
+    window_sum,
+)
 
 
 def maps(height=14, width=22):
@@ -37,7 +46,7 @@ def test_windows_are_those_of_brute_force(reach):
 def test_distance_is_to_the_nearest_place_and_never_too_little():
     mask = (torch.rand(2, 3, 40, 60, generator=torch.Generator().manual_seed(1)) < 0.002).float()
     bound = torch.rand(2, 3, 40, 60, generator=torch.Generator().manual_seed(2))
-    away = distance(-10 * mask, bound - 5, 0.1)
+    away = distance_below(-10 * mask, bound - 5, 0.1)
     at = torch.stack(torch.meshgrid(torch.arange(40.0), torch.arange(60.0), indexing="ij"), -1).view(-1, 2)
     for picture, found in zip(mask.flatten(0, 1), away.flatten(0, 1), strict=True):
         places = picture.nonzero().float()
