@@ -83,7 +83,8 @@ class KernelPrediction(nn.Module):
             distance = _distance(knot, defocus)
             gain = distance.clamp(-1, 1) * torch.where(distance > 0, front, back)
             kernel = through * torch.exp(gain)
-            # where nothing behind shows, what is 1.5 px of blur farther counts less, from 3.5 px on nothing
+            # where nothing behind shows: what is 1.5 px of blur farther counts less, from 3.5 px on nothing; more for
+            # wide blurs, whose knots lie apart, so that a surface is in one that much farther itself
             beyond = solid * (-0.75 - 0.12 * abs(knot) - distance).clamp(0, 1)
             kernel = torch.addcmul(kernel, kernel, beyond, value=-1)
             kernels.append(kernel)
