@@ -21,10 +21,11 @@ SLOPE_MARGIN = 5.0  # how many times its slope's drop on the way a surface may f
 ROUGHNESS = 3.0  # times the way as measured is the most that blocks, as wide as what they continue, may take it for
 
 
-def extend_far(light: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor]:
+def extend_far(light: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Extend what lies behind under what hides it: light (B, 3, H, W), defocus (B, 1, H, W) -> the same, far surface.
 
     A pixel stays where nothing lies behind within the blur's reach, or nothing farther than its own slope explains.
+    The third map, (B, 1, H, W), is 1 in the first case, where a near surface goes on that is known to be one.
     """
     height, width = defocus.shape[-2:]
     own = torch.cat([light, defocus], 1)  # (B, 4, H, W)
@@ -49,9 +50,10 @@ def extend_far(light: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor]:
     # a sharp border, since what is half of each lies between their depths
     within = (8 * (FARTHEST * reach - away)).clamp(0, 1)
     # a step of 2 px does, one of half a pixel does not
-    hides = ((step - 0.5) / 1.5).clamp(0, 1) * within * (16 * found).clamp(max=1)
-    far = torch.lerp(own, far, hides)
-    return far[:, :3], far[:, 3:]
+    hides = ((step - 0.5) / 1.5).clamp(0, 1) * (16 * found).clamp(max=1)
+    shown, inside = hides * within, hides * (1 - within)
+    far = torch.lerp(own, far, shown)
+    return far[:, :3], far[:, 3:], inside
 
 
 def filled(seen: Tensor) -> Tensor:

@@ -80,10 +80,11 @@ def first_guess(light: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor, Tensor]
     Returns maps (B, 11, H, W), the square roots of light and far light, asinh of the three defocus, coverage, and what
     is clipped; and near_defocus, far_defocus, (B, 1, H, W) each.
     """
-    near_defocus, (far_light, far_defocus) = window_max(defocus, REACH), extend_far(light, defocus)
+    near_defocus, (far_light, far_defocus, inside) = window_max(defocus, REACH), extend_far(light, defocus)
     third = between_two(defocus, near_defocus, far_defocus)  # what the near surface hides there is what is seen
     far_light, far_defocus = torch.lerp(far_light, light, third), torch.lerp(far_defocus, defocus, third)
-    coverage = edge_coverage(defocus, near_defocus, far_defocus)
+    # a near surface has no edge where what is behind it ends
+    coverage = torch.maximum(edge_coverage(defocus, near_defocus, far_defocus), inside)
     apart = ((near_defocus - far_defocus) / 2).clamp(0, 1)
     coverage, far_light = edge_matte(light, far_light, coverage, apart)
     clipped = ((light.amax(1, keepdim=True) - 0.94) / 0.05).clamp(0, 1)  # (B, 1, H, W)

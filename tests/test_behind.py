@@ -21,7 +21,7 @@ def three_surfaces(size=(96, 128)):
 
 def test_behind_a_near_thing_is_the_next_surface_not_the_farthest():
     light, defocus = three_surfaces()
-    far_light, far_defocus = extend_far(light, defocus)
+    far_light, far_defocus, _ = extend_far(light, defocus)
     beside_middle, beside_far = (..., slice(36, 60), slice(41, 48)), (..., slice(36, 60), slice(80, 87))
     torch.testing.assert_close(far_defocus[beside_middle], torch.full((1, 1, 24, 7), MIDDLE), atol=2.5, rtol=0)
     torch.testing.assert_close(far_defocus[beside_far], torch.full((1, 1, 24, 7), FAR), atol=2.5, rtol=0)
@@ -32,7 +32,7 @@ def test_behind_a_near_thing_is_the_next_surface_not_the_farthest():
 @pytest.mark.parametrize("shift", [0, 1])  # the edge between blocks of 2 x 2, and within them
 def test_at_the_very_edge_the_next_surface_is_not_mixed_with_the_farthest(shift):
     light, defocus = (each.roll((shift, shift), (2, 3)) for each in three_surfaces())
-    _, far_defocus = extend_far(light, defocus)
+    _, far_defocus, _ = extend_far(light, defocus)
     edge = far_defocus[..., 38 + shift : 58 + shift, 40 + shift]  # the first column of the near thing
     torch.testing.assert_close(edge, torch.full_like(edge, MIDDLE), atol=1.0, rtol=0)
 
@@ -41,7 +41,7 @@ def test_at_the_very_edge_the_next_surface_is_not_mixed_with_the_farthest(shift)
 def test_the_far_surface_goes_on_under_what_hides_it(shift):
     light, defocus = torch.full((1, 3, 64, 96), 0.2), torch.zeros(1, 1, 64, 96)
     light[..., 40 + shift : 56], defocus[..., 40 + shift : 56] = 0.9, 12.0
-    far_light, far_defocus = extend_far(light, defocus)
+    far_light, far_defocus, _ = extend_far(light, defocus)
     torch.testing.assert_close(far_defocus, torch.zeros_like(defocus), atol=0.2, rtol=0)
     torch.testing.assert_close(far_light, torch.full_like(light, 0.2), atol=0.03, rtol=0)
 
@@ -51,7 +51,7 @@ def test_the_far_surface_goes_on_under_what_has_a_soft_edge():
     light, defocus = torch.full((1, 3, 96, 96), 0.2), torch.full((1, 1, 96, 96), 9.0)
     light[..., :40, :], defocus[..., :40, :] = 0.9, 25.0
     defocus[..., 40:49, :] = torch.linspace(24, 10, 9).view(9, 1)
-    far_light, far_defocus = extend_far(light, defocus)
+    far_light, far_defocus, _ = extend_far(light, defocus)
     under = (..., slice(8, 36), slice(None))
     torch.testing.assert_close(far_light[under], torch.full_like(light[under], 0.2), atol=0.1, rtol=0)
     assert float(far_defocus[under].max()) < 20
@@ -60,7 +60,7 @@ def test_the_far_surface_goes_on_under_what_has_a_soft_edge():
 def test_the_far_surface_goes_on_under_a_square():
     light, defocus = torch.full((1, 3, 64, 64), 0.2), torch.zeros(1, 1, 64, 64)
     light[..., 24:40, 24:40], defocus[..., 24:40, 24:40] = 0.9, 12.0
-    far_light, far_defocus = extend_far(light, defocus)
+    far_light, far_defocus, _ = extend_far(light, defocus)
     torch.testing.assert_close(far_defocus, torch.zeros_like(defocus), atol=0.2, rtol=0)
     torch.testing.assert_close(far_light, torch.full_like(light, 0.2), atol=0.03, rtol=0)
 
@@ -73,7 +73,7 @@ def test_a_slanted_surface_hides_nothing(turned, most, wall):
     defocus = torch.linspace(-most, most, 96).view(1, 1, 1, 96).expand(1, 1, 96, 96).contiguous()
     defocus[..., :wall] = defocus[..., wall : wall + 1]
     defocus = defocus.transpose(-1, -2).contiguous() if turned else defocus
-    far_light, far_defocus = extend_far(light, defocus)
+    far_light, far_defocus, _ = extend_far(light, defocus)
     torch.testing.assert_close(far_light, light)
     torch.testing.assert_close(far_defocus, defocus)
 
@@ -83,14 +83,14 @@ def test_what_is_behind_is_known_as_far_in_as_the_blur_reaches(edge):
     """Wherever the edge lies among the blocks that what is behind is continued by."""
     light, defocus = torch.full((1, 3, 96, 320), 0.8), torch.zeros(1, 1, 96, 320)
     light[..., edge:], defocus[..., edge:] = 0.1, 10.0
-    far_light, far_defocus = extend_far(light, defocus)
+    far_light, far_defocus, _ = extend_far(light, defocus)
     assert float(far_defocus[..., edge : edge + 12].max()) < 0.5 and float(far_light[..., edge : edge + 12].min()) > 0.7
     assert torch.equal(far_defocus[..., edge + 24 :], defocus[..., edge + 24 :]), "and no farther than it is needed"
 
 
 def test_without_blur_nothing_lies_behind():
     light, defocus = three_surfaces()
-    far_light, far_defocus = extend_far(light, 0 * defocus)
+    far_light, far_defocus, _ = extend_far(light, 0 * defocus)
     assert torch.equal(far_light, light) and torch.equal(far_defocus, 0 * defocus)
 
 
@@ -127,7 +127,7 @@ def test_mixed_colours_of_a_soft_edge_are_not_continued():
     light[..., 40:60], defocus[..., 40:60] = 0.9, 12.0
     for column, depth in ((38, 3.0), (39, 7.0), (60, 7.0), (61, 3.0)):  # half the near thing's colour in each
         light[..., column], defocus[..., column] = 0.55, depth
-    far_light, _ = extend_far(light, defocus)
+    far_light, _, _ = extend_far(light, defocus)
     under = far_light[..., 41:59]
     torch.testing.assert_close(under, torch.full_like(under, 0.2), atol=0.12, rtol=0)  # 0.35 off if they were
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from deeplens_hf import DeepLens, DeepLensConfig, cli
@@ -64,6 +65,22 @@ def test_well_inside_a_surface_nothing_is_transparent_whatever_the_network_says(
     assert float(coverage[..., 50:66].max()) == 0
     assert float((far < near).float()[..., 90:110].min()) == 1, "what is behind is known there"
     assert float(coverage[..., 90:110].min()) == 1
+
+
+def test_a_dark_surface_in_focus_has_no_dots_where_what_is_behind_it_ends(model):
+    """That end was taken for an edge: single pixels of trousers before a white wall turned black."""
+    torch.manual_seed(0)
+    light, defocus = torch.full((1, 3, 96, 128), 0.95), torch.full((1, 1, 96, 128), -5.3)
+    left = 40 + (torch.arange(96) / 6).long()  # a leg, a little aslant
+    leg = (torch.arange(128) >= left[:, None]) & (torch.arange(128) < left[:, None] + 40)  # (96, 128)
+    defocus[..., leg], light[..., leg] = 0.1, 0.02 + 0.03 * torch.rand(int(leg.sum()))
+    with torch.inference_mode():
+        guess, _, _ = first_guess(light, defocus)
+        sharp = model.lens_blur(light, defocus, torch.zeros_like(defocus), highlights=0.0)[0]
+    within = -F.max_pool2d(-leg.float()[None, None], 9, 1, 4) > 0  # clear of its edge
+    assert float(guess[:, 9:10][within].min()) == 1
+    off = (linear_to_srgb(sharp.clamp(0, 1)) - linear_to_srgb(light)).abs().amax(1, keepdim=True)
+    assert float(off[within].max()) < 0.01
 
 
 def test_two_surfaces_are_refocused_as_the_lens_equation_says():
