@@ -76,6 +76,9 @@ class KernelPrediction(nn.Module):
         sharp = ((self.gone_from - defocus.abs()) / (self.gone_from - self.sharp_to)).clamp(0, 1)  # (B, 1, H, W)
         separate, front, back = torch.sigmoid(separate), 3 * sharp * torch.tanh(front), -3 * sharp * torch.tanh(back)
         kernels, left = [], torch.ones_like(defocus)
+        # where nothing behind shows: what is 1.5 px of blur farther counts less, from 3.5 px on nothing; more where it
+        # is wide, since knots lie apart there, and a surface is in one that much farther itself
+        room = -0.75 - 0.15 * defocus.abs()
         for knot, coverage in zip(knots, coverages, strict=True):
             coverage = coverage.clamp(min=EPS)
             joined = torch.minimum(coverage, left) / coverage  # share of the slab's light that gets through
@@ -83,9 +86,7 @@ class KernelPrediction(nn.Module):
             distance = _distance(knot, defocus)
             gain = distance.clamp(-1, 1) * torch.where(distance > 0, front, back)
             kernel = through * torch.exp(gain)
-            # where nothing behind shows: what is 1.5 px of blur farther counts less, from 3.5 px on nothing; more for
-            # wide blurs, whose knots lie apart, so that a surface is in one that much farther itself
-            beyond = solid * (-0.75 - 0.12 * abs(knot) - distance).clamp(0, 1)
+            beyond = solid * (room - distance).clamp(0, 1)
             kernel = torch.addcmul(kernel, kernel, beyond, value=-1)
             kernels.append(kernel)
             left = torch.addcmul(left, coverage, through, value=-1).clamp(min=0)

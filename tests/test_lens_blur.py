@@ -134,6 +134,21 @@ def test_a_blurred_surface_shows_no_outline_of_its_own(side):
     assert (shares(0.0) - shares(1.0 * side)).abs().max() > 0.05, "sharp ones are told apart"
 
 
+def test_where_nothing_behind_shows_only_its_own_surface_does():
+    """A twentieth of sky in the cracks of a dark post is a bright line; but a wide blur's own slabs lie apart."""
+    kernels, knots = KernelPrediction(8), [-3.0, -4.5, -8.0, -17.0, -21.0]
+    solid, steered = torch.ones(1, 1, 4, 4), torch.tensor([-8.0, 0.0, 0.0]).view(1, 3, 1, 1).expand(1, 3, 4, 4)
+
+    def shares(defocus, *coverages):
+        coverages = [torch.full((1, 1, 4, 4), coverage) for coverage in coverages]
+        made = kernels(knots, coverages, torch.full((1, 1, 4, 4), defocus), steered, solid)
+        return [float((kernel * coverage).mean()) for kernel, coverage in zip(made, coverages, strict=True)]
+
+    assert sum(shares(-3.9, 0.4, 0.53, 0.06, 0.3, 0.0)[2:]) < 0.02  # 0.018; 0.041 when the room went by the knot
+    own = shares(-18.5, 0.0, 0.0, 0.0, 0.6, 0.4)
+    assert own == pytest.approx([0, 0, 0, 0.6, 0.4], abs=0.01)
+
+
 def test_no_crack_in_what_is_sharp_shows_what_is_behind_it(model):
     """A dark thing in focus, of slightly uneven depth, before a bright wall: at its steps no wall shines through."""
     image = torch.full((1, 3, 96, 128), 0.9)
