@@ -18,6 +18,7 @@ UNEVEN = 0.5  # pixels of defocus in the flattest 3 x 3 about a pixel: from here
 MIXED = 0.1  # how much such a pixel, of mixed colour as often as not, counts in what is continued
 STEEP = 1e3  # pixels of defocus a pixel, outside the frame: more than any within, which are to count alone
 SLOPE_MARGIN = 5.0  # how many times its slope's drop on the way a surface may fall before it counts as hiding
+NEARER = 0.25  # of the step down to what is continued: only what lies no nearer than that is it, and not before it
 ROUGHNESS = 3.0  # times the way as measured is the most that blocks, as wide as what they continue, may take it for
 
 
@@ -40,7 +41,9 @@ def extend_far(light: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         beyond = ((low + index * shelf - depth) / SOFT).clamp(0, 1)  # (B, 1, H, W)
         share = 1 - (place - index).abs() if index < SHELVES - 1 else place - index + 1
         behind = behind + share.clamp(0, 1) * filled(halve(maps * beyond))  # (B, 6, h, w)
-    away = 1 + 2 * distance_below(halve_min(depth), nearest - SOFT - shelf, SOFT)  # (B, 1, h, w)
+    # what is continued may lie in between, if it is a mean of what is close by and of what is not: that is nowhere
+    as_far = torch.lerp(behind[:, 3:4] / behind[:, 5:].clamp(min=1e-4), nearest, NEARER)  # (B, 1, h, w)
+    away = 1 + 2 * distance_below(halve_min(depth), torch.minimum(nearest - SOFT - shelf, as_far), SOFT)
     behind = F.interpolate(torch.cat([behind, away], 1), scale_factor=2, mode="bilinear")[..., :height, :width]
     far, found, away = behind.split([5, 1, 1], 1)
     far, way = (far / found.clamp(min=1e-4)).split([4, 1], 1)

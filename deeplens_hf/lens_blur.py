@@ -12,7 +12,7 @@ from .aperture_blur import blur
 from .blocks import asinh
 from .highlights import HighlightRecovery, darkness
 from .optics import DISC, ApertureShape
-from .pooling import distance_below, halve, halve_max, lengthen, window_min
+from .pooling import halve, halve_min, lengthen, min_within, window_min
 from .slabs import Slab, Strip, slab_knots, slab_weight, strips, used_rows
 from .surfaces import SurfaceExtraction, Surfaces
 
@@ -66,9 +66,9 @@ class KernelPrediction(nn.Module):
         return F.interpolate(self.write(x).contiguous(), defocus.shape[-2:], mode="bilinear"), x
 
     def forward(
-        self, knots: list[float], coverages: list[Tensor], defocus: Tensor, steered: Tensor, solid: Tensor
+        self, knots: list[float], coverages: list[Tensor], defocus: Tensor, steered: Tensor, farthest: Tensor
     ) -> list[Tensor]:
-        """coverages (B, 1, H, W) a slab, front to back, steered (B, 3, H, W), solid (B, 1, H, W) as of `enclosed`.
+        """coverages (B, 1, H, W) a slab, front to back, steered (B, 3, H, W), farthest as of `farthest_seen`.
 
         Returns K_j (B, 1, H, W) a slab.
         """
@@ -76,9 +76,9 @@ class KernelPrediction(nn.Module):
         sharp = ((self.gone_from - defocus.abs()) / (self.gone_from - self.sharp_to)).clamp(0, 1)  # (B, 1, H, W)
         separate, front, back = torch.sigmoid(separate), 3 * sharp * torch.tanh(front), -3 * sharp * torch.tanh(back)
         kernels, left = [], torch.ones_like(defocus)
-        # where nothing behind shows: what is 1.5 px of blur farther counts less, from 3.5 px on nothing; more where it
-        # is wide, since knots lie apart there, and a surface is in one that much farther itself
-        room = -0.75 - 0.15 * defocus.abs()
+        # what is farther than can be seen by 1 px of blur counts less, by 3 nothing; more where the blur is wide, since
+        # knots lie apart there, and a surface is in one that much farther itself
+        last = (farthest - 0.25 * farthest.abs() - 1) / 2  # (B, 1, H, W)
         for knot, coverage in zip(knots, coverages, strict=True):
             coverage = coverage.clamp(min=EPS)
             joined = torch.minimum(coverage, left) / coverage  # share of the slab's light that gets through
@@ -86,7 +86,7 @@ class KernelPrediction(nn.Module):
             distance = _distance(knot, defocus)
             gain = distance.clamp(-1, 1) * torch.where(distance > 0, front, back)
             kernel = through * torch.exp(gain)
-            beyond = solid * (room - distance).clamp(0, 1)
+            beyond = (last - knot / 2).clamp(0, 1)
             kernel = torch.addcmul(kernel, kernel, beyond, value=-1)
             kernels.append(kernel)
             left = torch.addcmul(left, coverage, through, value=-1).clamp(min=0)
@@ -99,20 +99,18 @@ def _distance(knot: float, defocus: Tensor) -> Tensor:
     return torch.rsub(defocus, knot / 2, alpha=0.5)
 
 
-def enclosed(defocus: Tensor, seen: Surfaces) -> Tensor:
-    """Where nothing behind can show, since all about a pixel is opaque as far as its surface is blurred: (B, 1, H, W).
+def farthest_seen(defocus: Tensor, seen: Surfaces) -> Tensor:
+    """Defocus of the farthest surface about each pixel, as far as its own is blurred: (B, 1, H, W).
 
-    What lies behind a surface is seen by the rays that pass beside it. But where the depth of a surface changes, its
-    slabs are blurred unlike, and leave cracks between them.
+    What lies behind a surface is seen by the rays that pass beside it, so nothing farther can show. But where the depth
+    of a surface changes, its slabs are blurred unlike, and leave cracks between them.
     """
     through = (4 * (1 - seen.near_coverage) - 1).clamp(0, 1)  # hair and rims are not opaque
-    shown = defocus + through * (seen.far_defocus - defocus).clamp(max=0)
-    drop = defocus - window_min(shown, 1)
-    beside, blurred = halve_max(lengthen(torch.cat([drop, defocus.abs()], 1))).split(1, 1)  # (B, 1, h, w) each
-    away = 2 * distance_below(-beside, -3.5, 2.0)  # a step of 3.5 px of blur is an edge, one of 1.5 is none
-    solid = window_min(((away - blurred) / (2 + blurred / 4)).clamp(0, 1), 1)  # blended with no other surface's
+    farthest = defocus + through * (seen.far_defocus - defocus).clamp(max=0)
+    farthest, blurred = halve_min(lengthen(torch.cat([farthest, -defocus.abs()], 1))).split(1, 1)  # (B, 1, h, w) each
+    farthest = window_min(min_within(farthest, -0.56 * blurred), 1)  # an eighth more, at half the size
     height, width = defocus.shape[-2:]
-    return F.interpolate(solid, scale_factor=2, mode="bilinear")[..., :height, :width]
+    return F.interpolate(farthest, scale_factor=2, mode="bilinear")[..., :height, :width]
 
 
 class SlabLensBlur(nn.Module):
@@ -147,12 +145,12 @@ class SlabLensBlur(nn.Module):
         radiance = None if recovered is light else light + highlights * (recovered - light)
         seen, features = self.surfaces(light, defocus, subject, radiance)
         parts = strips(self.slabs(seen, shape, knots), defocus.shape[-2])  # of F_j and their coverages, (B, 4, rows, w)
+        farthest, mixed = farthest_seen(defocus, seen), []
         steered, hints = self.kernels.steer(parts, defocus, features)  # (B, 3, h, w), (B, 16, h/2, w/2)
-        solid, mixed = enclosed(defocus, seen), []
         for part in parts:
             rows = (..., part.rows, slice(None))
             coverages = [light[:, 3:] for light in part.lights]
-            kernels = self.kernels(part.knots, coverages, defocus[rows], steered[rows], solid[rows])
+            kernels = self.kernels(part.knots, coverages, defocus[rows], steered[rows], farthest[rows])
             mixed.append(weigh([light[:, :3] for light in part.lights], kernels))
         return torch.cat(mixed, 2), hints
 

@@ -123,28 +123,29 @@ def test_a_blurred_surface_shows_no_outline_of_its_own(side):
     generator = torch.Generator().manual_seed(6)
     kernels, knots = KernelPrediction(8), [12.0, 4.5, 0.0, -4.5, -12.0]
     coverages = [torch.rand(1, 1, 12, 16, generator=generator) for _ in knots]
-    steered, solid = torch.randn(1, 3, 12, 16, generator=generator), torch.zeros(1, 1, 12, 16)
+    steered, farthest = torch.randn(1, 3, 12, 16, generator=generator), torch.full((1, 1, 12, 16), -99.0)
 
     def shares(defocus):
         leaf = torch.full((1, 1, 12, 16), defocus)
         leaf[..., 4:8, 5:11] += 4.0 * side  # a leaf that stands out from others
-        return torch.cat(kernels(knots, coverages, leaf, steered, solid))
+        return torch.cat(kernels(knots, coverages, leaf, steered, farthest))
 
     torch.testing.assert_close(shares(5.0 * side), shares(9.0 * side))
     assert (shares(0.0) - shares(1.0 * side)).abs().max() > 0.05, "sharp ones are told apart"
 
 
-def test_where_nothing_behind_shows_only_its_own_surface_does():
+def test_nothing_farther_shows_than_the_farthest_that_is_seen():
     """A twentieth of sky in the cracks of a dark post is a bright line; but a wide blur's own slabs lie apart."""
     kernels, knots = KernelPrediction(8), [-3.0, -4.5, -8.0, -17.0, -21.0]
-    solid, steered = torch.ones(1, 1, 4, 4), torch.tensor([-8.0, 0.0, 0.0]).view(1, 3, 1, 1).expand(1, 3, 4, 4)
+    steered = torch.tensor([-8.0, 0.0, 0.0]).view(1, 3, 1, 1).expand(1, 3, 4, 4)
 
-    def shares(defocus, *coverages):
-        coverages = [torch.full((1, 1, 4, 4), coverage) for coverage in coverages]
-        made = kernels(knots, coverages, torch.full((1, 1, 4, 4), defocus), steered, solid)
+    def shares(farthest, *coverages):
+        coverages, farthest = [torch.full((1, 1, 4, 4), coverage) for coverage in coverages], torch.tensor(farthest)
+        made = kernels(knots, coverages, farthest.expand(1, 1, 4, 4), steered, farthest.expand(1, 1, 4, 4))
         return [float((kernel * coverage).mean()) for kernel, coverage in zip(made, coverages, strict=True)]
 
-    assert sum(shares(-3.9, 0.4, 0.53, 0.06, 0.3, 0.0)[2:]) < 0.02  # 0.018; 0.041 when the room went by the knot
+    assert sum(shares(-3.9, 0.4, 0.53, 0.06, 0.3, 0.0)[2:]) < 0.02  # 0.04 when the room went by the knot
+    assert sum(shares(-8.0, 0.4, 0.53, 0.06, 0.3, 0.0)[2:]) == pytest.approx(0.07, abs=0.01), "seen past an edge"
     own = shares(-18.5, 0.0, 0.0, 0.0, 0.6, 0.4)
     assert own == pytest.approx([0, 0, 0, 0.6, 0.4], abs=0.01)
 
@@ -172,6 +173,19 @@ def test_no_crack_in_what_is_blurred_shows_what_is_behind_it(model):
         rendered = model.render(image, disparity, 1.0, 26.0)
     inside = rendered[..., 60:140, 68:132]
     assert float((inside - 0.1).abs().max()) < 0.03
+
+
+@pytest.mark.parametrize("focus", [1.0, 0.7])
+def test_through_a_hollow_shows_what_is_as_far_as_the_hollow(model, focus):
+    """What is behind a thing as a whole was taken for what is behind a hollow's rim, and shone through it."""
+    image = torch.full((1, 3, 160, 200), 0.9)
+    image[..., 20:, 40:160] = 0.1
+    disparity = torch.zeros(1, 1, 160, 200)
+    disparity[..., 20:, 40:160] = 0.65
+    disparity[..., 80:100, 92:112] = 0.5  # farther by 2.4 pixels of blur, and the wall by 8 more
+    with torch.inference_mode():
+        rendered = model.render(image, disparity, focus, 26.0)
+    assert float((rendered[..., 60:140, 70:130] - 0.1).abs().max()) < 0.01  # 0.02 and 0.2 where the wall shone through
 
 
 def test_the_outline_of_a_blurred_thing_before_something_sharp_is_soft(model):

@@ -10,6 +10,7 @@ from deeplens_hf.pooling import (
     halve,
     halve_max,
     halve_min,
+    min_within,
     window_max,
     window_mean,
     window_min,
@@ -26,6 +27,16 @@ def test_halves_are_means_least_and_greatest_of_two_by_two():
     torch.testing.assert_close(halve(x), F.avg_pool2d(x, 2))
     assert torch.equal(halve_min(x), -F.max_pool2d(-x, 2))
     assert torch.equal(halve_max(x), F.max_pool2d(x, 2))
+
+
+def test_the_least_within_a_radius_of_its_own_is_that_of_brute_force():
+    x = maps(height=40, width=60)
+    radius = torch.randint(0, 5, (2, 1, 40, 60), generator=torch.Generator().manual_seed(1)).double()
+    least = torch.stack([window_min(x, reach) if reach else x for reach in range(5)])  # (5, B, C, H, W)
+    torch.testing.assert_close(min_within(x, radius), least.gather(0, radius.long().expand_as(x)[None])[0])
+    between = min_within(x, torch.full_like(radius, 4.5))
+    torch.testing.assert_close(between, torch.lerp(window_min(x, 4), window_min(x, 6), 0.25))
+    torch.testing.assert_close(min_within(x, torch.full_like(radius, 99.0)), window_min(x, 24))
 
 
 def test_an_odd_border_is_repeated():
