@@ -51,7 +51,7 @@ def extend_far(light: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     reach = defocus.abs() + far[:, 3:].abs()  # pixels of blur, of both surfaces
     step = defocus - far[:, 3:] - SLOPE_MARGIN * slope(defocus, count) * way
     # a sharp border, since what is half of each lies between their depths
-    within = (8 * (FARTHEST * reach - away)).clamp(0, 1)
+    within = (FARTHEST * reach > away).to(step.dtype)
     # a step of 2 px does, one of half a pixel does not
     hides = ((step - 0.5) / 1.5).clamp(0, 1) * (16 * found).clamp(max=1)
     shown, inside = hides * within, hides * (1 - within)

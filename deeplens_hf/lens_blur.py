@@ -106,11 +106,15 @@ def farthest_seen(defocus: Tensor, seen: Surfaces) -> Tensor:
     of a surface changes, its slabs are blurred unlike, and leave cracks between them.
     """
     through = (4 * (1 - seen.near_coverage) - 1).clamp(0, 1)  # hair and rims are not opaque
-    farthest = defocus + through * (seen.far_defocus - defocus).clamp(max=0)
-    farthest, blurred = halve_min(lengthen(torch.cat([farthest, -defocus.abs()], 1))).split(1, 1)  # (B, 1, h, w) each
-    farthest = window_min(min_within(farthest, -0.56 * blurred), 1)  # an eighth more, at half the size
+    farthest, blurred = defocus + through * (seen.far_defocus - defocus).clamp(max=0), defocus.abs()  # (B, 1, H, W)
+    beside = window_min(farthest, 1)
+    small, wide = halve_min(lengthen(torch.cat([farthest, -blurred], 1))).split(1, 1)  # (B, 1, h, w) each
+    small = window_min(min_within(small, -0.56 * wide), 1)  # an eighth more, at half the size
     height, width = defocus.shape[-2:]
-    return F.interpolate(farthest, scale_factor=2, mode="bilinear")[..., :height, :width]
+    farthest = F.interpolate(small, scale_factor=2, mode="bilinear")[..., :height, :width]
+    # half the size is too coarse for less than 3 px of blur: lines along the edges of what is sharp
+    farthest = torch.lerp(farthest, window_min(beside, 1), (3 - blurred).clamp(0, 1))
+    return torch.lerp(farthest, beside, (2 - blurred).clamp(0, 1))
 
 
 class SlabLensBlur(nn.Module):

@@ -175,6 +175,17 @@ def test_no_crack_in_what_is_blurred_shows_what_is_behind_it(model):
     assert float((inside - 0.1).abs().max()) < 0.03
 
 
+def test_along_the_edges_of_what_is_sharp_shows_nothing_behind(model):
+    """Boots in focus, uneven by parts of a pixel of blur, had lines as bright as the pavement along their edges."""
+    generator = torch.Generator().manual_seed(2)
+    image, defocus = torch.full((1, 3, 96, 128), 0.85), torch.full((1, 1, 96, 128), -3.5)
+    image[..., 30:90] = 0.03
+    defocus[..., 30:90] = 0.2 + 0.6 * F.interpolate(torch.rand(1, 1, 24, 15, generator=generator), (96, 60))
+    with torch.inference_mode():
+        rendered = model.render_defocus(image, defocus)
+    assert float((rendered - image)[..., 31:89].max()) < 0.03  # 0.16 where it is looked for at half the size
+
+
 @pytest.mark.parametrize("focus", [1.0, 0.7])
 def test_through_a_hollow_shows_what_is_as_far_as_the_hollow(model, focus):
     """What is behind a thing as a whole was taken for what is behind a hollow's rim, and shone through it."""
