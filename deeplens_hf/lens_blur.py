@@ -109,12 +109,12 @@ def farthest_seen(defocus: Tensor, seen: Surfaces) -> Tensor:
     farthest, blurred = defocus + through * (seen.far_defocus - defocus).clamp(max=0), defocus.abs()  # (B, 1, H, W)
     beside = window_min(farthest, 1)
     small, wide = halve_min(lengthen(torch.cat([farthest, -blurred], 1))).split(1, 1)  # (B, 1, h, w) each
-    small = window_min(min_within(small, -0.56 * wide), 1)  # an eighth more, at half the size
+    small = min_within(small, (-0.56 * wide).clamp(min=1.0))  # an eighth more, at half the size
     height, width = defocus.shape[-2:]
     farthest = F.interpolate(small, scale_factor=2, mode="bilinear")[..., :height, :width]
-    # half the size is too coarse for less than 3 px of blur: lines along the edges of what is sharp
-    farthest = torch.lerp(farthest, window_min(beside, 1), (3 - blurred).clamp(0, 1))
-    return torch.lerp(farthest, beside, (2 - blurred).clamp(0, 1))
+    # half the size is too coarse for less than 2 px of blur: lines along the edges of what is sharp
+    farthest = torch.lerp(farthest, window_min(beside, 1), (2.5 - blurred).clamp(0, 1))
+    return torch.lerp(farthest, beside, (1.5 - blurred).clamp(0, 1))
 
 
 class SlabLensBlur(nn.Module):
