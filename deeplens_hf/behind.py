@@ -53,10 +53,18 @@ def extend_far(light: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     # a sharp border, since what is half of each lies between their depths
     within = (FARTHEST * reach > away).to(step.dtype)
     # a step of 2 px does, one of half a pixel does not
-    hides = ((step - 0.5) / 1.5).clamp(0, 1) * (16 * found).clamp(max=1)
+    hides = decided(((step - 0.5) / 1.5).clamp(0, 1) * (16 * found).clamp(max=1), defocus - far[:, 3:])
     shown, inside = hides * within, hides * (1 - within)
     far = torch.lerp(own, far, shown)
     return far[:, :3], far[:, 3:], inside
+
+
+def decided(share: Tensor, apart: Tensor) -> Tensor:
+    """The share, 0 or 1 where two surfaces lie apart by 4 pixels of defocus: between them, half of each, is nothing.
+
+    (B, 1, H, W) each -> the same: as it is where they lie less than 2 pixels apart.
+    """
+    return torch.lerp((share > 0.5).to(share.dtype), share, ((4 - apart) / 2).clamp(0, 1))
 
 
 def filled(seen: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .behind import extend_far, unevenness
+from .behind import decided, extend_far, unevenness
 from .blocks import asinh
 from .matting import edge_matte
 from .pooling import block_range, halve_max, halve_min, lengthen, window_max, window_mean, window_min
@@ -81,7 +81,8 @@ def first_guess(light: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor, Tensor]
     is clipped; and near_defocus, far_defocus, (B, 1, H, W) each.
     """
     near_defocus, (far_light, far_defocus, inside) = window_max(defocus, REACH), extend_far(light, defocus)
-    third = between_two(defocus, near_defocus, far_defocus)  # what the near surface hides there is what is seen
+    # what the near surface hides there is what is seen
+    third = decided(between_two(defocus, near_defocus, far_defocus), defocus - far_defocus)
     far_light, far_defocus = torch.lerp(far_light, light, third), torch.lerp(far_defocus, defocus, third)
     # a near surface has no edge where what is behind it ends
     coverage = torch.maximum(edge_coverage(defocus, near_defocus, far_defocus), inside)

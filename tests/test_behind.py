@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from deeplens_hf.behind import extend_far, slope, trust, unevenness
+from deeplens_hf.behind import decided, extend_far, slope, trust, unevenness
 from deeplens_hf.optics import srgb_to_linear
 from deeplens_hf.surfaces import between_two
 
@@ -86,6 +86,18 @@ def test_what_is_behind_is_known_as_far_in_as_the_blur_reaches(edge):
     far_light, far_defocus, _ = extend_far(light, defocus)
     assert float(far_defocus[..., edge : edge + 12].max()) < 0.5 and float(far_light[..., edge : edge + 12].min()) > 0.7
     assert torch.equal(far_defocus[..., edge + 24 :], defocus[..., edge + 24 :]), "and no farther than it is needed"
+
+
+def test_what_lies_behind_is_of_one_surface_or_the_other():
+    """Half of what blurs by 30 pixels and half of what blurs by -17 is no thing in focus: dots along heads and ears."""
+    share, apart = torch.tensor([0.0, 0.3, 0.6, 1.0]), torch.tensor([1.0, 3.0, 47.0])
+    expected = torch.tensor([[0.0, 0.3, 0.6, 1.0], [0.0, 0.15, 0.8, 1.0], [0.0, 0.0, 1.0, 1.0]])
+    torch.testing.assert_close(decided(share.expand(3, 4), apart[:, None]), expected)
+    light, defocus = torch.rand(1, 3, 96, 160), torch.full((1, 1, 96, 160), -17.0)
+    defocus[..., 60:] = 30 - torch.linspace(0.2, 0.8, 96)[:, None] * torch.arange(100)  # from a thing to a slope
+    _, far_defocus, _ = extend_far(light, defocus)
+    hidden = (defocus > 0) & (far_defocus < defocus - 4)
+    assert int(hidden.sum()) > 300 and float(far_defocus[hidden].max()) < -5  # 22 where a pixel is half of each
 
 
 def test_without_blur_nothing_lies_behind():
