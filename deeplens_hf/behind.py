@@ -11,7 +11,7 @@ from torch import Tensor
 from .pooling import distance_below, halve, halve_max, halve_min, lengthen, window_max, window_mean, window_min
 
 SHELVES = 6  # equal parts of a picture's range of defocus; the bounds between them are the depths to fill from beyond
-LEVELS = 6  # halvings of the pyramid: what is hidden is looked for up to 2 ** LEVELS pixels away
+LEVELS = 7  # halvings of the pyramid: what is hidden is looked for up to 2 ** LEVELS pixels away
 FARTHEST = 1.5  # pixels of distance a pixel of blur, of both surfaces, beyond which nothing is revealed
 SOFT = 0.5  # pixels of defocus: how gradually a surface comes to lie beyond a depth
 UNEVEN = 0.5  # pixels of defocus in the flattest 3 x 3 about a pixel: from here on it seems to be of a soft edge

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 DISTANCES = (1, 1, 1, 1, 2, 2, 2, 2, 4, 4, 4, 4, 8, 8, 16)  # steps in which `distance_below` looks farther and farther
-RADII = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24)  # pixels, within which `min_within` looks
+RADII = (0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 18, 22, 26, 32, 38, 44)  # pixels, within which `min_within` looks
 
 
 def lengthen(x: Tensor, multiple: int = 2) -> Tensor:
@@ -85,12 +85,12 @@ def distance_below(x: Tensor, bound: Tensor | float, soft: float) -> Tensor:
 def min_within(x: Tensor, radius: Tensor) -> Tensor:
     """Least within each pixel's own radius along either side: (B, C, H, W), (B, 1, H, W) -> (B, C, H, W).
 
-    Between two of RADII by degrees, from the least within the one to that within the other; the last is the most.
+    Between two of RADII by degrees, but half-way already that within the larger one; the last is the most.
     """
     found = x
     for inner, outer in pairwise(RADII):
         wider = window_min(x, outer - inner)
-        found = torch.addcmul(found, wider - x, ((radius - inner) / (outer - inner)).clamp(0, 1))
+        found = torch.addcmul(found, wider - x, (2 * (radius - inner) / (outer - inner)).clamp(0, 1))
         x = wider
     return found
 

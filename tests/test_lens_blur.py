@@ -186,6 +186,21 @@ def test_along_the_edges_of_what_is_sharp_shows_nothing_behind(model):
     assert float((rendered - image)[..., 31:89].max()) < 0.03  # 0.16 where it is looked for at half the size
 
 
+@pytest.mark.parametrize("aperture", [12.0, 24.0, 32.0])
+def test_a_wide_edge_lets_through_what_passes_beside_it(model, aperture):
+    """As much of the disc as lies beyond a straight edge, up to 77 pixels away; it was cut off from 45 pixels on."""
+    image, disparity = torch.full((1, 3, 300, 768), 0.9), torch.zeros(1, 1, 300, 768)
+    image[..., 384:], disparity[..., 384:] = 0.1, 1.0
+    with torch.inference_mode():
+        rendered = model.render(image, disparity, 0.0, aperture)[0, 0, 150, 392:480]
+    away = (torch.arange(88) + 8.5) / (aperture * 768 / 320)  # of the blur's radius
+    beyond = torch.where(away < 1, away.clamp(max=1).acos() - away * (1 - away**2).clamp(min=0).sqrt(), 0) / math.pi
+    dark, bright = srgb_to_linear(torch.tensor([0.1, 0.9]))
+    true = linear_to_srgb(torch.lerp(dark, bright, beyond))
+    assert float((rendered - true).abs().max()) < 0.08
+    assert float((rendered - true).abs().mean()) < 0.02
+
+
 @pytest.mark.parametrize("focus", [1.0, 0.7])
 def test_through_a_hollow_shows_what_is_as_far_as_the_hollow(model, focus):
     """What is behind a thing as a whole was taken for what is behind a hollow's rim, and shone through it."""

@@ -34,9 +34,9 @@ def test_the_least_within_a_radius_of_its_own_is_that_of_brute_force():
     radius = torch.randint(0, 5, (2, 1, 40, 60), generator=torch.Generator().manual_seed(1)).double()
     least = torch.stack([window_min(x, reach) if reach else x for reach in range(5)])  # (5, B, C, H, W)
     torch.testing.assert_close(min_within(x, radius), least.gather(0, radius.long().expand_as(x)[None])[0])
-    between = min_within(x, torch.full_like(radius, 4.5))
-    torch.testing.assert_close(between, torch.lerp(window_min(x, 4), window_min(x, 6), 0.25))
-    torch.testing.assert_close(min_within(x, torch.full_like(radius, 99.0)), window_min(x, 24))
+    between = min_within(x, torch.full_like(radius, 6.5))
+    torch.testing.assert_close(between, torch.lerp(window_min(x, 6), window_min(x, 8), 0.5))
+    torch.testing.assert_close(min_within(x, torch.full_like(radius, 99.0)), window_min(x, 44))
 
 
 def test_an_odd_border_is_repeated():
