@@ -12,7 +12,7 @@ from .aperture_blur import blur
 from .blocks import asinh
 from .highlights import HighlightRecovery, darkness
 from .optics import DISC, ApertureShape
-from .pooling import halve, halve_min, lengthen, min_within, window_min
+from .pooling import halve, halve_max, halve_min, lengthen, min_within, window_min
 from .slabs import Slab, Strip, slab_knots, slab_weight, strips, used_rows
 from .surfaces import SurfaceExtraction, Surfaces
 
@@ -108,8 +108,8 @@ def farthest_seen(defocus: Tensor, seen: Surfaces) -> Tensor:
     through = (4 * (1 - seen.near_coverage) - 1).clamp(0, 1)  # hair and rims are not opaque
     farthest, blurred = defocus + through * (seen.far_defocus - defocus).clamp(max=0), defocus.abs()  # (B, 1, H, W)
     beside = window_min(farthest, 1)
-    small, wide = halve_min(lengthen(torch.cat([farthest, -blurred], 1))).split(1, 1)  # (B, 1, h, w) each
-    small = min_within(small, (-0.56 * wide).clamp(min=1.0))  # an eighth more, at half the size
+    wide = 0.56 * halve_max(lengthen(blurred))  # (B, 1, h, w), an eighth more, at half the size
+    small = min_within(halve_min(lengthen(farthest)), wide.clamp(min=1))
     height, width = defocus.shape[-2:]
     farthest = F.interpolate(small, scale_factor=2, mode="bilinear")[..., :height, :width]
     # half the size is too coarse for less than 2 px of blur: lines along the edges of what is sharp
