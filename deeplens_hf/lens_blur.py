@@ -17,6 +17,7 @@ from .slabs import Slab, Strip, slab_knots, slab_weight, strips, used_rows
 from .surfaces import SurfaceExtraction, Surfaces
 
 EPS = 1e-4
+FINE = 4  # pixels of blur up to which what is about a pixel is looked for at the photo's own size
 
 
 def weigh(features: list[Tensor], kernels: list[Tensor]) -> Tensor:
@@ -76,9 +77,9 @@ class KernelPrediction(nn.Module):
         sharp = ((self.gone_from - defocus.abs()) / (self.gone_from - self.sharp_to)).clamp(0, 1)  # (B, 1, H, W)
         separate, front, back = torch.sigmoid(separate), 3 * sharp * torch.tanh(front), -3 * sharp * torch.tanh(back)
         kernels, left = [], torch.ones_like(defocus)
-        # what is farther than can be seen by 1 px of blur counts less, by 3 nothing; more where the blur is wide, since
+        # what is farther than can be seen by 1 px of blur counts less, by 2 nothing; more where the blur is wide, since
         # knots lie apart there, and a surface is in one that much farther itself
-        last = (farthest - 0.25 * farthest.abs() - 1) / 2  # (B, 1, H, W)
+        last = farthest - 0.15 * farthest.abs() - 1  # (B, 1, H, W)
         for knot, coverage in zip(knots, coverages, strict=True):
             coverage = coverage.clamp(min=EPS)
             joined = torch.minimum(coverage, left) / coverage  # share of the slab's light that gets through
@@ -86,7 +87,7 @@ class KernelPrediction(nn.Module):
             distance = _distance(knot, defocus)
             gain = distance.clamp(-1, 1) * torch.where(distance > 0, front, back)
             kernel = through * torch.exp(gain)
-            beyond = (last - knot / 2).clamp(0, 1)
+            beyond = (last - knot).clamp(0, 1)
             kernel = torch.addcmul(kernel, kernel, beyond, value=-1)
             kernels.append(kernel)
             left = torch.addcmul(left, coverage, through, value=-1).clamp(min=0)
@@ -107,14 +108,17 @@ def farthest_seen(defocus: Tensor, seen: Surfaces) -> Tensor:
     """
     through = (4 * (1 - seen.near_coverage) - 1).clamp(0, 1)  # hair and rims are not opaque
     farthest, blurred = defocus + through * (seen.far_defocus - defocus).clamp(max=0), defocus.abs()  # (B, 1, H, W)
-    beside = window_min(farthest, 1)
-    wide = 0.56 * halve_max(lengthen(blurred))  # (B, 1, h, w), an eighth more, at half the size
+    within = [window_min(farthest, 1)]  # 1, 2, 3, 4 pixels about
+    while len(within) < FINE:
+        within.append(window_min(within[-1], 1))
+    # wider ones at half the size, an eighth more than the blur, less the pixels that halving and enlarging add
+    wide = 0.56 * halve_max(lengthen(blurred)) - 1.25  # (B, 1, h, w)
     small = min_within(halve_min(lengthen(farthest)), wide.clamp(min=1))
     height, width = defocus.shape[-2:]
     farthest = F.interpolate(small, scale_factor=2, mode="bilinear")[..., :height, :width]
-    # half the size is too coarse for less than 2 px of blur: lines along the edges of what is sharp
-    farthest = torch.lerp(farthest, window_min(beside, 1), (2.5 - blurred).clamp(0, 1))
-    return torch.lerp(farthest, beside, (1.5 - blurred).clamp(0, 1))
+    for reach, nearby in reversed(list(enumerate(within, 1))):  # half a pixel more than the blur
+        farthest = torch.lerp(farthest, nearby, (reach + 0.5 - blurred).clamp(0, 1))
+    return farthest
 
 
 class SlabLensBlur(nn.Module):

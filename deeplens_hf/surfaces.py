@@ -69,9 +69,14 @@ def local_contrast(shown: Tensor, cell: int = 8, reach: int = 4) -> Tensor:
 def near_share(light: Tensor, far_light: Tensor, coverage: Tensor) -> Tensor:
     """What of the light is the near surface's, the far one's light and the coverage given: (B, 3, H, W), linear.
 
-    No surface is brighter than white: what hardly covers has hardly any light.
+    No surface is brighter than white: what hardly covers has hardly any light. And where it covers most, it is no
+    darker than all of it right beside: what is guessed too bright behind, or to cover too little, leaves black dots.
     """
-    return torch.minimum((light - (1 - coverage) * far_light).clamp(min=0), torch.minimum(light, coverage))
+    share = torch.minimum((light - (1 - coverage) * far_light).clamp(min=0), torch.minimum(light, coverage))
+    opaque = coverage > 0.95
+    darkest = window_min(light.where(opaque, 1.0), 1) * window_max(opaque.to(light.dtype), 1)
+    most = (4 * coverage - 2).clamp(0, 1)  # 1 from 0.75 on, 0 up to a half
+    return torch.maximum(share, torch.minimum(most * coverage * darkest, light))
 
 
 def first_guess(light: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor, Tensor]:

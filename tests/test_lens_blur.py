@@ -214,6 +214,33 @@ def test_through_a_hollow_shows_what_is_as_far_as_the_hollow(model, focus):
     assert float((rendered[..., 60:140, 70:130] - 0.1).abs().max()) < 0.01  # 0.02 and 0.2 where the wall shone through
 
 
+def test_a_steep_slope_within_a_thing_shows_nothing_behind(model):
+    """A post that recedes by 6 pixels of blur over 5, before the sky: a bright sliver where its slabs lie apart."""
+    image, defocus = torch.full((1, 3, 160, 200), 0.9), torch.full((1, 1, 160, 200), -22.0)
+    image[..., 20:, 60:140] = 0.1
+    defocus[..., 20:, 60:140] = -4 - 6 * ((torch.arange(80) - 12) / 5).clamp(0, 1)
+    with torch.inference_mode():
+        rendered = model.render_defocus(image, defocus)
+    assert float((rendered[..., 60:140, 70:130] - 0.1).abs().max()) < 0.05  # 0.096 with the windows too wide
+
+
+@pytest.mark.parametrize("focus", [0.4, 0.6])
+def test_a_leaf_with_a_soft_map_has_no_light_flecks(model, focus):
+    """Sharp in part, before a bright wall, its map of a quarter of the size: where slabs change, no wall shines in."""
+    y, x = torch.meshgrid(torch.arange(192), torch.arange(256), indexing="ij")
+    leaf = ((x - 128) / 90) ** 2 + ((y - 150) / 100) ** 2 < 1
+    green = torch.tensor([0.15, 0.25, 0.12]).view(1, 3, 1, 1)
+    grain = 0.9 + 0.1 * torch.rand(1, 1, 192, 256, generator=torch.Generator().manual_seed(3))
+    image = torch.where(leaf, green, 0.88) * grain
+    disparity = torch.where(leaf, 0.35 + 0.3 * (y - 50) / 140, 0.05)[None, None]
+    small = F.interpolate(disparity, scale_factor=0.25, mode="bilinear", antialias=True)
+    disparity = F.interpolate(small, (192, 256), mode="bicubic").clamp(0, 1)
+    with torch.inference_mode():
+        rendered = model.render(image, disparity, focus, 16.0)
+    inside = window_mean(leaf.float()[None, None], 3) > 0.999
+    assert float((rendered - window_mean(rendered, 2)).mean(1, keepdim=True)[inside].max()) < 0.015  # 0.026, 0.046
+
+
 def test_the_outline_of_a_blurred_thing_before_something_sharp_is_soft(model):
     """A dark thing with a crook, its map as soft as a predicted one, before a bright wall in focus: no cut, no rim."""
     at = torch.arange(1600) - 799.5

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from deeplens_hf import DeepLens, DeepLensConfig, cli
 from deeplens_hf.optics import linear_to_srgb, srgb_to_linear
-from deeplens_hf.surfaces import SurfaceExtraction, first_guess
+from deeplens_hf.surfaces import SurfaceExtraction, first_guess, near_share
 from deeplens_hf.training.hidden_scenes import HiddenScenes, taken_apart
 from deeplens_hf.training.losses import hidden_loss
 from deeplens_hf.training.record import of_format
@@ -81,6 +81,22 @@ def test_a_dark_surface_in_focus_has_no_dots_where_what_is_behind_it_ends(model)
     assert float(guess[:, 9:10][within].min()) == 1
     off = (linear_to_srgb(sharp.clamp(0, 1)) - linear_to_srgb(light)).abs().amax(1, keepdim=True)
     assert float(off[within].max()) < 0.01
+
+
+def test_beside_an_opaque_surface_nothing_of_it_is_darker():
+    """What is guessed too bright behind took all the light of a pixel that is mostly near: a black dot."""
+    light, far = torch.full((1, 3, 5, 7), 0.05), torch.full((1, 3, 5, 7), 0.3)
+    coverage = torch.ones(1, 1, 5, 7)
+    coverage[..., 3], coverage[..., 4:] = 0.8, 0.0
+    near = near_share(light, far, coverage)
+    torch.testing.assert_close(near[..., :3], light[..., :3])
+    torch.testing.assert_close(near[..., 3], 0.8 * light[..., 3])  # 0 before: a fifth of what is behind is brighter
+    assert float(near[..., 4:].abs().max()) == 0
+    coverage[..., 3] = 0.4  # what it covers to the lesser part may be as dark as its colours say
+    assert float(near_share(light, far, coverage)[..., 3].max()) == 0
+    coverage[..., :3] = 0.9  # nothing opaque beside it
+    coverage[..., 3] = 0.8
+    assert float(near_share(light, far, coverage)[..., 3].max()) == 0
 
 
 def test_two_surfaces_are_refocused_as_the_lens_equation_says():
