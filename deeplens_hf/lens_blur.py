@@ -112,7 +112,7 @@ def farthest_seen(defocus: Tensor, seen: Surfaces) -> Tensor:
     while len(within) < FINE:
         within.append(window_min(within[-1], 1))
     # wider ones at half the size, an eighth more than the blur, less the pixels that halving and enlarging add
-    wide = 0.56 * halve_max(lengthen(blurred)) - 1.25  # (B, 1, h, w)
+    wide = 0.56 * halve_max(lengthen(blurred)) - 0.25  # (B, 1, h, w)
     small = min_within(halve_min(lengthen(farthest)), wide.clamp(min=1))
     height, width = defocus.shape[-2:]
     farthest = F.interpolate(small, scale_factor=2, mode="bilinear")[..., :height, :width]

@@ -186,14 +186,14 @@ def test_along_the_edges_of_what_is_sharp_shows_nothing_behind(model):
     assert float((rendered - image)[..., 31:89].max()) < 0.03  # 0.16 where it is looked for at half the size
 
 
-@pytest.mark.parametrize("aperture", [12.0, 24.0, 32.0])
+@pytest.mark.parametrize("aperture", [2.5, 5.0, 12.0, 24.0, 32.0])
 def test_a_wide_edge_lets_through_what_passes_beside_it(model, aperture):
     """As much of the disc as lies beyond a straight edge, up to 77 pixels away; it was cut off from 45 pixels on."""
     image, disparity = torch.full((1, 3, 300, 768), 0.9), torch.zeros(1, 1, 300, 768)
     image[..., 384:], disparity[..., 384:] = 0.1, 1.0
     with torch.inference_mode():
-        rendered = model.render(image, disparity, 0.0, aperture)[0, 0, 150, 392:480]
-    away = (torch.arange(88) + 8.5) / (aperture * 768 / 320)  # of the blur's radius
+        rendered = model.render(image, disparity, 0.0, aperture)[0, 0, 150, 386:480]
+    away = (torch.arange(94) + 2.5) / (aperture * 768 / 320)  # of the blur's radius
     beyond = torch.where(away < 1, away.clamp(max=1).acos() - away * (1 - away**2).clamp(min=0).sqrt(), 0) / math.pi
     dark, bright = srgb_to_linear(torch.tensor([0.1, 0.9]))
     true = linear_to_srgb(torch.lerp(dark, bright, beyond))
@@ -215,13 +215,13 @@ def test_through_a_hollow_shows_what_is_as_far_as_the_hollow(model, focus):
 
 
 def test_a_steep_slope_within_a_thing_shows_nothing_behind(model):
-    """A post that recedes by 6 pixels of blur over 5, before the sky: a bright sliver where its slabs lie apart."""
+    """A post that recedes by 6 pixels of blur over 6, before the sky: a bright sliver where its slabs lie apart."""
     image, defocus = torch.full((1, 3, 160, 200), 0.9), torch.full((1, 1, 160, 200), -22.0)
     image[..., 20:, 60:140] = 0.1
-    defocus[..., 20:, 60:140] = -4 - 6 * ((torch.arange(80) - 12) / 5).clamp(0, 1)
+    defocus[..., 20:, 60:140] = -4 - 6 * ((torch.arange(80) - 12) / 6).clamp(0, 1)
     with torch.inference_mode():
         rendered = model.render_defocus(image, defocus)
-    assert float((rendered[..., 60:140, 70:130] - 0.1).abs().max()) < 0.05  # 0.096 with the windows too wide
+    assert float((rendered[..., 60:140, 70:130] - 0.1).abs().max()) < 0.04  # 0.08 with wider windows
 
 
 @pytest.mark.parametrize("focus", [0.4, 0.6])
