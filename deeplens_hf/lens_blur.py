@@ -108,17 +108,16 @@ def farthest_seen(defocus: Tensor, seen: Surfaces) -> Tensor:
     """
     through = (4 * (1 - seen.near_coverage) - 1).clamp(0, 1)  # hair and rims are not opaque
     farthest, blurred = defocus + through * (seen.far_defocus - defocus).clamp(max=0), defocus.abs()  # (B, 1, H, W)
-    within = [window_min(farthest, 1)]  # 1, 2, 3, 4 pixels about
-    while len(within) < FINE:
-        within.append(window_min(within[-1], 1))
-    # wider ones at half the size, an eighth more than the blur, less the pixels that halving and enlarging add
+    # wide windows at half the size, an eighth more than the blur, less the pixels that halving and enlarging add
     wide = 0.56 * halve_max(lengthen(blurred)) - 0.25  # (B, 1, h, w)
     small = min_within(halve_min(lengthen(farthest)), wide.clamp(min=1))
     height, width = defocus.shape[-2:]
-    farthest = F.interpolate(small, scale_factor=2, mode="bilinear")[..., :height, :width]
-    for reach, nearby in reversed(list(enumerate(within, 1))):  # half a pixel more than the blur
-        farthest = torch.lerp(farthest, nearby, (reach + 0.5 - blurred).clamp(0, 1))
-    return farthest
+    coarse = F.interpolate(small, scale_factor=2, mode="bilinear")[..., :height, :width]
+    found = about = window_min(farthest, 1)
+    for reach in range(1, FINE):  # half a pixel more than the blur
+        about = window_min(about, 1)
+        found = torch.lerp(found, about, (blurred - reach + 0.5).clamp(0, 1))
+    return torch.lerp(found, coarse, (blurred - FINE + 0.5).clamp(0, 1))
 
 
 class SlabLensBlur(nn.Module):
