@@ -88,8 +88,11 @@ class HighlightRecovery(nn.Module):
         samples = part[0]
         context = None if context is None else context[samples]
         found = self.recovered(light[part], clipped[part], share[samples], context)
-        if not torch.is_grad_enabled() and float((found - light[part]).amax()) < LEAST:
-            return light
+        if not torch.is_grad_enabled():
+            gained = (found - light[part]).amax((1, 2, 3), keepdim=True) >= LEAST  # each picture by itself
+            if not gained.any():
+                return light
+            found = torch.where(gained, found, light[part])
         if found.shape == light.shape:
             return found
         out = light.clone()

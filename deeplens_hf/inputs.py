@@ -1,5 +1,9 @@
 """What the model accepts: checks of tensors and numbers, with messages that say what is wanted."""
 
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -7,8 +11,24 @@ from torch import Tensor
 LEAST_SIDE = 64  # pixels: the smallest picture that the networks accept; smaller ones are lengthened to it
 
 
+def without_autocast(method: Callable) -> Callable:
+    """A method of a model and an image (B, 3, H, W), in the image's own precision even where autocast is on."""
+
+    @wraps(method)
+    def called(self: Any, image: Tensor, *args: Any, **kwargs: Any) -> Any:
+        with torch.autocast(image.device.type, enabled=False):
+            return method(self, image, *args, **kwargs)
+
+    return called
+
+
 def check_image(image: Tensor, dtype: torch.dtype) -> None:
-    """Raise ValueError unless (B, 3, H, W), of this type, not empty, values in [0, 1]."""
+    """Raise ValueError unless (B, 3, H, W), of the model's type, not empty, values in [0, 1]."""
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            "the model must be float32 or float64, since light is mixed there; for depth in half precision use "
+            f"from_pretrained(..., dtype='float16'), not .half() or .to({dtype})"
+        )
     if image.ndim != 4 or image.shape[1] != 3 or not image.numel() or image.dtype != dtype:
         kind = str(dtype).removeprefix("torch.")
         raise ValueError(f"image must be a {kind} tensor (B, 3, H, W); got {image.dtype} {tuple(image.shape)}")
@@ -40,11 +60,23 @@ def _check_unit_range(values: Tensor, name: str, slack: float = 1e-3) -> None:
         raise ValueError(f"{name} must lie in [0, 1] and hold no NaN; got {low:.4g} to {high:.4g}")
 
 
+def interval(focus: Any, image: Tensor) -> Any:
+    """A pair of numbers -> the ends of an interval for each picture, (B, 2); anything else as it is."""
+    if not isinstance(focus, tuple | list) or len(focus) != 2:
+        return focus
+    if not all(isinstance(end, int | float) or getattr(end, "ndim", None) == 0 for end in focus):
+        return focus
+    return torch.stack([torch.as_tensor(end).to(image) for end in focus]).expand(len(image), 2)
+
+
 def one_each(
     value: Tensor | float, name: str, image: Tensor, most: float, also: tuple[int, int] | None = None
 ) -> Tensor:
     """A number, or one a picture of the batch -> (B,), checked against [0, most]; the shape `also` passes as it is."""
-    value = torch.as_tensor(value, dtype=image.dtype, device=image.device)
+    try:
+        value = torch.as_tensor(value, dtype=image.dtype, device=image.device)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name} must be a number or a tensor of numbers; got {value!r}") from None
     if value.shape not in ((), (len(image),), also):
         shapes = f"({len(image)},)" + (f" or {also}" if also else "")
         raise ValueError(f"{name} must be a number or a tensor of shape {shapes}; got shape {tuple(value.shape)}")

@@ -11,7 +11,7 @@ from .depth import ENCODERS, DepthPrediction, normalise_disparity, resized
 from .edges import refine
 from .heap import keep_freed_memory
 from .hub import HubMixin
-from .inputs import check_image, check_map, long_enough, one_each
+from .inputs import check_image, check_map, interval, long_enough, one_each, without_autocast
 from .lens_blur import LENS_BLURS
 from .levels import Prepared, halved, halvings_until, last_foreground, last_map
 from .mending import EdgeMending, follow
@@ -113,6 +113,7 @@ class DeepLens(
         """What inputs have to be: float32, or float64; see `from_pretrained`."""
         return next(self.lens_blur.parameters()).dtype
 
+    @without_autocast
     def predict_depth(self, image: Tensor) -> DepthMaps:
         """Disparity and foreground of photos, at their own size.
 
@@ -180,6 +181,7 @@ class DeepLens(
         mended = self._mended(levels[-1], placed, foreground)
         return Prepared(mended, misfits, plateaus(small, smooth))
 
+    @without_autocast
     def render(
         self,
         image: Tensor,
@@ -217,9 +219,7 @@ class DeepLens(
         image, disparity, foreground = self._accepted(image, disparity, foreground)
         if not isinstance(shape, ApertureShape):
             raise ValueError(f"shape must be an ApertureShape; got {shape!r}")
-        if isinstance(focus, tuple | list):
-            focus = torch.stack([torch.as_tensor(end).to(image) for end in focus])[None].expand(len(image), -1)
-        focus = one_each(focus, "focus", image, 1.0, also=(len(image), 2))
+        focus = one_each(interval(focus, image), "focus", image, 1.0, also=(len(image), 2))
         aperture = one_each(aperture, "aperture", image, MAX_APERTURE)
         if not 0 <= highlights <= MAX_HIGHLIGHTS:  # nan neither
             raise ValueError(f"highlights must lie in [0, {MAX_HIGHLIGHTS:g}]; got {highlights!r}")
@@ -235,6 +235,7 @@ class DeepLens(
         out = self._through_lens(image, levels, defocus, mended, foreground, shape, highlights, prepared.light)
         return out[..., :height, :width]
 
+    @without_autocast
     def prepare(self, image: Tensor, disparity: Tensor, foreground: Tensor | None = None) -> Prepared:
         """What `render` needs of a photo whatever the lens, for more pictures than one; arguments, errors as there."""
         image, disparity, foreground = self._accepted(image, disparity, foreground)
@@ -242,6 +243,7 @@ class DeepLens(
         prepared = self.mended_last(levels, disparity, last_foreground(foreground, levels))
         return prepared._replace(light=self.lens_blur.recovered(levels[-1]), levels=levels)
 
+    @without_autocast
     def render_defocus(
         self,
         image: Tensor,

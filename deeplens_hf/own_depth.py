@@ -13,7 +13,7 @@ from PIL import Image
 from .levels import halvings_until, last_map
 from .optics import srgb_to_linear
 from .phone_depth import read_embedded
-from .pictures import DIOPTRES, PhotoError, Source, decoded, grey_levels, one_line, open_header
+from .pictures import DIOPTRES, PhotoError, Source, decoded, grey_levels, one_line
 from .registration import fitted, misfit
 from .unstepping import unstepped
 
@@ -81,9 +81,9 @@ def _read(
         metric = metric and depth_is in (None, sense)
         return _normalised(_inverse(values) if (depth_is or sense) == "depth" else values, picture.size, metric)
     if depth_is == "depth":
-        values = _read_map(source, picture.size)
+        values, _ = _read_map(source, picture.size)
         return _normalised(_inverse(values), picture.size, metric=values.dtype.kind == "f")
-    return OwnDepth(read_disparity(source, picture.size), _dioptres(source))
+    return _read_disparity(source, picture.size)
 
 
 def is_model(source: Source) -> bool:
@@ -101,22 +101,22 @@ def read_disparity(source: Source, size: tuple[int, int]) -> np.ndarray:
     uint8, uint16 and floats within [0, 1] keep their scale; any other range is stretched to [0, 1]. PhotoError if it
     cannot be read, has another rank than 2, or holds values that are not finite.
     """
-    values = _read_map(source, size)
+    return _read_disparity(source, size).disparity
+
+
+def _read_disparity(source: Source, size: tuple[int, int]) -> OwnDepth:
+    values, told = _read_map(source, size)
     full = np.iinfo(values.dtype).max if values.dtype in (np.uint8, np.uint16) else 1
     disparity = values.astype(np.float32) / np.float32(full)
     if not np.isfinite(disparity).all():
         raise PhotoError("disparity must hold finite numbers only, got nan or infinity")
     if disparity.min() < 0 or disparity.max() > 1:
-        return _normalised(disparity, size).disparity
-    return _resized(disparity, size)
+        return _normalised(disparity, size)
+    return OwnDepth(_resized(disparity, size), _dioptres(told))
 
 
-def _dioptres(source: Source) -> tuple[float, float] | None:
+def _dioptres(told: str) -> tuple[float, float] | None:
     """What a .png of `pictures.save_disparity` says of its range."""
-    if not isinstance(source, (str, os.PathLike)) or Path(source).suffix.lower() != ".png":
-        return None
-    with open(source, "rb") as file:
-        told = open_header(file, "disparity").info.get(DIOPTRES, "")
     try:
         low, high = (float(value) for value in told.split())
     except ValueError:
@@ -124,11 +124,12 @@ def _dioptres(source: Source) -> tuple[float, float] | None:
     return (low, high) if low < high else None
 
 
-def _read_map(source: Source, size: tuple[int, int]) -> np.ndarray:
-    """The numbers (h, w) of a picture, a `.npy` file or an array, on the scale they have.
+def _read_map(source: Source, size: tuple[int, int]) -> tuple[np.ndarray, str]:
+    """The numbers (h, w) of a picture, a `.npy` file or an array, on the scale they have; what it tells of DIOPTRES.
 
     PhotoError also for a map that is upright where the photo of `size` (width, height) lies, or the other way round.
     """
+    told = ""
     if isinstance(source, (str, os.PathLike)) and Path(source).suffix.lower() == ".npy":
         try:
             values = np.load(source, allow_pickle=False)
@@ -138,13 +139,13 @@ def _read_map(source: Source, size: tuple[int, int]) -> np.ndarray:
         values = source
     else:
         with decoded(source, "disparity") as picture:
-            values = grey_levels(picture)
+            values, told = grey_levels(picture), str(picture.info.get(DIOPTRES, ""))
     if values.ndim != 2 or values.size == 0 or values.dtype.kind not in "uif":
         raise PhotoError(f"disparity must be an array (H, W) of numbers, got {values.dtype} {values.shape}")
     (height, width), (across, down) = values.shape, size
     if (width - height) * (across - down) < 0 and abs(math.log(width * down / (height * across))) > 0.2:
         raise PhotoError(f"disparity must lie as the upright photo, {across} x {down}; this one is {width} x {height}")
-    return values.astype(values.dtype.newbyteorder("="), copy=False)
+    return values.astype(values.dtype.newbyteorder("="), copy=False), told
 
 
 def _inverse(distance: np.ndarray) -> np.ndarray:

@@ -57,7 +57,7 @@ class Photo:
     """An opened photo; made by `open_photo` or `DeepLens.open`.
 
     Attributes:
-        picture: the photo as a PIL image, upright RGB, with its ICC profile and EXIF in `info`.
+        picture: the photo as a PIL image, upright RGB, with its ICC profile and EXIF in `info`; not to be drawn into.
         calibration: what disparity means in metres, once `calibrate` has found out.
     """
 
@@ -233,8 +233,11 @@ class Photo:
         return copy._with_depth_of(self, shrink(self.disparity), shrink)
 
     def corrected(self, disparity: np.ndarray) -> "Photo":
-        """A copy with its disparity retouched, (H, W) in [0, 1]; all else stays."""
-        return Photo(self.model, self.picture)._with_depth_of(self, disparity, lambda values: values)
+        """A copy with its disparity retouched, (H, W) in [0, 1]; all else stays. PhotoError if it is no such map."""
+        retouched = np.array(disparity, np.float32, order="C")
+        if retouched.shape != self.size[::-1] or not (retouched.min() >= 0 and retouched.max() <= 1):  # nan neither
+            raise PhotoError(f"disparity must be an array {self.size[::-1]} in [0, 1], got {retouched.shape}")
+        return Photo(self.model, self.picture)._with_depth_of(self, retouched, lambda values: values)
 
     def _with_depth_of(self, other: "Photo", disparity: np.ndarray, fit: Callable) -> "Photo":
         self.calibration, self._dioptres = other.calibration, other._dioptres

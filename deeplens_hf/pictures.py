@@ -64,8 +64,10 @@ class Picture(Image.Image):
 
     def save(self, fp: str | os.PathLike | IO[bytes], format: str | None = None, **params) -> None:
         kept = {name: self.info[name] for name in ("icc_profile", "exif") if name in self.info}
-        suffix = "" if hasattr(fp, "write") else Path(fp).suffix.lower()
-        if (format or FORMATS.get(suffix, "")).upper() in ("JPEG", "JPG") and "quality" not in params:
+        name = getattr(fp, "name", "") if hasattr(fp, "write") else fp
+        suffix = Path(name).suffix.lower() if isinstance(name, str | os.PathLike) else ""
+        format_told = format or Image.registered_extensions().get(suffix, "")
+        if format_told.upper() in ("JPEG", "JPG") and "quality" not in params:
             kept |= BEST
         super().save(fp, format, **(kept | params))
 
@@ -109,9 +111,10 @@ def save_disparity(disparity: np.ndarray, path: str | os.PathLike, dioptres: tup
     disparity = np.asarray(disparity)
     if disparity.ndim != 2 or disparity.dtype.kind != "f" or not np.isfinite(disparity).all():
         raise PhotoError(f"disparity must be an array (H, W) of finite floats, got {disparity.dtype} {disparity.shape}")
+    disparity = disparity.astype(np.float32)  # half precision knows no 65535
     if check_target(path, DISPARITY_SUFFIXES) == ".npy":
         with replacing(path) as file:
-            np.save(file, disparity.astype(np.float32))
+            np.save(file, disparity)
     else:
         text = PngImagePlugin.PngInfo()
         text.add_text("Title", "Disparity (relative inverse depth)")

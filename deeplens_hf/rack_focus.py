@@ -22,6 +22,7 @@ EASINGS = {
 LONGEST = 10.0  # seconds
 HOLD = 0.15  # share of the time that either end stands still
 SIDE = 800  # longest side of a frame, in pixels
+NO_FRAMES = "frames must hold one picture at least, got none"
 
 
 def rack_focus(
@@ -62,6 +63,8 @@ def focus_path(
         raise PhotoError(f"easing must be one of {', '.join(EASINGS)}, got {easing!r}")
     if not 1 <= fps <= 60:
         raise PhotoError(f"fps must be from 1 to 60, got {fps!r}")
+    if np.shape(start) != (2,) or np.shape(end) != (2,):
+        raise PhotoError(f"start and end must be pairs of disparities, far and near, got {start!r} and {end!r}")
     travelled = EASINGS[easing](frame_times(seconds, fps))[:, None]  # (frames, 1)
     return [(float(far), float(near)) for far, near in (1 - travelled) * np.array(start) + travelled * np.array(end)]
 
@@ -93,14 +96,14 @@ def _shown(frame: Image.Image) -> Image.Image:
 def write_mp4(frames: Iterable[Image.Image], path: str | os.PathLike, fps: int = 24) -> None:
     """H.264 in 4:2:0, which plays everywhere. The file appears whole or not at all.
 
-    PhotoError for another suffix than .mp4 or a folder that does not exist.
+    PhotoError for another suffix than .mp4, a folder that does not exist, or no frames.
     """
     import av
 
     check_target(path, (".mp4",))
     with replacing(path) as file, av.open(file, "w", format="mp4", options={"movflags": "faststart"}) as container:
         stream = None
-        for frame in frames:
+        for frame in map(even, frames):
             if stream is None:
                 rate = Fraction(fps).limit_denominator(1001)  # 23.976 is 24000 / 1001
                 stream = container.add_stream("libx264", rate=rate, options={"crf": "18", "preset": "fast"})
@@ -109,16 +112,20 @@ def write_mp4(frames: Iterable[Image.Image], path: str | os.PathLike, fps: int =
                 stream.codec_context.color_trc = 1
             picture = av.VideoFrame.from_image(_shown(frame))
             container.mux(stream.encode(picture.reformat(format="yuv420p", dst_colorspace="ITU709")))
+        if stream is None:
+            raise PhotoError(NO_FRAMES)
         container.mux(stream.encode())
 
 
 def write_webp(frames: Iterable[Image.Image], path: str | os.PathLike, fps: int = 24) -> None:
     """An animated WebP that goes there and back for ever. The file appears whole or not at all.
 
-    PhotoError for another suffix than .webp or a folder that does not exist.
+    PhotoError for another suffix than .webp, a folder that does not exist, or no frames.
     """
     check_target(path, (".webp",))
     there = [_shown(frame) for frame in frames]
+    if not there:
+        raise PhotoError(NO_FRAMES)
     first, *rest = there + there[-2:0:-1]
     with replacing(path) as file:
         first.save(file, "WEBP", save_all=True, append_images=rest, duration=1000 / fps, loop=0, quality=80, method=2)

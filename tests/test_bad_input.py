@@ -187,6 +187,12 @@ def test_bad_settings_cost_no_depth_pass(model, pixels, monkeypatch):
             model.open(pixels).refocus(**settings)
 
 
+@pytest.mark.parametrize("retouched", [np.zeros((128, 96)), np.full((96, 128), 2.0), np.full((96, 128), np.nan)])
+def test_no_retouched_disparity(model, pixels, planes, retouched):
+    with pytest.raises(PhotoError, match=r"disparity must be an array \(96, 128\) in \[0, 1\]"):
+        model.open(pixels, disparity=planes).corrected(retouched)
+
+
 @pytest.mark.parametrize("name", ["out.gif", "out", "out.jpg.txt", "nowhere/out.jpg"])
 def test_no_target(pixels, tmp_path, name):
     with pytest.raises(PhotoError, match="path must"):

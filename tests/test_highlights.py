@@ -32,6 +32,16 @@ def test_a_lamp_at_night_is_brighter_than_it_looks(model):
     assert torch.equal(radiance[~lamp], light[~lamp])
 
 
+def test_what_hardly_gains_stays_as_it_is_beside_a_lamp_too(model):
+    """Found with batches: whether a picture's light is touched hung on its neighbours."""
+    lamp, dim = night(), night() * 0.5
+    dim[..., 60:63, 60:63] = 0.935  # clips by a hair
+    with torch.inference_mode():
+        alone = model.lens_blur.recovered(dim)
+        beside = model.lens_blur.recovered(torch.cat([lamp, dim]))[1:]
+    assert torch.equal(alone, dim) and torch.equal(beside, dim)
+
+
 def test_a_mirrored_night_has_the_same_lamps_mirrored(model):
     light = night()
     with torch.inference_mode():

@@ -134,6 +134,39 @@ def test_an_interval_in_focus_is_sharp_as_a_whole(model):
     assert float((out - image)[..., :40].abs().max()) > 10 / 255
 
 
+@pytest.mark.parametrize("focus", [[0.2, 0.4, 0.9], ((0.1, 0.3), (0.3, 0.5), (0.8, 1.0))])
+def test_a_list_of_focuses_is_one_for_each_picture(model, focus):
+    image, disparity = (torch.cat([each] * 3) for each in scene((64, 64)))
+    with torch.inference_mode():
+        together = model.render(image, disparity, focus, [4.0, 8.0, 2.0])
+        apart = model.render(image, disparity, torch.tensor(focus), torch.tensor([4.0, 8.0, 2.0]))
+    assert torch.equal(together, apart)
+
+
+@pytest.mark.parametrize("focus", ["near", None, [[0.5]], [0.1, "far"]])
+def test_what_is_no_focus_is_refused(model, focus):
+    with pytest.raises(ValueError, match="focus must be a number"):
+        model.render(*scene((64, 64)), focus, 8.0)
+
+
+def test_autocast_changes_nothing(model):
+    image, _ = scene((64, 64))
+    with torch.no_grad():
+        plain = model(image, 0.4, 8.0)
+        with torch.autocast("cpu", torch.bfloat16):
+            cast = model(image, 0.4, 8.0)
+    assert torch.equal(cast, plain)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_model_cast_as_a_whole_says_what_to_do(dtype):
+    image, disparity = scene((64, 64))
+    cast = DeepLens(SMALL).eval().to(dtype)
+    for call in (lambda: cast(image.to(dtype), 0.4, 8.0), lambda: cast.render(image, disparity, 0.4, 8.0)):
+        with pytest.raises(ValueError, match="the model must be float32 or float64"):
+            call()
+
+
 def test_the_ends_of_an_interval_have_gradients(model):
     image, disparity = scene((64, 64))
     ends = (torch.tensor(0.3, requires_grad=True), torch.tensor(0.6, requires_grad=True))

@@ -251,6 +251,9 @@ def test_export_keeps_the_metres(model, model_folder, photo_file, tmp_path):
     assert stored.mode == "I;16"
     assert [float(value) for value in stored.text["Dioptres"].split()] == pytest.approx([1 / 5, 1])
     photo = model.open(photo_file, disparity=tmp_path / "depth.png")
+    with open(tmp_path / "depth.png", "rb") as file:  # whichever way it is given
+        for source in (file, stored):
+            assert model.open(photo_file, disparity=source).dioptres == pytest.approx((1 / 5, 1))
     photo.calibrate(focal_length_mm=50, sensor_width_mm=36)
     assert photo.calibration.distance(photo.disparity) == pytest.approx(METRES, rel=1e-3)
     assert photo.dioptres == pytest.approx((1 / 5, 1))

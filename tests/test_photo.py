@@ -187,6 +187,24 @@ def test_a_result_saves_itself_as_well_as_save_picture_does(model, pixels, tmp_p
     result.save(tmp_path / "d.png")
 
 
+def test_a_result_keeps_its_quality_in_an_open_file(model, pixels, tmp_path):
+    result = model.open(pixels).refocus(aperture=4)
+    result.save(tmp_path / "named.jpg")
+    for name in ("open.jpg", "open.jfif"):
+        with open(tmp_path / name, "wb") as file:
+            result.save(file)
+        assert (tmp_path / name).read_bytes() == (tmp_path / "named.jpg").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["<f4", ">f4", "<f2", "<f8"])
+def test_a_retouched_map_may_lie_and_count_as_it_likes(model, pixels, planes, kind):
+    photo = model.open(pixels, disparity=planes)
+    retouched = photo.corrected(planes[:, ::-1].astype(kind))
+    expected = model.open(pixels, disparity=np.ascontiguousarray(planes[:, ::-1])).refocus(focus=0.8)
+    difference = np.asarray(retouched.refocus(focus=0.8)).astype(int) - np.asarray(expected)
+    assert np.abs(difference).max() <= 1 and retouched.reduced(64).size == (64, 48)
+
+
 def test_copies_of_a_photo_can_be_refocused(model, pixels, planes):
     photo = model.open(pixels, disparity=planes)
     wanted = np.asarray(photo.refocus(aperture=4, focus=0.8))
@@ -275,6 +293,8 @@ def test_disparity_files_come_back(model, pixels, planes, tmp_path):
     for name, within in (("d.png", 1 / 65535), ("d.npy", 0)):
         save_disparity(planes, tmp_path / name)
         assert np.abs(model.open(pixels, disparity=tmp_path / name).disparity - planes).max() <= within
+    save_disparity(planes.astype(np.float16), tmp_path / "half.png")
+    assert np.abs(model.open(pixels, disparity=tmp_path / "half.png").disparity - planes).max() < 1e-3
     text = Image.open(tmp_path / "d.png").text
     assert "nearest" in text["Description"] and "65535" in text["Description"]
 

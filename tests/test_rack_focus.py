@@ -52,12 +52,13 @@ def test_easing_goes_from_end_to_end_without_turning_back(ease):
         ({"seconds": float("nan")}, "seconds must be from 0.5 to 10"),
         ({"easing": "bounce"}, "easing must be one of smooth, linear"),
         ({"fps": 0}, "fps must be from 1 to 60"),
+        ({"start": 0.1}, "start and end must be pairs of disparities"),
         ({"aperture": 99}, "aperture must be a number from 0 to 16"),
     ],
 )
 def test_wrong_settings_are_told_before_the_first_frame(photo, wrong, sentence):
     with pytest.raises(PhotoError, match=sentence):
-        rack_focus(photo, FAR, NEAR, **wrong)
+        rack_focus(photo, **({"start": FAR, "end": NEAR} | wrong))
 
 
 def test_mp4_plays_and_shows_the_frames(frames, tmp_path):
@@ -104,6 +105,20 @@ def test_every_rate_has_both_ends(photo, tmp_path, fps):
     assert len(shots) >= 2 and not np.array_equal(shots[0], shots[-1])
     write_mp4(shots, tmp_path / "film.mp4", fps)
     assert (tmp_path / "film.mp4").stat().st_size > 500
+
+
+def test_odd_sides_lose_a_column_in_a_film(tmp_path):
+    av = pytest.importorskip("av")
+    write_mp4([Image.new("RGB", (65, 47), "red")], tmp_path / "film.mp4")
+    with av.open(tmp_path / "film.mp4") as film:
+        assert (film.streams.video[0].width, film.streams.video[0].height) == (64, 46)
+
+
+@pytest.mark.parametrize(("write", "name"), [(write_mp4, "film.mp4"), (write_webp, "film.webp")])
+def test_a_film_of_nothing_is_refused(write, name, tmp_path):
+    with pytest.raises(PhotoError, match="frames must hold one picture at least"):
+        write([], tmp_path / name)
+    assert not list(tmp_path.iterdir())
 
 
 def test_other_suffixes_are_refused(frames, tmp_path):
