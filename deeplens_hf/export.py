@@ -149,9 +149,11 @@ def export(
         The greatest difference of each graph's answer from the model's, over a scene at three apertures.
 
     Raises:
-        ValueError: an argument out of its range.
+        ValueError: an argument out of its range, or a model in another precision.
         RuntimeError: a graph answers otherwise than the model, by more than 1e-3.
     """
+    if any(parameter.dtype != torch.float32 for parameter in model.parameters()):
+        raise ValueError("model must be in float32 throughout: load it without dtype")
     if kind not in SUFFIXES:
         raise ValueError(f"kind must be one of {', '.join(SUFFIXES)}; got {kind!r}")
     if any(side % MULTIPLE or not LEAST_SIDE <= side <= model.config.blur_size for side in size):

@@ -13,7 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import ExifTags, Image
 
-from .optics import MAX_APERTURE, REFERENCE_SIZE, aperture_of_f_number, f_number_of_aperture, pixels_per_dioptre
+from .optics import (
+    MAX_APERTURE,
+    aperture_of_f_number,
+    aperture_of_radius,
+    f_number_of_aperture,
+    pixels_per_dioptre,
+)
 from .pictures import PhotoError
 
 FULL_FRAME_DIAGONAL = math.hypot(36, 24)  # mm, what a 35 mm equivalent is measured by (CIPA DCG-001)
@@ -100,7 +106,7 @@ class Calibration:
     def aperture(self, f_number: float) -> float:
         """`aperture` as everywhere else: radius in pixels of a 320-pixel long side, per unit disparity."""
         per_dioptre = pixels_per_dioptre(self.camera.focal_px, self.camera.focal_length_mm, f_number)
-        return per_dioptre / self.scale * REFERENCE_SIZE / self.long_side
+        return aperture_of_radius(per_dioptre / self.scale, (self.long_side, self.long_side))
 
 
 def fit(known: Sequence[tuple[float, float]], farthest: float = math.inf) -> tuple[float, float]:

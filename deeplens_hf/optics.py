@@ -36,6 +36,11 @@ def pixels_per_disparity(aperture: Tensor | float, size: tuple[int, int]) -> Ten
     return aperture * (max(size) / REFERENCE_SIZE)
 
 
+def aperture_of_radius(radius: float, size: tuple[int, int]) -> float:
+    """The inverse of `pixels_per_disparity`: the aperture that blurs a picture of `size` (H, W) by so many pixels."""
+    return radius * REFERENCE_SIZE / max(size)
+
+
 def aperture_of_f_number(f_number: float) -> float:
     """The aperture that stands for an f-number where nothing tells the distances: 16 at f/1.4, 1.4 at f/16.
 

@@ -9,7 +9,6 @@ from . import __version__, exif
 from .pictures import Picture, check_target, replacing, save_picture
 
 SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "16-bit TIFF": ".tif"}
-SOFTWARE = ExifTags.Base.Software
 NOTE = f"deeplens_hf {__version__}: synthetic lens blur"
 
 

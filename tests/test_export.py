@@ -121,3 +121,10 @@ def test_a_bad_size_on_the_command_line(tmp_path, capsys):
         cli.main(["export", str(tmp_path), "--size", "big"])
     assert stopped.value.code == 2
     assert "must be WIDTHxHEIGHT in pixels, such as 512x384; got 'big'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
+def test_another_precision_is_refused(model_folder, tmp_path, dtype):
+    with pytest.raises(ValueError, match="model must be in float32 throughout"):
+        export(DeepLens.from_pretrained(model_folder, dtype=dtype), tmp_path, "torch")
+    assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 
 Each is `f(image, disparity, focus, aperture) -> image`: image (B, 3, H, W) sRGB in [0, 1], disparity (B, 1, H, W),
 focus a disparity, aperture as in `optics`. Aperture 0 returns the photo; a constant image stays constant.
+Knots and blur are their own on purpose: what the model is measured against does not change with the model.
 """
 
 import math

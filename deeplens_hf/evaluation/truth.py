@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..optics import REFERENCE_SIZE
+from ..optics import aperture_of_radius
 
 LAYERED_FOCUS = {"mid": 0.48, "bg": 0.12, "near": 0.88}  # the disparity that each layered truth is focused at
 LAYERED_RADIUS = 28.0  # pixels of blur radius per unit disparity, at 768 x 512
@@ -62,7 +62,7 @@ def layered_shots(root: Path) -> Iterator[Shot]:
     for file in sorted(folder.glob("*_aif.png")):
         name = file.name.removesuffix("_aif.png")
         image, disparity = _image(file), _map(folder / f"{name}_disp.png")
-        aperture = LAYERED_RADIUS * REFERENCE_SIZE / max(image.shape[-2:])
+        aperture = aperture_of_radius(LAYERED_RADIUS, image.shape[-2:])
         for short, long in {"mid": "middle", "bg": "background", "near": "near"}.items():
             target = _image(folder / f"{name}_gt_{short}.png")
             yield Shot(name, "layered", long, image, disparity, LAYERED_FOCUS[short], aperture, target)
@@ -83,7 +83,7 @@ def traced_shots(root: Path) -> Iterator[Shot]:
         image, disparity = _image(folder / "aif.png"), (inverse_depth - low) / span
         for shot in sorted(meta["shots"], key=lambda shot: shot["file"]):
             focus = (shot["disp_focus"] - low) / span
-            aperture = shot["K"] * span * REFERENCE_SIZE / max(image.shape[-2:])
+            aperture = aperture_of_radius(shot["K"] * span, image.shape[-2:])
             yield Shot(
                 folder.name, kind, shot["focus"], image, disparity, focus, aperture, _image(folder / shot["file"])
             )

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from ..model import DeepLens, DeepLensConfig
 from .arguments import DEFAULTS, check
-from .data import DepthPhotos, PhotoRecord, has_manifest, labelled_photos
+from .data import PhotoRecord, has_manifest, labelled_photos
 from .ensemble import EnsembledLabels
 from .flawed import FlawedScenes
 from .hdr import ClippedScenes
@@ -142,7 +142,9 @@ def run(args: argparse.Namespace) -> Path:
             entry |= {"labels": "ensembled with large" if args.large else "ensembled"} if args.ensemble else {}
             entry |= {"lit": len(dataset.exact.files)} if args.lit else {}
         else:
-            dataset = Together(scenes, DepthPhotos(records, (256, 256), 0, steps * samples, args.seed))
+            alone = Sources(photos=1, collage=0, tabletop=0, layered=0)
+            photos = DepthMixture(records, cache, 0, 0, steps * samples, samples, args.seed, alone)
+            dataset = Together(scenes, photos)
     parts = stage_parts(args.stage, model, args.outline_weight)
     start = copy.deepcopy(model.state_dict()) if args.keep else {}
     seconds = fit(parts.modules, parts.loss, dataset, plan, accelerator, parts.picture)
@@ -226,7 +228,7 @@ class InTurns(Dataset):
 class Together(Dataset):
     """A traced scene and a labelled photo at each position: what end-to-end training reads."""
 
-    def __init__(self, scenes: RenderedScenes, photos: DepthPhotos):
+    def __init__(self, scenes: RenderedScenes, photos: DepthMixture):
         self.scenes, self.photos = scenes, photos
 
     def __len__(self) -> int:

@@ -40,7 +40,7 @@ class Sources:
     lit: float = 0.0
     standing: float = 0.0  # people set into lit scenes
     people: float = 0.5  # share of `photos` that is drawn from those with hand-drawn masks
-    sharpened: float = 1.0  # share of photos whose labels are brought to the photo's edges
+    sharpened: float = 0.0  # share of photos whose labels are brought to the photo's edges: it costs edge F
 
     @classmethod
     def parse(cls, text: str) -> "Sources":
