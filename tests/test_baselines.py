@@ -164,6 +164,15 @@ def test_a_flaw_costs_what_it_takes_from_the_picture():
     assert render.flaw_losses(rows) == {"r": {"soft": 1.5, "mean": 1.5}}
 
 
+def test_a_renderer_of_fewer_flawed_maps_is_told_apart():
+    figures = {"psnr": 30.0, "psnr_edges": None, "psnr_inside": None, "ssim": 1.0, "seconds": 0.1}
+    row = figures | {"kind": "layered", "focus": "near", "aperture": 1.0}
+    maps = [{"scene": scene, "disparity": each} for scene in ("s0", "s1") for each in ("true", "soft")]
+    rows = [row | {"renderer": name} | map for name in ("r", "s") for map in maps]
+    assert "Not to be compared" not in render.to_markdown(rows)
+    assert "Not to be compared: s is of 1 flawed maps, not 2." in render.to_markdown(rows[:-1])
+
+
 def ramp(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The toy's truth, disparity and subject, of the image as it was taken."""
     disparity = torch.linspace(0, 1, 24).expand(1, 1, 20, 24)

@@ -1,4 +1,4 @@
-"""The figures of both benchmarks: how alike two pictures, two disparity maps, two masks are.
+"""The figures of the benchmarks: how alike two pictures, two disparity maps, two masks are.
 
 Everything takes tensors (B, C, H, W) and returns one float; masks are boolean (B, 1, H, W).
 """

@@ -121,6 +121,7 @@ def to_markdown(rows: list[dict]) -> str:
         ["renderer", *kinds],
         ([renderer, *(report.cell(loss[kind], 2) for kind in kinds)] for renderer, loss in losses.items()),
     )
+    flawed += _fewer(rows)
 
     renderers = list(report.group(rows, lambda row: row["renderer"]))
     true = (row for row in rows if row["disparity"] == TRUE)
@@ -152,6 +153,14 @@ def write_report(rows: list[dict], out: Path) -> None:
     report.write(
         {"summary": summarise(rows), "flaws": flaw_losses(rows), "rows": rows}, to_markdown(rows), out, "render"
     )
+
+
+def _fewer(rows: list[dict]) -> str:
+    """A note of the renderers that were given fewer flawed maps than others: their means are of other shots."""
+    flawed = report.group((row for row in rows if row["disparity"] != TRUE), lambda row: row["renderer"])
+    most = max(map(len, flawed.values()), default=0)
+    fewer = [f"{name} is of {len(some)} flawed maps, not {most}" for name, some in flawed.items() if len(some) < most]
+    return f"\n\nNot to be compared: {'; '.join(fewer)}." if fewer else ""
 
 
 def _figures(row: dict) -> str:

@@ -11,7 +11,7 @@ from ..hub import HUB_NAME
 from .data import has_manifest
 from .loop import Run
 
-DEFAULTS = {  # steps, batch size, peak learning rate: what made the shipped weights
+DEFAULTS = {  # steps, batch size, peak learning rate: of each stage's first run (training.json has them all)
     "depth": (1500, 12, 4e-4),
     "large": (700, 8, 1e-3),
     "orientation": (3000, 128, 1e-3),
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "stage",
         choices=list(DEFAULTS),
-        help="depth; a larger network to teach it; which way is up; lamps at night; edges of disparity; "
+        help="depth; a larger network to teach it; which way is up; lamps and gleams; edges of disparity; "
         "colour behind edges; lens blur and upsampling; depth and blur",
     )
     parser.add_argument(
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint, curve and the trained weights")
     parser.add_argument("--from", dest="start", metavar="MODEL", help="weights to start from: a folder or a Hub id")
     parser.add_argument("--depth-from", metavar="MODEL", help="take the depth module from these weights")
-    parser.add_argument("--steps", type=int, help="optimiser steps (default: those of the shipped weights)")
+    parser.add_argument("--steps", type=int, help="optimiser steps (default: those of the stage's first run)")
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--lr", type=float, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)

@@ -23,7 +23,7 @@ from ..pictures import PhotoError, decoded, grey_levels, read_photo
 from .data import PhotoRecord, labelled_photos
 from .mixture import SHAPES, Picture, augment
 
-LONG_SIDE = 640  # pixels that photos are kept at: training sees 288 at most
+LONG_SIDE = 640  # pixels that photos are kept at: training sees 352 at most
 COLUMNS = {  # what a column is taken for by its name, unless told
     "image": ("image", "photo", "img"),
     "depth": ("disparity", "depth", "depth_map"),

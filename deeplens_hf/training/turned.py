@@ -17,7 +17,7 @@ class TurnedPhotos(Dataset):
     """Position in the run -> cells (C, 6, 6) of a part of a photo, and turns () to the left.
 
     A pure function of (seed, position). The encoder stays as it is, so each photo is looked at once for each way
-    that it can lie, and what was seen is kept in memory: 12 kB each.
+    that it can lie, and what was seen is kept in memory: 15 kB each.
     """
 
     def __init__(self, records: list[PhotoRecord], encoder: Encoder, length: int, seed: int):
