@@ -42,9 +42,9 @@ def reshaped(fine: Tensor, coarse: Tensor, share: float = 1.0) -> Tensor:
 def without_rings(disparity: Tensor) -> Tensor:
     """Fill the dark rings that a network draws right about what is near: (B, 1, h, w) of any scale -> the same.
 
-    A closing (a greatest, then a least of windows) fills each narrow valley up to the lower of its sides, which is the
-    background's. A valley as deep as the step beside it is no ring but a gap, and stays: by degrees from a quarter of
-    the step on, wholly from half of it.
+    A morphological closing (a greatest, then a least of windows) fills each narrow valley up to the lower of its sides,
+    which is the background's. A valley as deep as the step beside it is no ring but a gap, and stays: by degrees from a
+    quarter of the step on, wholly from half of it.
     """
     reach = reach_of(disparity, RING)
     nearest = window_max(disparity, reach)

@@ -2,7 +2,7 @@
 
 A map that a network predicts, a phone measures or a hand paints is seldom right to the pixel, and a blurred edge shows
 each pixel. Within a few pixels there is always a nearest and a farthest value; which share of the way a pixel lies
-between them is what the map says wrongly, and what the colours of both sides can tell.
+between them is what the map says wrongly, and what the colours of both sides can tell (edge refinement of disparity).
 """
 
 import torch

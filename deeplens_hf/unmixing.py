@@ -1,7 +1,8 @@
 """What a photo shows of two surfaces, unmixed: a network, learned from scenes in layers and from traced ones.
 
 What lies within some eight pixels behind an edge is nearly all that a blur reveals, and a soft edge mixes both surfaces
-in the pixels that are seen. Guesses of colour and coverage (`behind.py`, `matting.py`) go in, and are corrected.
+in the pixels that are seen (layer separation; for coverage, image matting). Guesses of colour and coverage
+(`behind.py`, `matting.py`) go in, and are corrected.
 """
 
 import torch.nn.functional as F

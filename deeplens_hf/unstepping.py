@@ -1,8 +1,9 @@
 """Maps of few grey values, as painted, posterised and badly stored ones are: slopes that have become stairs.
 
-Such a map tells each pixel to half a step. Of all maps that it could be of, the smoothest is the likeliest: neighbours
-are averaged, from coarse to fine, and no pixel leaves its step. What differs by more than one step is an edge, over
-which nothing is averaged. A flat thing lies anywhere within its step: if that holds the focus, it is in focus.
+This is dequantisation. Such a map tells each pixel to half a step. Of all maps that it could be of, the smoothest is
+the likeliest: neighbours are averaged, from coarse to fine, and no pixel leaves its step. What differs by more than one
+step is an edge, over which nothing is averaged. A flat thing lies anywhere within its step: if that holds the focus, it
+is in focus.
 """
 
 from typing import NamedTuple
