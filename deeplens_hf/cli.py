@@ -162,9 +162,7 @@ def refocus(args: argparse.Namespace) -> int:
         return _refocus_many(args, settings)
     # what can be checked is checked before the model takes its time
     pictures.check_target(args.out, pictures.FORMATS)
-    for given in (args.photo[0], args.depth):
-        if given and args.out.exists() and Path(given).exists() and args.out.samefile(given):
-            raise ValueError(f"-o must not be {given}, which it would replace")
+    _check_sources_stay("-o", args.out, args.photo[0], args.depth)
     for name in ("workers", "suffix", "overwrite", "shard", "split"):
         if getattr(args, name):
             raise ValueError(f"--{name} goes with many photos")
@@ -213,8 +211,10 @@ def depth(args: argparse.Namespace) -> None:
     from . import pictures
 
     pictures.check_target(args.out, pictures.DISPARITY_SUFFIXES)
+    _check_sources_stay("-o", args.out, args.photo, args.depth)
     if args.preview:
         pictures.check_target(args.preview, pictures.FORMATS)
+        _check_sources_stay("--preview", args.preview, args.photo, args.depth)
         if args.preview.resolve() == args.out.resolve():
             raise ValueError(f"--preview must be another file than -o, got {args.preview} for both")
     photo = _open(args, args.photo)
@@ -276,6 +276,13 @@ def _add_own_depth(command: argparse.ArgumentParser) -> None:
         help="your own: a .npy or grey picture (white = near), 'embedded' (in the phone's photo), or a depth model",
     )  # fmt: skip
     command.add_argument("--depth-is", choices=("disparity", "depth"), help="what it counts in (default: as it tells)")
+
+
+def _check_sources_stay(option: str, target: Path, *sources: str | Path | None) -> None:
+    """ValueError where the file that `option` names is one that it would be made from: the photo, or a map of it."""
+    for source in sources:
+        if source and target.exists() and Path(source).exists() and target.samefile(source):
+            raise ValueError(f"{option} must not be {source}, which it would replace")
 
 
 def _open(args: argparse.Namespace, source: str | Path) -> "Photo":

@@ -38,20 +38,25 @@ def test_refocus_with_your_own_depth_on_the_main_subject(model, model_folder, ph
     assert np.abs(np.asarray(Image.open(tmp_path / "out.tif")) - expected).max() <= 1
 
 
-def test_no_photo_and_no_map_is_replaced_by_its_result(model_folder, photo_file, planes, tmp_path, capsys):
-    before = photo_file.read_bytes()
+def test_no_photo_and_no_map_is_replaced_by_its_result(model_folder, photo_file, planes, tmp_path, monkeypatch, capsys):
     save_disparity(planes, tmp_path / "map.png")
+    (tmp_path / "link.png").symlink_to("photo.png")
+    before = {name: (tmp_path / name).read_bytes() for name in ("photo.png", "map.png")}
+    monkeypatch.chdir(tmp_path)
     for command, says in (
-        (["refocus", str(photo_file), "-o", str(photo_file)], "-o must not be"),
-        (
-            ["refocus", str(photo_file), "--depth", str(tmp_path / "map.png"), "-o", str(tmp_path / "map.png")],
-            "-o must",
-        ),
-        (["depth", str(photo_file), "-o", str(tmp_path / "d.png"), "--preview", str(tmp_path / "d.png")], "--preview"),
+        ("refocus photo.png -o photo.png", "-o must not be photo.png, which it would replace"),
+        ("refocus photo.png --depth map.png -o map.png", "-o must not be map.png"),
+        ("depth photo.png -o photo.png", "-o must not be photo.png, which it would replace"),
+        ("depth photo.png -o link.png", "-o must not be photo.png"),
+        ("depth photo.png --depth map.png -o map.png", "-o must not be map.png"),
+        ("depth photo.png -o d.png --preview photo.png", "--preview must not be photo.png, which it would replace"),
+        ("depth photo.png --depth map.png -o d.npy --preview map.png", "--preview must not be map.png"),
+        ("depth photo.png -o d.png --preview d.png", "--preview must be another file than -o"),
     ):
-        assert cli.main([*command, "--model", str(model_folder)]) == 2
+        assert cli.main([*command.split(), "--model", str(model_folder)]) == 2, command
         assert says in capsys.readouterr().err
-    assert photo_file.read_bytes() == before and not (tmp_path / "d.png").exists()
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+    assert sorted(os.listdir(tmp_path)) == ["link.png", "map.png", "photo.png"]
 
 
 def test_an_f_number_is_the_lenss_where_depth_is_in_metres(model_folder, pixels, planes, tmp_path, capsys):
