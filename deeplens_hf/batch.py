@@ -8,9 +8,9 @@ import glob
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import chain, islice, takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -159,16 +159,16 @@ def find_photos(photos: list[str], out: Path, suffix: str | None = None) -> list
     places: dict[Path, Path] = {}  # photo -> its place below `out`
     for each in photos:
         if Path(each).is_dir():
-            results = (
-                out.resolve() if Path(each).resolve() in out.resolve().parents else None
-            )  # no photos to start from
-            for file in Path(each).rglob("*"):
+            for file in _no_results(Path(each).rglob("*"), Path(each), out):
                 place = file.relative_to(each)
-                hidden = any(part.startswith(".") for part in place.parts) or results in file.resolve().parents
+                hidden = any(part.startswith(".") for part in place.parts)
                 if file.suffix.lower() in SUFFIXES and file.is_file() and not hidden:
                     places[file] = place
-        elif matches := [each] if Path(each).is_file() else glob.glob(each, recursive=True):
-            places |= {Path(f): Path(Path(f).name) for f in matches if Path(f).is_file()}
+        elif Path(each).is_file():
+            places[Path(each)] = Path(Path(each).name)
+        elif matches := glob.glob(each, recursive=True):
+            start = Path(*takewhile(lambda part: not glob.has_magic(part), Path(each).parts))
+            places |= {f: Path(f.name) for f in _no_results(map(Path, matches), start, out) if f.is_file()}
         else:
             raise ValueError(f"photo must be a file, a folder, a pattern or a data set's id; there is no {each!r}")
     if not places:
@@ -214,6 +214,12 @@ def read_data_set(name: str, split: str, out: Path, suffix: str | None) -> tuple
             yield Task(f"{name}[{number}]", value, out / place)
 
     return tasks(), known.num_examples if known else None
+
+
+def _no_results(files: Iterable[Path], start: Path, out: Path) -> Iterator[Path]:
+    """Those of the files found below `start` that are no results of a run before, where `out` lies below it, too."""
+    results = out.resolve() if start.resolve() in out.resolve().parents else None
+    return (file for file in files if results not in file.resolve().parents)
 
 
 def _suffix(place: Path, wanted: str | None) -> str:

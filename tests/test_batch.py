@@ -171,6 +171,24 @@ def test_each_result_has_a_name_of_its_own(album, pixels, tmp_path):
         find_photos([str(tmp_path / "empty")], out)
 
 
+def test_a_pattern_finds_no_results_of_its_own(album, monkeypatch):
+    """Given again, a run blurs no picture twice; a folder of results that lies elsewhere hides no photo."""
+    monkeypatch.chdir(album.parent)
+    for folder in ("out", "trip/out"):
+        (album / folder).mkdir()
+        (album / folder / "a.png").touch()
+
+    def found(pattern: str, out: str) -> list[str]:
+        return [str(task.source) for task in find_photos([pattern], Path(out))]
+
+    assert found("album/trip/**/*.png", "album/trip/out") == ["album/trip/a.png"]
+    assert found("alb*/trip/**/*.png", str(album / "trip" / "out")) == ["album/trip/a.png"]
+    assert found("album/trip/a.png", "album") == found("album/trip/a.*", ".") == ["album/trip/a.png"]
+    assert found("album/out/a.png", "album/out/again") == ["album/out/a.png"]
+    with pytest.raises(ValueError, match="would be replaced"):
+        find_photos(["album/out/*.png"], album / "out")
+
+
 def test_a_photo_that_keeps_its_suffix_keeps_its_name(album, tmp_path):
     """Whatever was there first: a result is never taken for another photo's."""
     for name in ("b.bmp", "B.HEIC"):
