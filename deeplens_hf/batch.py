@@ -154,7 +154,8 @@ def find_photos(photos: list[str], out: Path, suffix: str | None = None) -> list
     """Files, folders and patterns -> tasks in the order of their names, each result with a name of its own.
 
     Raises:
-        ValueError: something that is not there, no photo at all, or a result that would replace its photo.
+        ValueError: something that is not there, no photo at all, two photos of one name from different places, or a
+            result that would replace its photo.
     """
     places: dict[Path, Path] = {}  # photo -> its place below `out`
     for each in photos:
@@ -173,7 +174,8 @@ def find_photos(photos: list[str], out: Path, suffix: str | None = None) -> list
             raise ValueError(f"photo must be a file, a folder, a pattern or a data set's id; there is no {each!r}")
     if not places:
         raise ValueError(f"photo: no pictures in {', '.join(photos)}")
-    tasks, taken = [], set()
+    tasks: list[Task] = []
+    taken: dict[str, Path] = {}  # result, without capitals, which some file systems do not tell -> photo
 
     def order(item: tuple[Path, Path]) -> tuple[bool, str, str]:
         file, place = item  # what keeps its name has the first right to it
@@ -181,11 +183,15 @@ def find_photos(photos: list[str], out: Path, suffix: str | None = None) -> list
 
     for file, place in sorted(places.items(), key=order):
         target = place.with_suffix(_suffix(place, suffix))
-        if str(target).lower() in taken:  # one photo as HEIC and as JPEG: the HEIC keeps its suffix in its name
+        first = taken.get(str(target).lower())
+        if first and places[first] != place:  # one photo as HEIC and as JPEG: the HEIC keeps its suffix in its name
             target = place.with_name(place.name + target.suffix)
-        if str(target).lower() in taken:
-            raise ValueError(f"photo: two of them are called {place}; give their folders one by one")
-        taken.add(str(target).lower())  # some file systems tell no capitals
+            first = taken.get(str(target).lower())
+        if first:  # which is which would hang on what else is given
+            raise ValueError(
+                f"photo: {first} and {file} would both become {out / target}; give each folder an --out of its own"
+            )
+        taken[str(target).lower()] = file
         if (out / target).resolve() == file.resolve():
             raise ValueError(f"out must not be the folder of the photos: {file} would be replaced")
         tasks.append(Task(str(file), file, out / target))
