@@ -21,6 +21,11 @@ TURNS = {
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
+ON_ITS_SIDE = (5, 6, 7, 8)  # orientations whose turn swaps width and height
+OTHER_SIDE = {
+    ExifTags.Base.ExifImageWidth: ExifTags.Base.ExifImageHeight,
+    ExifTags.Base.ExifImageHeight: ExifTags.Base.ExifImageWidth,
+}
 
 
 def upright(picture: Image.Image, told_by: Image.Image | None = None) -> Image.Image:
@@ -37,15 +42,22 @@ def kept(picture: Image.Image) -> bytes:
     try:
         old = picture.getexif()
         told = {tag: old.get_ifd(tag) if tag in IFDS else old[tag] for tag in KEPT if tag in old}
+        told[ExifTags.IFD.Exif] = _of_the_result(told.get(ExifTags.IFD.Exif, {}), old.get(ExifTags.Base.Orientation))
     except Exception:
         return b""
     written = encoded(told)
     if len(written) > LARGEST:  # what the maker noted for itself is what takes the room
         told[ExifTags.IFD.Exif] = {
-            tag: value for tag, value in told.get(ExifTags.IFD.Exif, {}).items() if tag != ExifTags.Base.MakerNote
+            tag: value for tag, value in told[ExifTags.IFD.Exif].items() if tag != ExifTags.Base.MakerNote
         }
         written = encoded(told)
     return written if len(written) <= LARGEST else b""
+
+
+def _of_the_result(tags: Mapping[int, Any], orientation: Any) -> dict[int, Any]:
+    """The Exif IFD of a photo that was turned upright; Interop tells only where something lay in the old file."""
+    turned = OTHER_SIDE if orientation in ON_ITS_SIDE else {}
+    return {turned.get(tag, tag): value for tag, value in tags.items() if tag != ExifTags.IFD.Interop}
 
 
 def encoded(tags: Mapping[int, Any]) -> bytes:

@@ -72,6 +72,17 @@ def test_every_orientation(turned):
     assert np.array_equal(np.asarray(read_photo(file)), upright)
 
 
+@pytest.mark.parametrize("turned", range(1, 9))
+def test_sizes_are_those_of_the_turned_photo_and_nothing_points_into_the_old_file(turned, tmp_path):
+    sizes = [(0xA002, 4, 1, struct.pack("<I", 300)), (0xA003, 3, 1, struct.pack("<HH", 200, 0))]
+    interop = (0xA005, 4, 1, struct.pack("<I", 8))
+    photo = read_photo(jpeg([(0x112, 3, 1, struct.pack("<HH", turned, 0))], [*sizes, interop]))
+    save_picture(photo, tmp_path / "out.jpg")
+    with Image.open(tmp_path / "out.jpg") as out:
+        told = dict(out.getexif().get_ifd(ExifTags.IFD.Exif))
+        assert told == {ExifTags.Base.ExifImageWidth: out.width, ExifTags.Base.ExifImageHeight: out.height}
+
+
 @pytest.mark.parametrize("text", ["© 2024 Jörg Müller".encode(), "Jörg".encode("latin-1"), "上海".encode()])
 def test_text_beyond_ascii_stays_as_it_was(text, tmp_path):
     file = jpeg([(0x8298, 2, len(text) + 1, text + b"\0")])
