@@ -1,5 +1,6 @@
 """Weights from a folder or the Hub, and to it: strict, safetensors only, one commit at a time, with a card."""
 
+import itertools
 import json
 import os
 import re
@@ -123,10 +124,8 @@ class HubMixin(PyTorchModelHubMixin):
         license: str | None = None,
     ) -> None:
         """Write into the empty folder all that `push_to_hub` would push, card included; arguments, errors as there."""
-        if not re.fullmatch(HUB_NAME, repo_id):
-            raise HubError(f"repo_id must be owner/name, got {repo_id!r}")
-        if evaluation is not None:
-            read_evaluation(evaluation)  # before anything is written
+        check_release(repo_id, evaluation)  # before anything is written
+        pictures = dict(zip(_own_names(previews), map(Path, previews), strict=True))
         if record is None:
             beside = Path(self.source, RECORD) if self.source else None  # a new model has none
             record = json.loads(beside.read_text()) if beside and beside.is_file() else []
@@ -135,7 +134,7 @@ class HubMixin(PyTorchModelHubMixin):
             "repo_id": repo_id,
             "record": list(record),
             "evaluation": evaluation,
-            "previews": [Path(each).name for each in previews],
+            "previews": list(pictures),
             "base_model": base_model,
             "datasets": list(datasets),
             "license": license,
@@ -143,7 +142,7 @@ class HubMixin(PyTorchModelHubMixin):
         self.save_pretrained(folder, model_card_kwargs=known)
         if record:
             (folder / RECORD).write_text(json.dumps(list(record), indent=2) + "\n")
-        files = {Path("previews", Path(each).name): Path(each) for each in previews}
+        files = {Path("previews", name): file for name, file in pictures.items()}
         if evaluation is not None:
             names = [f"{name}.{kind}" for name in EVALUATIONS for kind in ("json", "md")]
             files |= {Path("evaluation", name): Path(evaluation, name) for name in names}
@@ -223,6 +222,28 @@ class HubMixin(PyTorchModelHubMixin):
             if origin and origin != repo_id and re.fullmatch(HUB_NAME, origin) and not os.path.exists(origin):
                 return origin
         return None
+
+
+def check_release(repo_id: str, evaluation: Path | None) -> None:
+    """What `save_release` refuses, told before the work on a release.
+
+    Raises:
+        HubError: `repo_id` is not "owner/name"; ValueError: `evaluation` holds no result.
+    """
+    if not re.fullmatch(HUB_NAME, repo_id):
+        raise HubError(f"repo_id must be owner/name, got {repo_id!r}")
+    if evaluation is not None:
+        read_evaluation(evaluation)
+
+
+def _own_names(files: Sequence[Path]) -> list[str]:
+    """A name for each in one folder: its own, numbered where another of them has it (some disks tell no capitals)."""
+    names: dict[str, str] = {}
+    for file in map(Path, files):
+        numbered = (file.with_stem(f"{file.stem}-{number}").name for number in itertools.count(2))
+        name = next(name for name in itertools.chain([file.name], numbered) if name.lower() not in names)
+        names[name.lower()] = name
+    return list(names.values())
 
 
 def _open_repo(api: HfApi, repo_id: str, private: bool | None) -> None:

@@ -46,6 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def push(model: "DeepLens", args: argparse.Namespace) -> str:
     """Push, or write what would be pushed; returns the address of the commit or pull request, or the folder."""
+    from .hub import check_release
+
     checkout = model.source == str(CHECKOUT_WEIGHTS)
     evaluation, photos = args.evaluation, args.photos
     if evaluation is None and checkout:
@@ -54,10 +56,12 @@ def push(model: "DeepLens", args: argparse.Namespace) -> str:
         photos = sorted(CHECKOUT_WEIGHTS.with_name("examples").glob("*.jpg")) if checkout else []
     if args.dry_run and args.dry_run.exists() and any(args.dry_run.iterdir()):
         raise ValueError(f"--dry-run must name a new or empty folder; {args.dry_run} is not")
+    check_release(args.repo_id, evaluation)  # before the previews, which take their time
     with TemporaryDirectory() as folder:
         previews = []
-        for photo in photos:
-            previews.append(Path(folder, f"{photo.stem}.jpg"))
+        for number, photo in enumerate(photos):
+            previews.append(Path(folder, str(number), f"{photo.stem}.jpg"))  # photos of one name do not meet
+            previews[-1].parent.mkdir()
             preview(model.open(photo)).save(previews[-1], quality=88)
         release = {
             "evaluation": evaluation,

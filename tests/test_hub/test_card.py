@@ -5,6 +5,7 @@ import re
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import yaml
 from huggingface_hub import ModelCard
 from PIL import Image
 
-from deeplens_hf import DeepLens, DeepLensConfig, WeightsError, cli
+from deeplens_hf import DeepLens, DeepLensConfig, WeightsError, cli, sharing
 from deeplens_hf.card import edited_by_hand, make_card
 from deeplens_hf.weights import HUB_ID
 
@@ -106,6 +107,28 @@ def test_dry_run_writes_what_would_be_pushed(model, model_folder, tmp_path, caps
     assert (tmp_path / "out" / "evaluation" / "depth.md").read_bytes() == (BENCHMARKS / "depth.md").read_bytes()
     assert cli.main([*arguments, "--dry-run", str(tmp_path / "out")]) == 2
     assert "--dry-run must name a new or empty folder" in capsys.readouterr().err
+
+
+def test_every_photo_is_shown_whatever_its_name(model_folder, pixels, tmp_path):
+    names = ("a/x.jpg", "b/X.png", "b/x.jpg", "x-2.jpg", "my photo (1) ü.jpg")
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / name)
+    photos = [str(tmp_path / name) for name in names]
+    command = ["push", "lab/lens", "--model", str(model_folder), "--evaluation", str(BENCHMARKS), "--photos", *photos]
+    assert cli.main([*command, "--dry-run", str(tmp_path / "out")]) == 0
+    there = sorted(file.name for file in (tmp_path / "out" / "previews").iterdir())
+    assert there == ["X-2.jpg", "my photo (1) ü.jpg", "x-2-2.jpg", "x-3.jpg", "x.jpg"]
+    shown = re.findall(r"^!\[.*\]\((previews/[^\s()]+)\)$", (tmp_path / "out" / "README.md").read_text(), re.M)
+    assert sorted(unquote(each) for each in shown) == [f"previews/{name}" for name in there]
+
+
+def test_a_release_that_cannot_be_is_refused_before_the_work(model_folder, photo_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sharing, "preview", lambda photo: pytest.fail("rendered a preview"))
+    for repo_id, evaluation, says in (("lab/lens", tmp_path, "holds no result"), ("lens", BENCHMARKS, "owner/name")):
+        arguments = ["--evaluation", str(evaluation), "--photos", str(photo_file), "--dry-run", str(tmp_path / "out")]
+        assert cli.main(["push", repo_id, "--model", str(model_folder), *arguments]) == 2
+        assert says in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
