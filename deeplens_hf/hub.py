@@ -7,6 +7,7 @@ import re
 import shutil
 import warnings
 from collections.abc import Sequence
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
@@ -161,6 +162,8 @@ class HubMixin(PyTorchModelHubMixin):
         create_pr: bool = False,
         commit_message: str = "Push weights of deeplens_hf",
         overwrite_card: bool = False,
+        config: Any = None,
+        model_card_kwargs: dict[str, Any] | None = None,
         **release: Any,
     ) -> str:
         """Share the model: configuration, weights, card, evaluation, training record and previews in one commit.
@@ -175,6 +178,8 @@ class HubMixin(PyTorchModelHubMixin):
             commit_message: the commit's first line.
             overwrite_card: replace the card on the Hub even if it was edited by hand; it is kept, with a warning,
                 otherwise.
+            config: what `save_pretrained(push_to_hub=True)` hands on: the model's own, as a dataclass or a dict.
+            model_card_kwargs: likewise, more of **release; what is given in both is taken from that.
             **release: what goes along and what the card says, all optional. record: the stages of training
                 (training.json beside the weights if not given). evaluation: the folder that `deeplens evaluate --out`
                 wrote. previews: files of pictures. base_model: the Hub id that the weights were fine-tuned from (where
@@ -186,8 +191,13 @@ class HubMixin(PyTorchModelHubMixin):
 
         Raises:
             HubError: no network, no right to write there, not the visibility wanted.
-            ValueError: `evaluation` holds no result, or a preview is missing.
+            ValueError: `evaluation` holds no result, a preview is missing, or `config` is another than the weights'.
         """
+        if config is not None and (asdict(config) if is_dataclass(config) else dict(config)) != asdict(self.config):
+            raise ValueError("config must be the model's own: its weights fit no other; leave it out")
+        release = (model_card_kwargs or {}) | release
+        if release.pop("repo_id", repo_id) != repo_id:
+            raise ValueError(f"model_card_kwargs must name {repo_id}, the repository pushed to, or none")
         if missing := [str(each) for each in release.get("previews", ()) if not Path(each).is_file()]:
             raise ValueError(f"previews must be files of pictures; there is no {', '.join(missing)}")
         api = HfApi(token=token)

@@ -171,6 +171,36 @@ def test_figures_of_older_weights_leave_with_them(hub, client, saved):
     assert not any(name.startswith("evaluation/") for name in hub.repos["lab/figures"].files())
 
 
+def test_saved_and_pushed_in_one_call(hub, client, saved, tmp_path):
+    """As any model with the Hub library's mixin: it hands the configuration and the card's arguments on."""
+
+    def save(repo_id: str, **arguments) -> dict | str:
+        arguments = {"push_to_hub": True, "repo_id": repo_id, "token": OWNER} | arguments
+        load = f"model = DeepLens.from_pretrained({str(saved / 'a')!r})"
+        return client.run(f"{load}\nanswer = model.save_pretrained({str(tmp_path / 'out')!r}, **{arguments!r})")
+
+    url = save("lab/saved", model_card_kwargs={"license": "mit", "repo_id": "lab/saved"}, private=True)
+    repo = hub.repos["lab/saved"]
+    assert url == f"{hub.url}/lab/saved/commit/{repo.refs['main']}" and repo.private
+    assert header(repo.files()["README.md"])["license"] == "mit"
+    config = repo.files()["config.json"]
+    assert config == (saved / "a" / "config.json").read_bytes() == (tmp_path / "out" / "config.json").read_bytes()
+    assert save("lab/saved", config=json.loads(config)).startswith(hub.url)
+    assert save("lab/saved", datasets=["lab/photos"]).startswith(hub.url)
+    assert header(repo.files()["README.md"])["datasets"] == ["lab/photos"]
+
+    head = repo.refs["main"]
+    for arguments, says in (
+        ({"config": json.loads(config) | {"blur_size": 64}}, "config must be the model's own"),
+        ({"model_card_kwargs": {"repo_id": "lab/other"}}, "must name lab/saved, the repository pushed to"),
+        ({"model_card_kwargs": {"previews": ["x.jpg"]}}, "there is no x.jpg"),
+    ):
+        shutil.rmtree(tmp_path / "out")
+        told = save("lab/saved", **arguments)
+        assert told["error"] == "ValueError" and says in told["message"], told
+    assert repo.refs["main"] == head
+
+
 @pytest.mark.skipif(
     not (os.environ.get("HF_TOKEN") and os.environ.get("DEEPLENS_TEST_REPO")),
     reason="the real Hub: set HF_TOKEN, and DEEPLENS_TEST_REPO to an owner/name that may be made and deleted",
