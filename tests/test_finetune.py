@@ -19,7 +19,7 @@ from deeplens_hf.training.photo_sets import PhotoSet, StreamedPhotos, unpack
 
 ROOT = Path(__file__).resolve().parent.parent
 BASE, TEACHER, MINE = "deeplens-hf/deeplens", "depth-anything/Depth-Anything-V2-Small-hf", "you/deeplens-insects"
-TINY = "--steps 2 --batch-size 1 --scenes 2 --size 64 --workers 0 --device cpu --samples-every 2"
+TINY = "--steps 2 --batch-size 1 --scenes 2 --workers 0 --device cpu --samples-every 2"
 ONLY_PHOTOS = "--sources photos=1,collage=0,tabletop=0,layered=0"
 
 
@@ -73,7 +73,7 @@ def test_the_tutorial(tmp_path, model_folder, pixels):
             client.run(f"import os; os.chdir({str(tmp_path)!r}); from deeplens_hf import cli")
             for command in commands():
                 if command[0] == "train":
-                    more = ONLY_PHOTOS if command[1] == "depth" else "--push-to you/at-once --private"
+                    more = ONLY_PHOTOS if command[1] == "depth" else "--size 64 --push-to you/at-once --private"
                     command += [*TINY.split(), *more.split()]
                 if command[0] == "refocus":
                     command += ["--workers", "1", "--device", "cpu"]

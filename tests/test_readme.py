@@ -14,7 +14,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from deeplens_hf.cli import build_parser
-from deeplens_hf.training.arguments import DEFAULTS
+from deeplens_hf.training.arguments import DEFAULTS, check
 from deeplens_hf.weights import CHECKOUT_WEIGHTS, HUB_ID
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,8 +63,11 @@ def test_commands_run_in_order_and_write_what_they_name(desk: Path):
 def test_training_commands_are_understood():
     commands = [shlex.split(line, comments=True)[1:] for line in COMMANDS if line.startswith("deeplens train")]
     assert {command[1] for command in commands} == set(DEFAULTS)
+    card = (ROOT / "model_card.md").read_text().replace("\\\n", "")
+    commands += [shlex.split(line)[1:] for line in card.splitlines() if line.startswith("deeplens train")]
+    assert len(commands) > 50
     for command in commands:  # hours each: their own tests run them
-        build_parser(command).parse_args(command)
+        check(build_parser(command).parse_args(command))
 
 
 def test_make_has_the_targets():

@@ -375,6 +375,41 @@ def test_a_stage_that_needs_photos_says_so(tmp_path):
         train("render", "--out", tmp_path, "--streaming")
 
 
+@pytest.mark.parametrize(
+    "command, message",
+    [
+        ("render --sources photos=1", "sources is for train depth, large; not for train render"),
+        (
+            "render --lit nowhere --tabletops 5",
+            "tabletops is for train depth, large; lit is for .*highlights; not for train render",
+        ),
+        ("all --outline-weight 9", "outline_weight is for train depth"),
+        ("render --data photos --labels foo", "labels is for train depth, .*all; not for train render"),
+        ("render --columns image=x", "columns needs --data with a data set or an image folder"),
+        ("render --split val", "split needs --data"),
+        ("render --private", "private goes with push_to"),
+        ("depth --data photos --size 64", "size is for train highlights, .*; not for train depth"),
+        ("depth --data photos --streaming --scenes 9", "scenes is for .*; not for train depth --streaming"),
+        ("depth --data photos --streaming --ensemble weights", "ensemble is for train depth; not for .*--streaming"),
+        (
+            "large --data photos --depth-from weights --encoder resnet-50",
+            "depth_from is for .*; encoder is for .*large",
+        ),
+        ("orientation --data photos --cache here", "cache is for .*; not for train orientation"),
+        ("render --from weights --lens-blur convolutional", "lens_blur is of a new model"),
+    ],
+)
+def test_no_option_is_ignored_without_a_word(command, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        train(*command.split(), "--out", tmp_path / "out")
+
+
+def test_an_unknown_lens_blur_is_told_with_those_there_are(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        train("depth", "--data", tmp_path, "--out", tmp_path / "out", "--lens-blur", "foo")
+    assert "choose from" in capsys.readouterr().err
+
+
 def test_render_loss_is_nothing_for_the_truth_and_gains_as_much_in_good_pictures_as_in_poor_ones():
     truth = torch.full((1, 3, 16, 16), 0.5)
     assert float(render_loss(truth, truth)["loss"]) == 0

@@ -8,6 +8,7 @@ import torch
 
 from ..encoders import ENCODERS
 from ..hub import HUB_NAME
+from ..lens_blur import LENS_BLURS
 from .data import has_manifest
 from .loop import Run
 
@@ -21,6 +22,22 @@ DEFAULTS = {  # steps, batch size, peak learning rate: of each stage's first run
     "render": (1600, 4, 1e-3),
     "all": (200, 4, 5e-5),
 }
+OF_MODEL = {"depth_from", "encoder", "lens_blur", "freeze", "keep", "push_to", "private"}
+OF_DEPTH = {"outline_weight", "labels", "depth_is"}
+TRACED = {"scenes", "cache", "size"}
+MIXED = {"scenes", "cache", "tabletops", "lit", "sources"}
+READ = {  # stage -> which of the options that not all of them read; all read the others
+    "depth": OF_MODEL | OF_DEPTH | MIXED | {"ensemble", "large"},
+    "depth --streaming": OF_MODEL | OF_DEPTH,
+    "large": MIXED | {"tune"},
+    "orientation": OF_MODEL,
+    "highlights": OF_MODEL | TRACED | {"lit"},
+    "mending": OF_MODEL | TRACED,
+    "hidden": OF_MODEL | TRACED,
+    "render": OF_MODEL | TRACED,
+    "all": OF_MODEL | TRACED | {"labels", "depth_is"},
+}
+OF_PHOTO_SETS = ("streaming", "split", "columns", "depth_is", "labels")
 MIX = (
     "what the depth stage learns from: parts of photos, collage, tabletop, layered, plane, lit, standing; "
     "of photos: people, sharpened"
@@ -45,14 +62,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--lr", type=float, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--size", type=int, default=256, help="pixels of a traced scene's side (render, all)")
+    parser.add_argument("--size", type=int, default=256, help="pixels of a traced scene's side")
     parser.add_argument("--scenes", type=int, default=800, help="how many different scenes to trace")
-    parser.add_argument("--tabletops", type=int, default=160, help="how many different table-tops to draw (depth)")
+    parser.add_argument(
+        "--tabletops", type=int, default=160, help="how many different table-tops to draw (depth, large)"
+    )
     parser.add_argument("--cache", type=Path, help="folder for traced scenes (default: OUT/scenes)")
     parser.add_argument(
         "--lit",
         type=Path,
-        help="folder of scenes that training/blender.py (highlights) or blender_depth.py (depth) lit",
+        help="folder of scenes that training/blender.py (highlights) or blender_depth.py (depth, large) lit",
     )
     parser.add_argument("--sources", default="", metavar="NAME=PART,...", help=MIX)
     parser.add_argument(
@@ -76,7 +95,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=list(ENCODERS),
         help="of a new model (default: mobilenet_v2), or one to set in place of that of --from (depth)",
     )
-    parser.add_argument("--lens-blur", default="slabs", help="of a new model: slabs or convolutional")
+    parser.add_argument(
+        "--lens-blur", choices=list(LENS_BLURS), default="slabs", help="of a new model (default: slabs)"
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare data")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--split", default="train", help="of a data set (default: train)")
@@ -104,7 +125,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Raise ValueError for an argument out of range."""
+    """Raise ValueError for an argument out of range, or one that would be ignored."""
     for name in ("steps", "batch_size", "scenes", "tabletops", "accumulate", "save_every"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise ValueError(f"{name} must be at least 1; got {getattr(args, name)}")
@@ -121,17 +142,34 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError(f"keep must be from 0 to below 1, of the weights that --from names; got {args.keep}")
     if args.push_to and not re.fullmatch(HUB_NAME, args.push_to):
         raise ValueError(f"push_to must be owner/name; got {args.push_to!r}")
-    if args.streaming and (args.data is None or has_manifest(Path(args.data))):
-        raise ValueError("streaming needs --data with a data set or an image folder, without a manifest.jsonl")
+    given = _given(args)
+    if args.data is None or has_manifest(Path(args.data)):
+        for name in OF_PHOTO_SETS:
+            if name in given:
+                raise ValueError(f"{name} needs --data with a data set or an image folder, without a manifest.jsonl")
     if args.start and args.encoder and (args.stage != "depth" or args.streaming):
         raise ValueError("encoder beside --from is for train depth, without streaming: a new one has to be learned")
-    if args.ensemble and (args.stage != "depth" or args.streaming):
-        raise ValueError("ensemble is for train depth, without streaming")
+    if args.start and "lens_blur" in given:
+        raise ValueError("lens_blur is of a new model, not of one that --from names: leave one of the two out")
     if args.large and not args.ensemble:
         raise ValueError("large has a say in the labels of --ensemble: give both")
     if args.stage == "large" and (args.freeze or args.keep or args.push_to):
         raise ValueError("freeze, keep and push_to are for the stages that train the model itself")
     if not 0 <= args.tune <= 1 or (args.tune and args.stage != "large"):
         raise ValueError(f"tune must be from 0 to 1, for train large; got {args.tune}")
+    stage = "depth --streaming" if args.stage == "depth" and args.streaming else args.stage
+    unread = [name for name in given if name in set().union(*READ.values()) - READ[stage]]
+    if unread:
+        told = (f"{name} is for train {', '.join(s for s, names in READ.items() if name in names)}" for name in unread)
+        raise ValueError(f"{'; '.join(told)}; not for train {stage}")
+    if args.private and not args.push_to:
+        raise ValueError("private goes with push_to")
     if args.data is None and args.stage in ("depth", "large", "orientation", "all"):
         raise ValueError(f"train {args.stage} needs --data: a folder with labelled photos")
+
+
+def _given(args: argparse.Namespace) -> list[str]:
+    """The options that have other values than they have by themselves."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return [name for name, value in vars(args).items() if value != parser.get_default(name)]
