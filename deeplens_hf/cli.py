@@ -152,6 +152,9 @@ def refocus(args: argparse.Namespace) -> int:
     from . import batch, pictures
     from .optics import ApertureShape
 
+    for name in ("rotation", "roundness"):
+        if getattr(args, name) and not args.blades:
+            raise ValueError(f"--{name} goes with --blades")
     shape = ApertureShape(args.blades, args.rotation, args.roundness, args.ring, args.cat_eye)
     settings = {"point": args.focus, "aperture": args.aperture, "focus": args.range}
     settings |= {"shape": shape, "highlights": args.highlights}
@@ -244,6 +247,8 @@ def evaluate(args: argparse.Namespace) -> None:
     """Measure the model against truth, beside what a program without a network reaches; prints the tables."""
     from .evaluation import commands
 
+    if args.beside and args.what != "render":
+        raise ValueError(f"--beside goes with evaluate render, not {args.what}")
     print(commands.run(args.what, _load(args), args.data, args.out, args.beside))
 
 

@@ -59,6 +59,21 @@ def test_no_photo_and_no_map_is_replaced_by_its_result(model_folder, photo_file,
     assert sorted(os.listdir(tmp_path)) == ["link.png", "map.png", "photo.png"]
 
 
+@pytest.mark.parametrize(
+    "command, says",
+    [
+        ("refocus photo.png --rotation 20 -o out.png", "--rotation goes with --blades"),
+        ("refocus photo.png --roundness 0.5 -o out.png", "--roundness goes with --blades"),
+        ("evaluate depth --data . --beside foo", "--beside goes with evaluate render, not depth"),
+    ],
+)
+def test_no_option_is_ignored_without_a_word(command, says, model_folder, photo_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_load", lambda args: pytest.fail("told before the model takes its time"))
+    assert cli.main([*command.split(), "--model", str(model_folder)]) == 2
+    assert says in capsys.readouterr().err and os.listdir(tmp_path) == ["photo.png"]
+
+
 def test_an_f_number_is_the_lenss_where_depth_is_in_metres(model_folder, pixels, planes, tmp_path, capsys):
     exif = Image.Exif()
     exif.get_ifd(ExifTags.IFD.Exif).update({ExifTags.Base.FocalLength: 5.0, ExifTags.Base.FocalLengthIn35mmFilm: 40})
