@@ -50,7 +50,7 @@ class DeepLensConfig:
     depth_size: int = 384
     lens_blur: str = "slabs"
     blur_width: int = 24
-    blur_size: int = 768
+    blur_size: int = 1024
     upsampling_width: int = 16
     format_version: int = FORMAT_VERSION
 

@@ -104,8 +104,8 @@ def test_torch_export(lens_blur: str, tmp_path: Path):
     ("arguments", "told"),
     [
         ({"kind": "tflite"}, "kind must be one of onnx, torch; got 'tflite'"),
-        ({"size": (384, 500)}, "size must be two multiples of 16 from 64 to 768; got 384, 500"),
-        ({"size": (768, 1024)}, "size must be two multiples of 16 from 64 to 768"),
+        ({"size": (384, 500)}, "size must be two multiples of 16 from 64 to 1024; got 384, 500"),
+        ({"size": (768, 1040)}, "size must be two multiples of 16 from 64 to 1024"),
         ({"max_aperture": 0.0}, "max_aperture must lie above 0"),
         ({"max_aperture": float("nan")}, "max_aperture must lie above 0"),
     ],

@@ -9,7 +9,8 @@ from ..lens import aperture_of
 from ..optics import NOMINAL, ApertureShape
 from ..photo import WIDEST, Photo
 
-SCREEN = 1000  # longest side, in pixels, of what is shown; the result to save has the photo's own size
+# longest side, in pixels, of what is shown; a little over the model's `blur_size`, so blurred at half of it, and soon
+SCREEN = 1040
 # the f-numbers on the ring of a lens, in thirds of a stop, narrow to wide
 STOPS = (16, 14, 13, 11, 10, 9, 8, 7.1, 6.3, 5.6, 5, 4.5, 4, 3.5, 3.2, 2.8, 2.5, 2.2, 2, 1.8, 1.6, 1.4)
 ROUND = "Round"
