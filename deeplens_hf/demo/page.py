@@ -57,7 +57,7 @@ PANEL_SHOWN = """() => setTimeout(() => [...document.querySelectorAll("[role=tab
     .find(panel => panel.offsetParent).scrollIntoView({behavior: "smooth", block: "nearest"}), 50)"""
 BLADES_SHOWN = """blades => Array(2).fill({__type__: "update", interactive: blades !== "Round"})"""
 SAVING = """() => ({__type__: "update", value: "Saving …", interactive: false})"""
-FETCH = "() => setTimeout(() => document.querySelector('#ready').click(), 100)"
+FETCH = "() => setTimeout(() => document.querySelector('#ready-{}').click(), 100)"
 
 
 def build_demo(
@@ -106,7 +106,8 @@ def build_demo(
                     elem_id="stop", scale=5, min_width=150,
                 )  # fmt: skip
                 save = gr.Button("Save full resolution", variant="primary", scale=1, min_width=190)
-            ready = gr.DownloadButton("ready", visible="hidden", elem_id="ready")
+            # one a file: the second of two that end together would take the first one's place
+            ready = [gr.DownloadButton("ready", visible="hidden", elem_id=f"ready-{each}") for each in range(2)]
             with gr.Tabs() as tabs:
                 with gr.Tab("Focus"), gr.Row():
                     x = gr.Number(label="Focus x", info="pixels from the left", precision=0, placeholder="main subject")
@@ -208,11 +209,12 @@ def build_demo(
         source.change(studio.swap_depth, [scene, source, sense], made, show_progress_on=source, **gpu)
         own.upload(studio.own_depth, [scene, own, sense], [*made, own], show_progress_on=own, **every, **gpu)
         sense.input(studio.turn_depth, [scene, sense], made, trigger_mode="always_last", show_progress_on=source, **gpu)
-        each = {**every, **quiet}
+        # what makes a scene takes its turn: two at once would start from the same one, and the last to end would win
+        each = {**every, **gpu, "show_progress": "hidden"}
         view.stroke(studio.stroke, [scene, view], made, **each)
         paint.click(studio.paint, [scene, view, kind, radius, paint_x, paint_y], made, **each)
         gr.on([undo.click, view.undo], studio.undo, scene, made, **each)
-        calibrate.click(studio.calibrate, [scene, view, metres, focal, sensor], made, **quiet)
+        calibrate.click(studio.calibrate, [scene, view, metres, focal, sensor], made, **each)
 
         # within the browser: the fields follow the clicks, and the other way round; these come first, since gradio runs
         # the listeners of an event one after the other: they would wait for the picture
@@ -220,7 +222,7 @@ def build_demo(
         stop.change(None, stop, says, js="stop => stop")
         gr.on([x.input, y.input], None, [view, x, y], view, js=POINT_TYPED)
         gr.on([far.input, near.input], None, [view, far, near], view, js=RANGE_TYPED)
-        here = "(wish, old) => wish?.point ? wish.point.join(', ') : 'subject'"
+        here = "(wish, old) => wish?.point ? wish.point.join(', ') : wish?.range ? old : 'subject'"
         start_here.click(None, [view, start], start, js=here)
         end_here.click(None, [view, end], end, js=here)
         blades.change(None, blades, [roundness, rotation], js=BLADES_SHOWN)
@@ -229,19 +231,21 @@ def build_demo(
         # the viewfinder's value is what shall be sharp; whatever changes makes a new picture, the last one wins
         shot = [scene, view, comparing, *lens]
         changes = [view.change, *(control.change for control in lens)]
-        seen = [view, slider, far, near]
+        seen = [view, slider, far, near, scene]  # given back as it was: it is forgotten once none did so for long
         gr.on(changes, studio.look, shot, seen, trigger_mode="always_last", **gpu, show_progress="hidden")
         tabs.select(studio.compare, [scene, view, *lens], [comparing, slider], trigger_mode="multiple", **gpu)
 
         # files to take away
-        for button, function, inputs in (
-            (save, studio.save, [scene, view, encoding, place, *lens]),
-            (save_depth, studio.save_depth, [scene]),
+        for number, (button, function, inputs) in enumerate(
+            (
+                (save, studio.save, [scene, view, encoding, place, *lens]),
+                (save_depth, studio.save_depth, [scene]),
+            )
         ):
             at_rest = f"() => ({{__type__: 'update', value: '{button.value}', interactive: true}})"
             button.click(None, None, button, js=SAVING)
-            taken = button.click(function, inputs, ready, show_progress="hidden", **gpu)
-            taken.success(None, js=FETCH)
+            taken = button.click(function, inputs, ready[number], show_progress="hidden", **gpu)
+            taken.success(None, js=FETCH.format(number))
             taken.then(None, None, button, js=at_rest)
         rolling = roll.click(studio.roll, cut, cut, queue=False, **quiet)
         anew = {"trigger_mode": "multiple", "show_progress_on": film, **reel}  # pressed again, the film before ends

@@ -116,17 +116,25 @@ class Studio:
     def _reopen(self, scene: Scene | None, source: str, disparity: str | None, white: str | None = None) -> tuple:
         if not present(scene):
             return unchanged(scene)
+        if not Path(scene.path).exists():  # left alone for too long
+            warn(GONE)
+            return unchanged(scene)
         try:
             photo = self.darkroom.open(scene.path, disparity, MEANS.get(white))
         except ValueError as error:
             warn(error)
             return unchanged(scene)
+        if scene.photo.calibration:
+            gr.Info("f-numbers are nominal again: the distance you gave was of the depth before.")
         own = disparity if source == OWN else scene.own
         return made(Scene(scene.name, photo, source, scene.path, scene.file, photo.disparity, own=own))
 
     def stroke(self, scene: Scene | None, wish: dict | None, event: gr.EventData) -> tuple:
-        """One stroke of the depth brush, drawn in the viewfinder."""
-        return self._retouched(scene, wish, event._data)
+        """One stroke of the depth brush, drawn in the viewfinder; none on a photo opened since."""
+        stroke = dict(event._data or {})
+        if scene and stroke.pop("file", scene.file) != scene.file:
+            return unchanged(scene)
+        return self._retouched(scene, wish, stroke)
 
     def paint(
         self, scene: Scene | None, wish: dict | None, kind: str, radius: float, x: float | None, y: float | None
@@ -153,7 +161,11 @@ class Studio:
     def _retouched(self, scene: Scene | None, wish: dict | None, stroke: dict | None) -> tuple:
         if not present(scene) or not stroke:
             return unchanged(scene)
-        level = sum(scene.focus(wish)) / 2
+        try:
+            level = sum(scene.focus(wish)) / 2 if stroke.get("kind") == "copy" else 0.0
+        except ValueError as error:
+            warn(error)
+            return unchanged(scene)
         return self._with_strokes(scene, (*scene.strokes, {**stroke, "level": level}))
 
     @staticmethod
@@ -186,18 +198,24 @@ class Studio:
     # pictures to look at
 
     def look(self, scene: Scene | None, wish: dict | None, comparing: bool, *lens: Any) -> tuple:
-        """The photo through the lens at the size of the screen; original and result, if compared; what is sharp."""
+        """The photo through the lens at the size of the screen; original and result, if compared; what is sharp.
+
+        The scene as well, as it was: in use, its photo and its files are kept.
+        """
         if not wish or not present(scene) or wish["id"] != scene.id:
-            return calm_props(), SKIP, SKIP, SKIP
+            return calm_props(), *(SKIP,) * 4
+        for path in filter(None, (scene.path, scene.own)):  # gradio deletes what was not touched for as long
+            if Path(path) not in self.examples:
+                Path(path).touch(exist_ok=True)
         try:
             focus = scene.focus(wish)
             picture = self.darkroom.look(scene.preview, focus, scene.lens(*lens))
         except ValueError as error:
             warn(error)
-            return calm_props(), SKIP, SKIP, SKIP  # what was there stays
+            return calm_props(), *(SKIP,) * 4  # what was there stays
         pair = (scene.preview.picture, picture) if comparing else SKIP
         ends = (SKIP, SKIP) if wish.get("range") else (round(end, 2) for end in focus)  # a range is being set by them
-        return shot_props(wish, picture, focus), pair, *ends
+        return shot_props(wish, picture, focus), pair, *ends, scene
 
     def compare(self, event: gr.SelectData, scene: Scene | None, wish: dict | None, *lens: Any) -> tuple:
         """A tab was opened: whether it is the one with the original beside the result, and both then."""

@@ -7,7 +7,7 @@
 //   calm   anything new: what was asked for cannot be done
 // To the server, as the value, which says all of what the visitor wants sharp:
 //   {id, point: [x, y] or null, range: [far, near] or null}; pixels of the photo, disparities in [0, 1]
-// and as the events "stroke": {kind, radius, points: [[x, y], ...]}, drawn with the depth brush, and "undo" of one
+// and as the events "stroke": {kind, radius, points: [[x, y], ...], file: the scene's}, drawn with the depth brush, and "undo" of one
 const finder = element.querySelector(".finder");
 const panes = [...finder.querySelectorAll("figure")].map((figure) => ({
   stage: figure.querySelector(".stage"),
@@ -182,7 +182,7 @@ for (const { stage, img } of panes) {
     if (scene && mode === "point") want({ point: pointAt(middle, stage) });
   });
   stage.addEventListener("pointerdown", (event) => {
-    if (!levels || mode === "point") return;
+    if (!levels || mode === "point" || event.button || !event.isPrimary) return;
     event.preventDefault(); // neither scrolls the page nor drags the picture
     stage.setPointerCapture(event.pointerId);
     const point = pointAt(event, stage);
@@ -203,7 +203,7 @@ for (const { stage, img } of panes) {
       const points = drag;
       drag = null;
       if (mode === "brush") {
-        trigger("stroke", { ...brush(), points });
+        trigger("stroke", { ...brush(), points, file: scene.file });
         finder.setAttribute("data-busy", "");
       } else {
         want({ range: between(points) });

@@ -35,6 +35,30 @@ def test_saved_photo_is_what_the_library_makes(visit, photo, model, tmp_path):
         assert np.abs(np.asarray(levels) / 65535 - model.open(photo).disparity).max() < 1e-3
 
 
+def test_two_files_saved_at_once_both_arrive(visit, photo, tmp_path):
+    visitor = visit()
+    visitor.upload(photo)
+    visitor.settle()
+    visitor.tab("Save")
+    names: list[str] = []
+    visitor.page.on("download", lambda file: names.append(file.suggested_filename))
+    for button in ("Save full resolution", "Save depth map"):
+        visitor.page.get_by_role("button", name=button).click()
+    visitor.until(lambda: sorted(names), ["photo_depth.png", "photo_refocused.jpg"])
+
+
+def test_a_range_that_is_shown_leaves_the_ends_of_a_film(visit, photo):
+    visitor = visit()
+    visitor.upload(photo)
+    visitor.field("Sharp from").fill("0.25")
+    visitor.tab("Rack focus")
+    start = visitor.page.get_by_role("textbox", name="From")
+    start.fill("far")
+    visitor.page.get_by_role("button", name="From the focus point").click()
+    visitor.page.wait_for_timeout(500)
+    assert start.input_value() == "far"
+
+
 def test_lens_and_before_after(visit, photo):
     visitor = visit()
     visitor.upload(photo)

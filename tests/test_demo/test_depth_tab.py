@@ -72,6 +72,38 @@ def test_fields_follow_a_range_dragged_and_the_range_the_fields(visit, photo, mo
     assert np.isnan(visitor.focus()).all()  # a range has no point
 
 
+def test_undo_right_after_strokes_takes_the_last_one_back(visit, photo):
+    visitor = visit()
+    visitor.upload(photo)
+    visitor.settle()
+    visitor.page.get_by_role("button", name="Depth brush").click()
+    for y in (60, 120):  # none waits for the one before
+        visitor.drag("photo", (60, y), (90, y), SIZE)
+    visitor.page.locator("#viewfinder [data-act=undo]").evaluate(
+        "button => { button.disabled = false; button.click(); }"
+    )
+    visitor.settle()
+    visitor.page.wait_for_timeout(2000)
+    strokes = visitor.page.locator("#viewfinder").evaluate("() => document.querySelector('[data-act=undo]').disabled")
+    assert strokes is False  # one is left
+    before = visitor.scene()
+    visitor.page.locator("#viewfinder [data-act=undo]").click()
+    visitor.another_scene(before)
+    assert visitor.page.locator("#viewfinder [data-act=undo]").is_disabled()
+
+
+def test_the_right_button_neither_paints_nor_sets_a_range(visit, photo):
+    visitor = visit()
+    visitor.upload(photo)
+    visitor.settle()
+    before, picture = visitor.scene(), visitor.address("photo")
+    for mode in ("Range", "Depth brush"):
+        visitor.page.get_by_role("button", name=mode).click()
+        visitor.page.mouse.click(*visitor.where("photo", 60, 100, SIZE), button="right")
+        visitor.page.wait_for_timeout(500)
+    assert (visitor.scene(), visitor.address("photo")) == (before, picture)
+
+
 def test_overlay_tints_what_is_in_focus_until_it_is_put_away(visit, photo, model):
     disparity = model.open(photo).disparity
     visitor = visit()

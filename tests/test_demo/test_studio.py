@@ -1,0 +1,87 @@
+"""The functions behind the controls, without a browser: who comes when, what is kept, what is refused in words."""
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+gr = pytest.importorskip("gradio")
+
+from deeplens_hf.demo.page import build_demo  # noqa: E402
+from deeplens_hf.demo.studio import GONE, PREDICTED, SKIP, Studio  # noqa: E402
+
+LENS = (9, "Round", 0, 0, 0, 0, 1)  # f/3.5 or so
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """What the page would say."""
+    heard: list[str] = []
+    for name in ("Warning", "Info"):
+        monkeypatch.setattr(gr, name, lambda message="", *_, **__: heard.append(message))
+    return heard
+
+
+@pytest.fixture
+def studio(model):
+    return Studio(model, [])
+
+
+@pytest.fixture
+def scene(studio, photo_file, planes):
+    """A photo with depth of its own, as the page has it."""
+    np.save(photo_file.with_suffix(".npy"), planes)
+    opened = studio.open_upload({"path": str(photo_file), "orig_name": "photo.png"}, None)[0]
+    return studio.own_depth(opened, str(photo_file.with_suffix(".npy")), "near")[0]
+
+
+def stroke(scene, **changes):
+    return gr.EventData(None, {"kind": "nearer", "radius": 0.1, "points": [[20, 20]], "file": scene.file} | changes)
+
+
+def wish(scene, point=None):
+    return {"id": scene.id, "point": point, "range": None}
+
+
+def test_a_stroke_needs_no_focus_and_a_wrong_one_is_told(studio, scene, said):
+    outside = wish(scene, [99999, 10])
+    assert len(studio.stroke(scene, outside, stroke(scene))[0].strokes) == 1 and not said
+    assert studio.stroke(scene, outside, stroke(scene, kind="copy"))[0] == SKIP
+    assert len(said) == 1 and "point" in said[0]
+
+
+def test_a_stroke_on_the_photo_before_paints_nothing(studio, scene, said):
+    assert studio.stroke(scene, wish(scene), stroke(scene, file="another"))[0] == SKIP and not said
+
+
+def test_a_photo_in_use_and_its_files_are_kept(studio, scene):
+    files, long_ago = [Path(scene.path), Path(scene.own)], time.time() - 3600
+    for file in files:
+        os.utime(file, (long_ago, long_ago))
+    assert studio.look(scene, wish(scene), False, *LENS)[-1] is scene
+    assert all(file.stat().st_mtime > long_ago + 60 for file in files)
+
+
+def test_a_file_that_is_gone_is_told_as_such(studio, scene, said):
+    os.remove(scene.path)
+    assert studio.swap_depth(scene, PREDICTED, "near")[0] == SKIP
+    assert said == [GONE]
+
+
+def test_a_distance_does_not_outlive_its_depth_without_a_word(studio, scene, said):
+    calibrated = studio.calibrate(scene, wish(scene, [20, 20]), 2.0, 50.0, 36.0)[0]
+    assert calibrated.photo.calibration
+    said.clear()
+    swapped = studio.swap_depth(calibrated, PREDICTED, "near")[0]
+    assert swapped.photo.calibration is None and len(said) == 1 and "nominal again" in said[0]
+
+
+def test_whatever_makes_a_scene_takes_turns(model, tmp_path):
+    """Side by side they would start from the same scene, and the last to end would win."""
+    page = build_demo(model)
+    kept = next(block for block in page.blocks.values() if isinstance(block, gr.State) and block.time_to_live)
+    makers = [each for each in page.fns.values() if kept in each.outputs and each.fn is not None]
+    assert {each.name for each in makers} >= {"stroke", "paint", "undo", "calibrate", "look", "open_upload"}
+    assert {each.concurrency_id for each in makers} == {"gpu"}
