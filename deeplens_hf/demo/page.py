@@ -213,7 +213,7 @@ def build_demo(
         each = {**every, **gpu, "show_progress": "hidden"}
         view.stroke(studio.stroke, [scene, view], made, **each)
         paint.click(studio.paint, [scene, view, kind, radius, paint_x, paint_y], made, **each)
-        gr.on([undo.click, view.undo], studio.undo, scene, made, **each)
+        gr.on([undo.click, view.undo], studio.undo, [scene, view], made, **each)
         calibrate.click(studio.calibrate, [scene, view, metres, focal, sensor], made, **each)
 
         # within the browser: the fields follow the clicks, and the other way round; these come first, since gradio runs

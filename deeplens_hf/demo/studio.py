@@ -130,18 +130,15 @@ class Studio:
         return made(Scene(scene.name, photo, source, scene.path, scene.file, photo.disparity, own=own))
 
     def stroke(self, scene: Scene | None, wish: dict | None, event: gr.EventData) -> tuple:
-        """One stroke of the depth brush, drawn in the viewfinder; none on a photo opened since."""
-        stroke = dict(event._data or {})
-        if scene and stroke.pop("file", scene.file) != scene.file:
-            return unchanged(scene)
-        return self._retouched(scene, wish, stroke)
+        """One stroke of the depth brush, drawn in the viewfinder."""
+        return self._retouched(scene, wish, event._data)
 
     def paint(
         self, scene: Scene | None, wish: dict | None, kind: str, radius: float, x: float | None, y: float | None
     ) -> tuple:
         """A dab of it at (x, y), or without these at the focus point, by keyboard."""
         point = (wish or {}).get("point") if x is None and y is None else (x, y)
-        if not present(scene):
+        if not meant(scene, wish):
             return unchanged(scene)
         try:
             if point is None:
@@ -152,14 +149,14 @@ class Studio:
             return unchanged(scene)
         return self._retouched(scene, wish, {"kind": kind, "radius": radius, "points": [point]})
 
-    def undo(self, scene: Scene | None) -> tuple:
+    def undo(self, scene: Scene | None, wish: dict | None) -> tuple:
         """Take the last stroke back."""
-        if not present(scene) or not scene.strokes:
+        if not meant(scene, wish) or not scene.strokes:
             return unchanged(scene)
         return self._with_strokes(scene, scene.strokes[:-1])
 
     def _retouched(self, scene: Scene | None, wish: dict | None, stroke: dict | None) -> tuple:
-        if not present(scene) or not stroke:
+        if not meant(scene, wish) or not stroke:
             return unchanged(scene)
         try:
             level = sum(scene.focus(wish)) / 2 if stroke.get("kind") == "copy" else 0.0
@@ -177,7 +174,7 @@ class Studio:
         self, scene: Scene | None, wish: dict | None, metres: float | None, focal: float | None, sensor: float | None
     ) -> tuple:
         """A known distance at the focus point makes f-numbers those of a real lens; no distance, nominal ones again."""
-        if not present(scene):
+        if not meant(scene, wish):
             return unchanged(scene)
         point = (wish or {}).get("point")
         try:
@@ -312,6 +309,11 @@ def present(scene: Scene | None) -> bool:
     if scene is None:
         warn(GONE)
     return scene is not None
+
+
+def meant(scene: Scene | None, wish: dict | None) -> bool:
+    """Whether there is a photo, and the one that was shown when this was wished for: another may have come since."""
+    return present(scene) and (wish is None or wish.get("file") == scene.file)
 
 
 def needed(scene: Scene | None) -> Scene:

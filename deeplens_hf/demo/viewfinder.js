@@ -6,8 +6,8 @@
 //   shot   {wish, picture, focus: [far, near]}: the photo as wished for, and the disparities that are sharp in it
 //   calm   anything new: what was asked for cannot be done
 // To the server, as the value, which says all of what the visitor wants sharp:
-//   {id, point: [x, y] or null, range: [far, near] or null}; pixels of the photo, disparities in [0, 1]
-// and as the events "stroke": {kind, radius, points: [[x, y], ...], file: the scene's}, drawn with the depth brush, and "undo" of one
+//   {id, file, point: [x, y] or null, range: [far, near] or null}; the scene's, pixels, disparities in [0, 1]
+// and as the events "stroke": {kind, radius, points: [[x, y], ...]}, drawn with the depth brush, and "undo" of one
 const finder = element.querySelector(".finder");
 const panes = [...finder.querySelectorAll("figure")].map((figure) => ({
   stage: figure.querySelector(".stage"),
@@ -31,7 +31,7 @@ let focus = null; // [far, near], disparities that are sharp
 let drag = null; // points: the two ends of a range being dragged out, or a stroke being drawn
 
 function want(change) {
-  props.value = { id: scene.id, point: null, range: null, ...change };
+  props.value = { id: scene.id, file: scene.file, point: null, range: null, ...change };
   showWish();
 }
 
@@ -203,7 +203,7 @@ for (const { stage, img } of panes) {
       const points = drag;
       drag = null;
       if (mode === "brush") {
-        trigger("stroke", { ...brush(), points, file: scene.file });
+        trigger("stroke", { ...brush(), points });
         finder.setAttribute("data-busy", "");
       } else {
         want({ range: between(points) });

@@ -38,11 +38,11 @@ def scene(studio, photo_file, planes):
 
 
 def stroke(scene, **changes):
-    return gr.EventData(None, {"kind": "nearer", "radius": 0.1, "points": [[20, 20]], "file": scene.file} | changes)
+    return gr.EventData(None, {"kind": "nearer", "radius": 0.1, "points": [[20, 20]]} | changes)
 
 
 def wish(scene, point=None):
-    return {"id": scene.id, "point": point, "range": None}
+    return {"id": scene.id, "file": scene.file, "point": point, "range": None}
 
 
 def test_a_stroke_needs_no_focus_and_a_wrong_one_is_told(studio, scene, said):
@@ -52,8 +52,14 @@ def test_a_stroke_needs_no_focus_and_a_wrong_one_is_told(studio, scene, said):
     assert len(said) == 1 and "point" in said[0]
 
 
-def test_a_stroke_on_the_photo_before_paints_nothing(studio, scene, said):
-    assert studio.stroke(scene, wish(scene), stroke(scene, file="another"))[0] == SKIP and not said
+def test_what_was_meant_for_the_photo_before_is_not_done_to_the_next(studio, scene, said):
+    before = wish(scene, [20, 20]) | {"file": "another"}
+    painted = studio.stroke(scene, wish(scene), stroke(scene))[0]
+    assert studio.stroke(scene, before, stroke(scene))[0] == SKIP
+    assert studio.paint(scene, before, "nearer", 0.1, None, None)[0] == SKIP
+    assert studio.calibrate(scene, before, 2.0, 50.0, 36.0)[0] == SKIP
+    assert studio.undo(painted, before)[0] == SKIP and studio.undo(painted, wish(painted))[0].strokes == ()
+    assert not said
 
 
 def test_a_photo_in_use_and_its_files_are_kept(studio, scene):
