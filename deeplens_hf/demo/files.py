@@ -21,8 +21,9 @@ def file_to_take(name: str, ending: str) -> Path:
 
 
 def sentence(error: Exception, path: str = "", name: str = "the file") -> str:
-    """What went wrong, for people: the server's path of their file replaced by its name."""
+    """What went wrong, for people: the server's path of their file replaced by its name, `source` called photo."""
     text = str(error)
+    text = "photo" + text.removeprefix("source") if text.startswith("source ") else text
     for form in (path, repr(path)):
         text = text.replace(form, name) if path else text
     return text

@@ -1,6 +1,8 @@
 """What the page does, one method a listener. A fault of the visitor's becomes a sentence on the page, nothing else."""
 
+import contextlib
 import dataclasses
+import os
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -116,7 +118,7 @@ class Studio:
     def _reopen(self, scene: Scene | None, source: str, disparity: str | None, white: str | None = None) -> tuple:
         if not present(scene):
             return unchanged(scene)
-        if not Path(scene.path).exists():  # left alone for too long
+        if not Path(scene.path).exists() or (source == OWN and not Path(disparity).exists()):  # left alone for too long
             warn(GONE)
             return unchanged(scene)
         try:
@@ -201,18 +203,23 @@ class Studio:
         """
         if not wish or not present(scene) or wish["id"] != scene.id:
             return calm_props(), *(SKIP,) * 4
-        for path in filter(None, (scene.path, scene.own)):  # gradio deletes what was not touched for as long
-            if Path(path) not in self.examples:
-                Path(path).touch(exist_ok=True)
+        self._keep_files(scene)
         try:
             focus = scene.focus(wish)
             picture = self.darkroom.look(scene.preview, focus, scene.lens(*lens))
         except ValueError as error:
             warn(error)
-            return calm_props(), *(SKIP,) * 4  # what was there stays
+            return calm_props(), SKIP, SKIP, SKIP, scene  # what was there stays
         pair = (scene.preview.picture, picture) if comparing else SKIP
         ends = (SKIP, SKIP) if wish.get("range") else (round(end, 2) for end in focus)  # a range is being set by them
         return shot_props(wish, picture, focus), pair, *ends, scene
+
+    def _keep_files(self, scene: Scene) -> None:
+        """Those of a scene in use: gradio deletes what was not touched for as long as a photo is kept."""
+        for path in filter(None, (scene.path, scene.own)):
+            if Path(path) not in self.examples:
+                with contextlib.suppress(OSError):  # gone already: `_reopen` says so
+                    os.utime(path)
 
     def compare(self, event: gr.SelectData, scene: Scene | None, wish: dict | None, *lens: Any) -> tuple:
         """A tab was opened: whether it is the one with the original beside the result, and both then."""

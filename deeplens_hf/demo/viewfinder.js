@@ -192,18 +192,19 @@ for (const { stage, img } of panes) {
   stage.addEventListener("pointerleave", () => panes.forEach(({ tip }) => (tip.hidden = true)));
   stage.addEventListener("pointermove", (event) => {
     if (mode === "brush" && event.pointerType === "mouse") placeTip(pointAt(event, stage));
-    if (!drag) return;
+    if (!drag || !event.isPrimary) return; // a second finger
     if (mode === "range") drag[1] = pointAt(event, stage);
     else drag.push(pointAt(event, stage));
     follow();
   });
   for (const end of ["pointerup", "pointercancel"])
-    stage.addEventListener(end, () => {
-      if (!drag) return;
+    stage.addEventListener(end, (event) => {
+      if (!drag || !event.isPrimary) return;
       const points = drag;
       drag = null;
       if (mode === "brush") {
         trigger("stroke", { ...brush(), points });
+        act("undo").disabled = false; // it waits for the stroke, as the stroke does for the one before
         finder.setAttribute("data-busy", "");
       } else {
         want({ range: between(points) });

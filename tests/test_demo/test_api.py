@@ -119,6 +119,14 @@ def test_bad_files_are_refused_before_they_join_the_queue(address, desk, name):
         assert "/" not in told["message"]  # no path of the server
 
 
+def test_half_a_file_is_told_by_the_arguments_name(address, desk):
+    whole = (desk / "photo.jpg").read_bytes()
+    (desk / "half.jpg").write_bytes(whole[: len(whole) // 2])
+    client = gradio_client.Client(address, verbose=False)
+    with pytest.raises(gradio_client.exceptions.AppError, match="^photo must be a whole, readable picture"):
+        client.predict(gradio_client.handle_file("half.jpg"), api_name="/depth")
+
+
 def test_the_pages_own_listener_refuses_large_files_too(address, desk):
     """Nothing but the page uses it, yet anybody can send to it."""
     Image.new("1", (9000, 9000)).save(desk / "large.png")

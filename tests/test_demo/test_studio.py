@@ -1,5 +1,6 @@
 """The functions behind the controls, without a browser: who comes when, what is kept, what is refused in words."""
 
+import dataclasses
 import os
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 gr = pytest.importorskip("gradio")
 
 from deeplens_hf.demo.page import build_demo  # noqa: E402
-from deeplens_hf.demo.studio import GONE, PREDICTED, SKIP, Studio  # noqa: E402
+from deeplens_hf.demo.studio import GONE, OWN, PREDICTED, SKIP, Studio  # noqa: E402
 
 LENS = (9, "Round", 0, 0, 0, 0, 1)  # f/3.5 or so
 
@@ -70,9 +71,12 @@ def test_a_photo_in_use_and_its_files_are_kept(studio, scene):
     assert all(file.stat().st_mtime > long_ago + 60 for file in files)
 
 
-def test_a_file_that_is_gone_is_told_as_such(studio, scene, said):
-    os.remove(scene.path)
-    assert studio.swap_depth(scene, PREDICTED, "near")[0] == SKIP
+@pytest.mark.parametrize(("lost", "source"), [("path", PREDICTED), ("own", OWN)])
+def test_a_file_that_is_gone_is_told_as_such(studio, scene, said, lost, source):
+    os.remove(getattr(scene, lost))
+    studio.look(scene, wish(scene), False, *LENS)  # makes no empty one in its place
+    other = dataclasses.replace(scene, source="another")
+    assert studio.swap_depth(other, source, "near")[0] == SKIP
     assert said == [GONE]
 
 
