@@ -83,7 +83,7 @@ def _read(
     if depth_is == "depth":
         values, _ = _read_map(source, picture.size)
         return _normalised(_inverse(values), picture.size, metric=values.dtype.kind == "f")
-    return _read_disparity(source, picture.size)
+    return read_disparity(source, picture.size)
 
 
 def is_model(source: Source) -> bool:
@@ -95,16 +95,12 @@ def is_model(source: Source) -> bool:
     return path.is_dir() or bool(named and not path.exists())
 
 
-def read_disparity(source: Source, size: tuple[int, int]) -> np.ndarray:
-    """A depth map, 1 or white = nearest, as float32 (H, W) in [0, 1] resized to `size` (width, height).
+def read_disparity(source: Source, size: tuple[int, int]) -> OwnDepth:
+    """A depth map, 1 or white = nearest, resized to `size` (width, height); with its dioptres, if a .png tells them.
 
     uint8, uint16 and floats within [0, 1] keep their scale; any other range is stretched to [0, 1]. PhotoError if it
     cannot be read, has another rank than 2, or holds values that are not finite.
     """
-    return _read_disparity(source, size).disparity
-
-
-def _read_disparity(source: Source, size: tuple[int, int]) -> OwnDepth:
     values, told = _read_map(source, size)
     full = np.iinfo(values.dtype).max if values.dtype in (np.uint8, np.uint16) else 1
     disparity = values.astype(np.float32) / np.float32(full)

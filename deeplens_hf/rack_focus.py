@@ -85,7 +85,7 @@ def frames_along(photo: Photo, path: list[Focus], lens: dict) -> Iterator[Image.
 def even(picture: Image.Image) -> Image.Image:
     """The picture without its last column or row where these are odd in number, as H.264 has it."""
     width, height = (side - side % 2 for side in picture.size)
-    return picture.crop((0, 0, width, height))
+    return picture if picture.size == (width, height) else picture.crop((0, 0, width, height))
 
 
 def _shown(frame: Image.Image) -> Image.Image:

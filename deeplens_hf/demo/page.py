@@ -106,8 +106,6 @@ def build_demo(
                     elem_id="stop", scale=5, min_width=150,
                 )  # fmt: skip
                 save = gr.Button("Save full resolution", variant="primary", scale=1, min_width=190)
-            # one a file: the second of two that end together would take the first one's place
-            ready = [gr.DownloadButton("ready", visible="hidden", elem_id=f"ready-{each}") for each in range(2)]
             with gr.Tabs() as tabs:
                 with gr.Tab("Focus"), gr.Row():
                     x = gr.Number(label="Focus x", info="pixels from the left", precision=0, placeholder="main subject")
@@ -236,16 +234,16 @@ def build_demo(
         tabs.select(studio.compare, [scene, view, *lens], [comparing, slider], trigger_mode="multiple", **gpu)
 
         # files to take away
-        for number, (button, function, inputs) in enumerate(
-            (
-                (save, studio.save, [scene, view, encoding, place, *lens]),
-                (save_depth, studio.save_depth, [scene]),
-            )
+        for button, function, inputs in (
+            (save, studio.save, [scene, view, encoding, place, *lens]),
+            (save_depth, studio.save_depth, [scene]),
         ):
+            # one for each: of two files that are there together the second would take the first one's place
+            ready = gr.DownloadButton("ready", visible="hidden", elem_id=f"ready-{function.__name__}")
             at_rest = f"() => ({{__type__: 'update', value: '{button.value}', interactive: true}})"
             button.click(None, None, button, js=SAVING)
-            taken = button.click(function, inputs, ready[number], show_progress="hidden", **gpu)
-            taken.success(None, js=FETCH.format(number))
+            taken = button.click(function, inputs, ready, show_progress="hidden", **gpu)
+            taken.success(None, js=FETCH.format(function.__name__))
             taken.then(None, None, button, js=at_rest)
         rolling = roll.click(studio.roll, cut, cut, queue=False, **quiet)
         anew = {"trigger_mode": "multiple", "show_progress_on": film, **reel}  # pressed again, the film before ends

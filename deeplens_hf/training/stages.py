@@ -176,8 +176,7 @@ def render_stage(model: DeepLens, batch: Batch, step: int) -> dict[str, Tensor]:
 def render_scenes(model: DeepLens, batch: Batch, halvings: int) -> Tensor:
     """(B, 3, S, S), sRGB: scenes through their own lens."""
     defocus = batch["radius"].view(-1, 1, 1, 1) * (batch["disparity"] - batch["focus"].view(-1, 1, 1, 1))
-    with torch.autocast(defocus.device.type, enabled=False):
-        return model.render_defocus(batch["image"], defocus, batch["foreground"], halvings)
+    return model.render_defocus(batch["image"], defocus, batch["foreground"], halvings)
 
 
 def end_to_end(model: DeepLens, batch: Batch, step: int) -> dict[str, Tensor]:
@@ -185,8 +184,7 @@ def end_to_end(model: DeepLens, batch: Batch, step: int) -> dict[str, Tensor]:
 
     A predicted disparity has a scale and a shift of its own: each map is fitted to the scene's by least squares first.
     """
-    with torch.autocast(batch["image"].device.type, enabled=False):
-        maps = model.predict_depth(batch["image"])
+    maps = model.predict_depth(batch["image"])
     mean, true_mean = (d.mean((1, 2, 3), keepdim=True) for d in (maps.disparity, batch["disparity"]))  # (B, 1, 1, 1)
     centred, true_centred = (maps.disparity - mean).detach(), batch["disparity"] - true_mean
     scale = (centred * true_centred).mean((1, 2, 3), keepdim=True) / centred.square().mean(
