@@ -13,7 +13,7 @@ import torch
 
 from deeplens_hf import DeepLens
 from deeplens_hf.demo import LAUNCH, build_demo, offered
-from deeplens_hf.weights import choose_weights, describe_weights
+from deeplens_hf.sharing.weights import choose_weights, describe_weights
 
 print(describe_weights())
 device = "cuda" if torch.cuda.is_available() else "cpu"

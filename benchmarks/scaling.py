@@ -28,10 +28,10 @@ def processor_seconds(pids: list[int]) -> float:
 
 
 def refocus(processes: int) -> dict[str, float]:
-    """Photos of 1280 x 960 through `deeplens_hf.workers`."""
+    """Photos of 1280 x 960 through `deeplens_hf.commands.workers`."""
     from PIL import Image
 
-    from deeplens_hf.workers import Task, run_tasks
+    from deeplens_hf.commands.workers import Task, run_tasks
 
     with tempfile.TemporaryDirectory() as folder:
         photo = Path(folder, "photo.jpg")

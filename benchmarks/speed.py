@@ -19,8 +19,8 @@ from PIL import Image
 
 from deeplens_hf import DeepLens
 from deeplens_hf.depth import resized
+from deeplens_hf.sharing.weights import choose_weights
 from deeplens_hf.training.data import to_tensor
-from deeplens_hf.weights import choose_weights
 
 PHOTO = Path(__file__).resolve().parent.parent / "examples" / "astronaut.jpg"
 AIMS = {  # seconds, two processor cores

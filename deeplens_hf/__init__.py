@@ -7,11 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .files.pictures import PhotoError, colour_disparity, save_disparity, save_picture
     from .model import DeepLens, DeepLensConfig, DepthMaps
     from .optics import ApertureShape
     from .photo import Photo
-    from .pictures import PhotoError, colour_disparity, save_disparity, save_picture
-    from .repository import HubError, WeightsError
+    from .sharing.repository import HubError, WeightsError
 
 __version__ = "0.1.0"
 __all__ = [
@@ -30,10 +30,10 @@ __all__ = [
 
 _HOME = {
     **dict.fromkeys(("DeepLens", "DeepLensConfig", "DepthMaps"), "model"),
-    **dict.fromkeys(("HubError", "WeightsError"), "repository"),
+    **dict.fromkeys(("HubError", "WeightsError"), "sharing.repository"),
     "ApertureShape": "optics",
     "Photo": "photo",
-    **dict.fromkeys(("PhotoError", "colour_disparity", "save_disparity", "save_picture"), "pictures"),
+    **dict.fromkeys(("PhotoError", "colour_disparity", "save_disparity", "save_picture"), "files.pictures"),
 }
 
 

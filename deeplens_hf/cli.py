@@ -12,8 +12,10 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from . import __version__, arguments, sharing
-from .interrupts import noting_ctrl_c
+from . import __version__
+from .commands import arguments
+from .commands.interrupts import noting_ctrl_c
+from .sharing import commands as sharing
 
 if TYPE_CHECKING:
     from .model import DeepLens
@@ -149,7 +151,8 @@ def build_parser(argv: list[str]) -> Parser:
 
 def refocus(args: argparse.Namespace) -> int:
     """Blur a photo as a lens would, or many; prints the file written, or how many."""
-    from . import batch, pictures
+    from .commands import batch
+    from .files import pictures
     from .optics import ApertureShape
 
     for name in ("rotation", "roundness"):
@@ -185,14 +188,14 @@ def refocus(args: argparse.Namespace) -> int:
 
 
 def _refocus_many(args: argparse.Namespace, settings: dict) -> int:
-    from . import batch
-    from .weights import choose_weights, describe_weights
+    from .commands import batch
+    from .sharing.weights import choose_weights, describe_weights
 
     opening = {}
     if args.depth_is and not args.depth:
         raise ValueError("--depth-is goes with --depth")
     if args.depth:
-        from .own_depth import EMBEDDED, is_model
+        from .disparity.own_depth import EMBEDDED, is_model
 
         if args.depth != EMBEDDED and not is_model(args.depth):
             raise ValueError(f"--depth must be 'embedded' or a depth model for many photos, got {args.depth!r}")
@@ -211,7 +214,7 @@ def _refocus_many(args: argparse.Namespace, settings: dict) -> int:
 
 def depth(args: argparse.Namespace) -> None:
     """Predict a photo's disparity (relative inverse depth in [0, 1], 1 = nearest); prints the files written."""
-    from . import pictures
+    from .files import pictures
 
     pictures.check_target(args.out, pictures.DISPARITY_SUFFIXES)
     _check_sources_stay("-o", args.out, args.photo, args.depth)
@@ -259,7 +262,7 @@ def push(args: argparse.Namespace) -> None:
 
 def export(args: argparse.Namespace) -> None:
     """Write the modules as graphs of fixed size and compare them with the model; prints the greatest differences."""
-    from .export import export
+    from .commands.export import export
 
     width, height = args.size
     differences = export(_load(args), args.out, args.format, (height, width), args.max_aperture)
@@ -292,7 +295,8 @@ def _check_sources_stay(option: str, target: Path, *sources: str | Path | None) 
 
 def _open(args: argparse.Namespace, source: str | Path) -> "Photo":
     """The photo with its depth; both are read before the weights, so that a bad file costs no waiting."""
-    from . import own_depth, pictures
+    from .disparity import own_depth
+    from .files import pictures
 
     if args.depth_is and args.depth is None:
         raise ValueError("--depth-is goes with --depth")
@@ -314,7 +318,7 @@ def _load(args: argparse.Namespace) -> "DeepLens":
     from huggingface_hub.utils import logging
 
     from .model import DeepLens
-    from .weights import choose_weights, describe_weights
+    from .sharing.weights import choose_weights, describe_weights
 
     try:
         device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .encoders import ENCODERS, STRIDE, encode
-from .fusion import reshaped, standardise, without_rings
+from .disparity.fusion import reshaped, standardise, without_rings
+from .layers.encoders import ENCODERS, STRIDE, encode
 
 BROAD_SIZE = 0.64  # of the working size: the mirrored photo is looked at there, for the broad shape of the scene,
 BROAD_SHARE = 0.7  # in which that look has this say,

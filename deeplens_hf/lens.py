@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import ExifTags, Image
 
+from .files.pictures import PhotoError
 from .optics import MAX_APERTURE, aperture_of_f_number, aperture_of_radius, f_number_of_aperture, pixels_per_dioptre
-from .pictures import PhotoError
 
 FULL_FRAME_DIAGONAL = math.hypot(36, 24)  # mm, what a 35 mm equivalent is measured by (CIPA DCG-001)
 F_NUMBER = re.compile(r"\s*[fF]\s*/?\s*(\d+(?:\.\d*)?|\.\d+)\s*")

@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .aperture_blur import blur
-from .blocks import asinh
-from .highlights import HighlightRecovery, darkness
+from .layers.blocks import asinh
+from .layers.pooling import halve, halve_max, halve_min, lengthen, min_within, window_min
 from .optics import DISC, ApertureShape
-from .pooling import halve, halve_max, halve_min, lengthen, min_within, window_min
-from .slabs import Slab, Strip, slab_knots, slab_weight, strips, used_rows
-from .surfaces import SurfaceExtraction, Surfaces
+from .rendering.aperture_blur import blur
+from .rendering.highlights import HighlightRecovery, darkness
+from .rendering.slabs import Slab, Strip, slab_knots, slab_weight, strips, used_rows
+from .rendering.surfaces import SurfaceExtraction, Surfaces
 
 EPS = 1e-4
 FINE = 4  # pixels of blur up to which what is about a pixel is looked for at the photo's own size

@@ -8,19 +8,19 @@ import torch
 from torch import Tensor, nn
 
 from .depth import ENCODERS, DepthPrediction, normalise_disparity, resized
-from .edges import refine
+from .disparity.edges import refine
+from .disparity.mending import EdgeMending, follow
+from .disparity.orientation import Orientation
+from .disparity.registration import fitted, registered
+from .disparity.unstepping import plateaus, unstepped, with_plateaus
 from .heap import keep_freed_memory
-from .hub import HubMixin
 from .inputs import check_image, check_map, interval, long_enough, one_each, without_autocast
 from .lens_blur import LENS_BLURS
-from .levels import Prepared, halved, halvings_until, last_foreground, last_map
-from .mending import EdgeMending, follow
-from .older_surfaces import OlderSurfaceExtraction
 from .optics import DISC, MAX_APERTURE, ApertureShape, from_focus, signed_defocus, srgb_to_linear
-from .orientation import Orientation
-from .registration import fitted, registered
-from .repository import FORMAT_VERSION
-from .unstepping import plateaus, unstepped, with_plateaus
+from .rendering.levels import Prepared, halved, halvings_until, last_foreground, last_map
+from .rendering.older_surfaces import OlderSurfaceExtraction
+from .sharing.hub import HubMixin
+from .sharing.repository import FORMAT_VERSION
 from .upsampling import GuidedUpsampling, halve_map
 
 if TYPE_CHECKING:

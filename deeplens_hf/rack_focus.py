@@ -8,8 +8,8 @@ from itertools import chain
 import numpy as np
 from PIL import Image
 
+from .files.pictures import PhotoError, check_target, in_srgb, replacing
 from .photo import Photo
-from .pictures import PhotoError, check_target, in_srgb, replacing
 
 Focus = tuple[float, float]  # disparities, far and near: all between is sharp
 

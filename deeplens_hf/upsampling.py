@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import asinh, read_blocks, write_blocks
+from .layers.blocks import asinh, read_blocks, write_blocks
+from .layers.pooling import halve, lengthen, times_larger
 from .optics import linear_to_srgb, srgb_to_linear
-from .pooling import halve, lengthen, times_larger
 
 STRIP = 1 << 18  # pixels worked on at a time, in whole rows: what they need stays in the processor's cache
 HALO = 4  # rows that a strip reads beyond its own: what the convolutions see

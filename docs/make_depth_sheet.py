@@ -9,8 +9,8 @@ from pathlib import Path
 from PIL import Image
 
 from deeplens_hf import DeepLens
-from deeplens_hf.pictures import colour_disparity
-from deeplens_hf.weights import choose_weights
+from deeplens_hf.files.pictures import colour_disparity
+from deeplens_hf.sharing.weights import choose_weights
 
 SIDE, GAP, ACROSS = 88, 3, 12  # pixels of a thumbnail and between them; thumbnails a row
 KINDS = {".jpg", ".jpeg", ".png", ".webp"}

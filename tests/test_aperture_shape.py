@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from deeplens_hf import ApertureShape, DeepLens, DeepLensConfig
-from deeplens_hf.aperture_blur import blur
 from deeplens_hf.optics import DISC, aperture_image, disc
+from deeplens_hf.rendering.aperture_blur import blur
 
 SHAPES = {
     "disc": ApertureShape(),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deeplens_hf.pictures import MAX_PIXELS, PhotoError, read_photo, save_disparity, save_picture
+from deeplens_hf.files.pictures import MAX_PIXELS, PhotoError, read_photo, save_disparity, save_picture
 
 
 def png_header(width: int, height: int) -> bytes:

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deeplens_hf import batch, cli
-from deeplens_hf.batch import Shard, find_photos, is_many, read_data_set, refocus_many
-from deeplens_hf.data_sets import open_picture
-from deeplens_hf.workers import Task, choose_crew, run_tasks
+from deeplens_hf import cli
+from deeplens_hf.commands import batch
+from deeplens_hf.commands.batch import Shard, find_photos, is_many, read_data_set, refocus_many
+from deeplens_hf.commands.workers import Task, choose_crew, run_tasks
+from deeplens_hf.files.data_sets import open_picture
 
 ROOT = Path(__file__).resolve().parent.parent
 

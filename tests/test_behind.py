@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from deeplens_hf.behind import decided, extend_far, slope, trust, unevenness
 from deeplens_hf.optics import srgb_to_linear
-from deeplens_hf.surfaces import between_two
+from deeplens_hf.rendering.behind import decided, extend_far, slope, trust, unevenness
+from deeplens_hf.rendering.surfaces import between_two
 
 NEAR, MIDDLE, FAR = 0.0, -10.0, -20.0  # pixels of defocus
 

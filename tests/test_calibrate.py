@@ -11,9 +11,9 @@ import torch
 from PIL import ExifTags, Image
 
 from deeplens_hf import cli
+from deeplens_hf.files.pictures import PhotoError
 from deeplens_hf.lens import Calibration, Camera, fit, read_camera, read_f_number
 from deeplens_hf.optics import aperture_of_f_number, f_number_of_aperture, pixels_per_dioptre, srgb_to_linear
-from deeplens_hf.pictures import PhotoError
 
 FULL_FRAME = {"focal_length_mm": 50, "sensor_width_mm": 36}
 

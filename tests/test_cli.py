@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from deeplens_hf import __version__, cli, weights
-from deeplens_hf.pictures import save_disparity
+from deeplens_hf import __version__, cli
+from deeplens_hf.files.pictures import save_disparity
+from deeplens_hf.sharing import weights
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -195,7 +196,7 @@ def test_ctrl_c_while_weights_are_read_is_no_fault_of_theirs(model_folder, photo
         except KeyboardInterrupt:
             raise ValueError("could not determine the shape of object") from None
 
-    monkeypatch.setattr("deeplens_hf.hub.load_file", interrupted)
+    monkeypatch.setattr("deeplens_hf.sharing.hub.load_file", interrupted)
     usual = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         out = tmp_path / "out.png"

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from deeplens_hf import encoders
 from deeplens_hf.depth import DepthPrediction, normalise_disparity, working_size
-from deeplens_hf.encoders import ENCODERS
+from deeplens_hf.layers import encoders
+from deeplens_hf.layers.encoders import ENCODERS
 from deeplens_hf.training.data import PhotoRecord
 from deeplens_hf.training.losses import depth_loss, gradient_matching, outline_loss, standardise
 from deeplens_hf.training.pretrained import load_imagenet, map_mobilenet_v2

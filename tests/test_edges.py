@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from deeplens_hf import edges
+from deeplens_hf.disparity import edges
 from deeplens_hf.evaluation import edges as edge_benchmark
 
 

@@ -11,10 +11,10 @@ from PIL import Image
 from torch import Tensor
 
 from deeplens_hf import DeepLens, DeepLensConfig, cli
+from deeplens_hf.commands.export import export
 from deeplens_hf.depth import normalise_disparity
-from deeplens_hf.export import export
+from deeplens_hf.layers.pooling import halve
 from deeplens_hf.optics import linear_to_srgb, signed_defocus, srgb_to_linear
-from deeplens_hf.pooling import halve
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZE = (64, 96)  # (H, W) of the render graph

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 
 from deeplens_hf import DeepLens
-from deeplens_hf.pooling import window_mean
+from deeplens_hf.layers.pooling import window_mean
 from deeplens_hf.training.arguments import add_arguments
 from deeplens_hf.training.commands import run
 from deeplens_hf.training.data import labelled_photos, to_tensor

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from deeplens_hf.fusion import BROAD, EVEN, KEPT, reshaped, standardise, without_rings
+from deeplens_hf.disparity.fusion import BROAD, EVEN, KEPT, reshaped, standardise, without_rings
 
 
 def scene(height=96, width=128):

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from deeplens_hf import DeepLens, DeepLensConfig
-from deeplens_hf.highlights import HighlightRecovery, character, darkness, marked_part
+from deeplens_hf.rendering.highlights import HighlightRecovery, character, darkness, marked_part
 from deeplens_hf.training.data import PhotoRecord
 from deeplens_hf.training.hdr import ClippedScenes, glare, specks
 from deeplens_hf.training.losses import highlights_loss

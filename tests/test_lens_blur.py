@@ -6,11 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from deeplens_hf.aperture_blur import blur, convolve
+from deeplens_hf.layers.pooling import window_max, window_mean, window_min
 from deeplens_hf.lens_blur import ConvolutionalLensBlur, KernelPrediction, SlabLensBlur, weigh
 from deeplens_hf.optics import DISC, disc, linear_to_srgb, srgb_to_linear
-from deeplens_hf.pooling import window_max, window_mean, window_min
-from deeplens_hf.slabs import Slab, slab_knots, slab_weight, used_rows
+from deeplens_hf.rendering.aperture_blur import blur, convolve
+from deeplens_hf.rendering.slabs import Slab, slab_knots, slab_weight, used_rows
 
 
 def lens_blur(kind=SlabLensBlur, seed=0):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from deeplens_hf.matting import edge_matte
+from deeplens_hf.rendering.matting import edge_matte
 
 NEAR, FAR = (0.05, 0.1, 0.6), (0.7, 0.5, 0.2)  # linear
 

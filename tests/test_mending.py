@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from deeplens_hf import DeepLens, DeepLensConfig
+from deeplens_hf.disparity.mending import CommonFlaw, EdgeMending, follow, joined, settle
 from deeplens_hf.evaluation.flaws import FLAWS
-from deeplens_hf.mending import CommonFlaw, EdgeMending, follow, joined, settle
-from deeplens_hf.pooling import window_max
+from deeplens_hf.layers.pooling import window_max
 from deeplens_hf.training.flawed import FlawedScenes
 from deeplens_hf.training.losses import mending_loss
 from deeplens_hf.training.record import keep, of_format

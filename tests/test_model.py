@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from deeplens_hf import DeepLens, DeepLensConfig, WeightsError
-from deeplens_hf.highlights import darkness
 from deeplens_hf.optics import srgb_to_linear
+from deeplens_hf.rendering.highlights import darkness
 
 SMALL = DeepLensConfig(depth_width=32, blur_width=8, upsampling_width=8, blur_size=96)
 

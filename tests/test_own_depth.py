@@ -12,8 +12,9 @@ import torch
 from hub_double import HubDouble, Repo
 from PIL import Image
 
-from deeplens_hf import cli, depth_models
-from deeplens_hf.pictures import PhotoError
+from deeplens_hf import cli
+from deeplens_hf.disparity import depth_models
+from deeplens_hf.files.pictures import PhotoError
 
 METRES = np.linspace(1, 5, 128)[None].repeat(96, 0)  # near on the left
 EXPECTED = ((1 / METRES - 1 / 5) / (1 - 1 / 5)).astype(np.float32)

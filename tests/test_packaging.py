@@ -39,7 +39,7 @@ def test_wheel_holds_the_code_and_no_weights(wheel: Path):
     assert wheel.stat().st_size < 1_000_000
     ours = [path for path in (ROOT / "deeplens_hf").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     assert {str(path.relative_to(ROOT)) for path in ours} <= set(names), "code, the page's files, the card's template"
-    assert zipfile.ZipFile(wheel).read("deeplens_hf/model_card.md") == (ROOT / "model_card.md").read_bytes()
+    assert zipfile.ZipFile(wheel).read("deeplens_hf/sharing/model_card.md") == (ROOT / "model_card.md").read_bytes()
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from deeplens_hf.pictures import PhotoError
+from deeplens_hf.files.pictures import PhotoError
 
 Y, X = np.mgrid[0:1:48j, 0:1:64j]
 DISPARITY = ((0.7 * X + 0.3 * Y) * 255).round() / 255  # (48, 64), no two corners alike, nearest at the bottom right

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms
 
-from deeplens_hf.pictures import PhotoError, Picture, colour_disparity, save_disparity, save_picture
+from deeplens_hf.files.pictures import PhotoError, Picture, colour_disparity, save_disparity, save_picture
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from deeplens_hf.blocks import asinh
-from deeplens_hf.pooling import (
+from deeplens_hf.layers.blocks import asinh
+from deeplens_hf.layers.pooling import (
     distance_below,
     halve,
     halve_max,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from deeplens_hf.files.pictures import PhotoError
 from deeplens_hf.photo import open_photo
-from deeplens_hf.pictures import PhotoError
 from deeplens_hf.rack_focus import EASINGS, frame_times, rack_focus, write_mp4, write_webp
 
 FAR, NEAR = (0.2, 0.2), (0.8, 0.8)

@@ -14,8 +14,8 @@ import yaml
 from packaging.requirements import Requirement
 
 from deeplens_hf.cli import build_parser
+from deeplens_hf.sharing.weights import CHECKOUT_WEIGHTS, HUB_ID
 from deeplens_hf.training.arguments import DEFAULTS, check
-from deeplens_hf.weights import CHECKOUT_WEIGHTS, HUB_ID
 
 ROOT = Path(__file__).resolve().parent.parent
 HEADER, TEXT = (ROOT / "README.md").read_text().removeprefix("---\n").split("\n---\n", 1)

@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from deeplens_hf.disparity.registration import Misfit, fitted, misfit
 from deeplens_hf.evaluation.flaws import soft
 from deeplens_hf.optics import srgb_to_linear
-from deeplens_hf.registration import Misfit, fitted, misfit
 from deeplens_hf.training.stages import mending_stage
 
 OFF = [

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms
 
-from deeplens_hf.pictures import PhotoError, read_photo
-from deeplens_hf.results import save_result
+from deeplens_hf.files.pictures import PhotoError, read_photo
+from deeplens_hf.files.results import save_result
 
 GPS, EXIF = ExifTags.IFD.GPSInfo, ExifTags.IFD.Exif
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from deeplens_hf.silhouette import steadied
+from deeplens_hf.disparity.silhouette import steadied
 
 
 def disc(radius, size=96):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from deeplens_hf.highlights import darkness
+from deeplens_hf.rendering.highlights import darkness
 from deeplens_hf.training.hdr import ClippedScenes
 from deeplens_hf.training.street import NEAREST, Street
 

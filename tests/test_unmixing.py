@@ -11,7 +11,7 @@ from torch import Tensor
 
 from deeplens_hf import DeepLens, DeepLensConfig, cli
 from deeplens_hf.optics import linear_to_srgb, srgb_to_linear
-from deeplens_hf.surfaces import SurfaceExtraction, first_guess, near_share
+from deeplens_hf.rendering.surfaces import SurfaceExtraction, first_guess, near_share
 from deeplens_hf.training.hidden_scenes import HiddenScenes, taken_apart
 from deeplens_hf.training.losses import hidden_loss
 from deeplens_hf.training.record import of_format

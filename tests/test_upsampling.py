@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from deeplens_hf import upsampling as module
-from deeplens_hf.pooling import halve
+from deeplens_hf.layers.pooling import halve
 from deeplens_hf.upsampling import GuidedUpsampling, combine, up
 
 

@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from ..weights import CHECKOUT_WEIGHTS
+from ..sharing.weights import CHECKOUT_WEIGHTS
 from .look import LOOK
 from .page import build_demo
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import gradio as gr
 
-from ..pictures import Picture, save_disparity, save_picture
+from ..files.pictures import Picture, save_disparity, save_picture
+from ..files.results import noted_exif
 from ..rack_focus import SIDE, focus_path, write_mp4
-from ..results import noted_exif
 from .checks import validator_of
 from .darkroom import Darkroom
 from .files import file_to_take, told

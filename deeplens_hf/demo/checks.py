@@ -7,9 +7,9 @@ from pathlib import Path
 import gradio as gr
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from ..files.pictures import PhotoError, one_line, open_header
 from ..model import MAX_HIGHLIGHTS
 from ..photo import WIDEST, check_point
-from ..pictures import PhotoError, one_line, open_header
 from ..rack_focus import EASINGS, LONGEST
 from .files import sentence
 

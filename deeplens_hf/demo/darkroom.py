@@ -9,10 +9,10 @@ from functools import wraps
 import numpy as np
 from PIL import Image
 
+from ..disparity.own_depth import is_model
+from ..files.pictures import read_photo
 from ..model import DeepLens
-from ..own_depth import is_model
 from ..photo import Photo, open_photo
-from ..pictures import read_photo
 from ..rack_focus import Focus, frames_along
 
 try:  # on ZeroGPU, functions so marked run where there is a GPU, for so many seconds at most

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import gradio as gr
 
+from ..files.results import SUFFIXES
 from ..model import DeepLens
 from ..rack_focus import EASINGS, LONGEST
-from ..results import SUFFIXES
 from .api import add_api
 from .checks import check_opening
 from .readout import readout

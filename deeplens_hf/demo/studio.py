@@ -12,11 +12,11 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
+from ..disparity.phone_depth import read_embedded
+from ..files.pictures import PhotoError, save_disparity
+from ..files.results import SUFFIXES, save_result
 from ..model import DeepLens
-from ..phone_depth import read_embedded
-from ..pictures import PhotoError, save_disparity
 from ..rack_focus import SIDE, focus_path, write_mp4, write_webp
-from ..results import SUFFIXES, save_result
 from .checks import check_file
 from .darkroom import Darkroom
 from .files import file_to_take, refusal, warn

@@ -9,7 +9,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from ..pictures import colour_disparity
+from ..files.pictures import colour_disparity
 from .scene import Scene
 
 HERE = Path(__file__).parent

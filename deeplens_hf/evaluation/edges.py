@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..depth import working_size
-from ..edges import refine
+from ..disparity.edges import refine
 from . import report
 from .metrics import edge_band, psnr
 from .truth import Shot, layered_shots, traced_shots

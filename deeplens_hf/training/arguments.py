@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from ..encoders import ENCODERS
-from ..hub import HUB_NAME
+from ..layers.encoders import ENCODERS
 from ..lens_blur import LENS_BLURS
+from ..sharing.hub import HUB_NAME
 from .data import has_manifest
 from .loop import Run
 

@@ -19,9 +19,9 @@ from PIL import Image
 from torch import Tensor
 
 from ..depth import DepthPrediction, look, normalise_disparity, resized
-from ..edges import refine
-from ..fusion import reshaped, standardise, without_rings
-from ..mending import EdgeMending
+from ..disparity.edges import refine
+from ..disparity.fusion import reshaped, standardise, without_rings
+from ..disparity.mending import EdgeMending
 from ..optics import srgb_to_linear
 from . import people
 from .data import PEOPLE, PhotoRecord, to_tensor

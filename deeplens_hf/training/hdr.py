@@ -15,9 +15,9 @@ from numpy.random import Generator
 from PIL import Image
 from torch import Tensor
 
-from ..highlights import darkness
+from ..layers.pooling import window_max, window_min
 from ..optics import linear_to_srgb, srgb_to_linear
-from ..pooling import window_max, window_min
+from ..rendering.highlights import darkness
 from . import mattes
 from .data import PhotoRecord, to_tensor
 from .drawn import DrawnScenes, kept_whole

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..edges import refine
+from ..disparity.edges import refine
 
 REACH = 7  # pixels of the label on either side of an outline that are filled anew
 

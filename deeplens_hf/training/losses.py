@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..aperture_blur import convolve
 from ..optics import disc, linear_to_srgb
+from ..rendering.aperture_blur import convolve
 
 NOISE_WEIGHT = 1.6e-3  # of a decibel in the render loss: about as much as the other parts have
 

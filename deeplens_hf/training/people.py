@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..pooling import window_max, window_mean, window_min
+from ..layers.pooling import window_max, window_mean, window_min
 
 RELIEF = 0.35  # how much of a person's own relief is kept: it is small beside their distance
 MOST = 0.05  # of the map's range, to which that is limited

@@ -17,9 +17,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..data_sets import leave_encoded, open_picture
-from ..own_depth import read_own_depth
-from ..pictures import PhotoError, decoded, grey_levels, read_photo
+from ..disparity.own_depth import read_own_depth
+from ..files.data_sets import leave_encoded, open_picture
+from ..files.pictures import PhotoError, decoded, grey_levels, read_photo
 from .data import PhotoRecord, labelled_photos
 from .mixture import SHAPES, Picture, augment
 

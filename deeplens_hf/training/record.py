@@ -11,9 +11,9 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 from torch import Tensor
 
-from ..hub import RECORD
 from ..model import DeepLens
-from ..repository import FORMAT_VERSION
+from ..sharing.hub import RECORD
+from ..sharing.repository import FORMAT_VERSION
 
 
 def of_format(model: DeepLens, version: int = FORMAT_VERSION) -> DeepLens:

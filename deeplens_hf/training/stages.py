@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..aperture_blur import convolve
 from ..model import DeepLens
 from ..optics import disc, linear_to_srgb, srgb_to_linear
-from ..surfaces import first_guess, near_share
+from ..rendering.aperture_blur import convolve
+from ..rendering.surfaces import first_guess, near_share
 from .losses import depth_loss, hidden_loss, highlights_loss, mending_loss, render_loss
 
 Batch = dict[str, Tensor]

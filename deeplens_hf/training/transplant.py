@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..depth import DepthPrediction, resized
-from ..encoders import encode
+from ..layers.encoders import encode
 from ..model import DeepLens
 from .data import PhotoRecord, to_tensor
 from .pretrained import load_imagenet

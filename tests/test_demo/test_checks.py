@@ -6,7 +6,7 @@ from PIL import Image
 
 pytest.importorskip("gradio")
 from deeplens_hf.demo.checks import check_upload, faults  # noqa: E402  the page's package needs gradio
-from deeplens_hf.pictures import read_photo  # noqa: E402
+from deeplens_hf.files.pictures import read_photo  # noqa: E402
 
 
 @pytest.fixture

@@ -14,9 +14,10 @@ import yaml
 from huggingface_hub import ModelCard
 from PIL import Image
 
-from deeplens_hf import DeepLens, DeepLensConfig, WeightsError, cli, sharing
-from deeplens_hf.card import edited_by_hand, make_card
-from deeplens_hf.weights import HUB_ID
+from deeplens_hf import DeepLens, DeepLensConfig, WeightsError, cli
+from deeplens_hf.sharing import commands
+from deeplens_hf.sharing.card import edited_by_hand, make_card
+from deeplens_hf.sharing.weights import HUB_ID
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCHMARKS = ROOT / "benchmarks"
@@ -124,7 +125,7 @@ def test_every_photo_is_shown_whatever_its_name(model_folder, pixels, tmp_path):
 
 
 def test_a_release_that_cannot_be_is_refused_before_the_work(model_folder, photo_file, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sharing, "preview", lambda photo: pytest.fail("rendered a preview"))
+    monkeypatch.setattr(commands, "preview", lambda photo: pytest.fail("rendered a preview"))
     for repo_id, evaluation, says in (("lab/lens", tmp_path, "holds no result"), ("lens", BENCHMARKS, "owner/name")):
         arguments = ["--evaluation", str(evaluation), "--photos", str(photo_file), "--dry-run", str(tmp_path / "out")]
         assert cli.main(["push", repo_id, "--model", str(model_folder), *arguments]) == 2

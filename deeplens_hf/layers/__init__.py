@@ -1,0 +1,1 @@
+"""What networks are built of, and pooling that is quick on a CPU."""

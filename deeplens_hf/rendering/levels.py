@@ -1,0 +1,52 @@
+"""A photo at its own size, and halved until the lens blur can work on it; its maps at the last of these sizes.
+
+And what all pictures of a photo have in common, whatever the lens: found once, it spares each further one its time.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..disparity.registration import Misfit
+from ..disparity.unstepping import Plateaus
+from ..layers.pooling import halve
+from ..optics import srgb_to_linear
+from ..upsampling import halve_light, halve_map
+
+
+class Prepared(NamedTuple):
+    """Of a photo, at the size that the lens blur works at."""
+
+    disparity: Tensor  # (B, 1, h, w): its edges mended
+    misfits: list[Misfit]  # how far off they were altogether, in pixels of that size
+    plateaus: list[Plateaus]  # of the map as it was
+    light: Tensor | None = None  # (B, 3, h, w): linear, with the radiance that clipped highlights had
+    levels: list[Tensor] | None = None  # as of `halved`: large, and soon made again
+
+
+def halvings_until(long_side: int, blur_size: int) -> int:
+    """How often a photo of this long side is halved before the blur."""
+    return max(0, math.ceil(math.log2(long_side / blur_size)))
+
+
+def halved(image: Tensor, halvings: int) -> list[Tensor]:
+    """image (B, 3, H, W), sRGB-encoded -> at its own size, a half, a quarter and so on: the last, (B, 3, h, w), and
+    what is smaller than the photo in linear light."""
+    levels = [image if halvings else srgb_to_linear(image)]
+    for level in range(halvings):
+        levels.append(halve(levels[-1]) if level else halve_light(image))
+    return levels
+
+
+def last_map(map: Tensor, halvings: int) -> Tensor:
+    """(B, 1, H, W) -> (B, 1, h, w), of the last level's size: a pixel of each block, no mean of two surfaces."""
+    for _ in range(halvings):
+        map = halve_map(map)
+    return map
+
+
+def last_foreground(foreground: Tensor | None, levels: list[Tensor]) -> Tensor | None:
+    """(B, 1, H, W) -> (B, 1, h, w), of the last level's size, averaged."""
+    return None if foreground is None else F.interpolate(foreground, levels[-1].shape[-2:], mode="area")
