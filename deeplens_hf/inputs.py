@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 LEAST_SIDE = 64  # pixels: the smallest picture that the networks accept; smaller ones are lengthened to it
+SLACK = 1e-3  # how far rounding may take values out of [0, 1]
 
 
 def without_autocast(method: Callable) -> Callable:
@@ -54,9 +55,9 @@ def long_enough(x: Tensor) -> Tensor:
     return (F.pad(x, (0, missing[1], 0, missing[0]), mode="replicate") if any(missing) else x).contiguous()
 
 
-def _check_unit_range(values: Tensor, name: str, slack: float = 1e-3) -> None:
+def _check_unit_range(values: Tensor, name: str) -> None:
     low, high = (float(bound) for bound in torch.aminmax(values.detach()))
-    if not (low >= -slack and high <= 1 + slack):  # NaN fails every comparison
+    if not (low >= -SLACK and high <= 1 + SLACK):  # NaN fails every comparison
         raise ValueError(f"{name} must lie in [0, 1] and hold no NaN; got {low:.4g} to {high:.4g}")
 
 

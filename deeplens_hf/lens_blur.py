@@ -53,8 +53,8 @@ class KernelPrediction(nn.Module):
         for part in parts:
             own = defocus[..., part.rows, :]  # (B, 1, rows, W)
             ahead, apart, covered = torch.zeros_like(own), torch.zeros_like(own), torch.zeros_like(own)
-            for knot, light in zip(part.knots, part.lights, strict=True):
-                coverage, distance = light[:, 3:], _distance(knot, own).clamp(-1, 1)
+            for knot, slab in zip(part.knots, part.thrown, strict=True):
+                coverage, distance = slab[:, 3:], _distance(knot, own).clamp(-1, 1)
                 ahead = torch.addcmul(ahead, coverage, distance)
                 apart = torch.addcmul(apart, coverage, distance.abs())
                 covered = covered + coverage
@@ -156,9 +156,9 @@ class SlabLensBlur(nn.Module):
         steered, hints = self.kernels.steer(parts, defocus, features)  # (B, 3, h, w), (B, 16, h/2, w/2)
         for part in parts:
             rows = (..., part.rows, slice(None))
-            coverages = [light[:, 3:] for light in part.lights]
+            coverages = [slab[:, 3:] for slab in part.thrown]
             kernels = self.kernels(part.knots, coverages, defocus[rows], steered[rows], farthest[rows])
-            mixed.append(weigh([light[:, :3] for light in part.lights], kernels))
+            mixed.append(weigh([slab[:, :3] for slab in part.thrown], kernels))
         return torch.cat(mixed, 2), hints
 
     @staticmethod

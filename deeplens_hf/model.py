@@ -170,7 +170,7 @@ class DeepLens(
     def _mended(self, light: Tensor, map: Tensor, foreground: Tensor | None) -> Tensor:
         return map if self.mending is None else self.mending(light, map, foreground)
 
-    def mended_last(self, levels: list[Tensor], map: Tensor, foreground: Tensor | None = None) -> Prepared:
+    def prepare_map(self, levels: list[Tensor], map: Tensor, foreground: Tensor | None = None) -> Prepared:
         """(B, 1, H, W) at the last level: stairs made slopes, where the photo has its edges, and these mended.
 
         The foreground is that large already.
@@ -226,7 +226,7 @@ class DeepLens(
         levels = (prepared and prepared.levels) or halved(image, self._halvings(image))
         foreground = last_foreground(foreground, levels)
         if prepared is None:
-            prepared = self.mended_last(levels, disparity, foreground)
+            prepared = self.prepare_map(levels, disparity, foreground)
         check_map(prepared.disparity, "prepared.disparity", levels[-1])
         times = 2 ** (len(levels) - 1)
         disparity, focus = fitted(disparity, prepared.misfits, times), with_plateaus(focus, prepared.plateaus)
@@ -240,7 +240,7 @@ class DeepLens(
         """What `render` needs of a photo whatever the lens, for more pictures than one; arguments, errors as there."""
         image, disparity, foreground = self._accepted(image, disparity, foreground)
         levels = halved(image, self._halvings(image))
-        prepared = self.mended_last(levels, disparity, last_foreground(foreground, levels))
+        prepared = self.prepare_map(levels, disparity, last_foreground(foreground, levels))
         return prepared._replace(light=self.lens_blur.recovered(levels[-1]), levels=levels)
 
     @without_autocast
@@ -259,7 +259,7 @@ class DeepLens(
         """
         levels = halved(image, self._halvings(image) if halvings is None else halvings)
         foreground = last_foreground(foreground, levels)
-        prepared = self.mended_last(levels, defocus, foreground)
+        prepared = self.prepare_map(levels, defocus, foreground)
         times = 2 ** (len(levels) - 1)
         sharp = with_plateaus(defocus.new_zeros(len(image)), prepared.plateaus)
         defocus = from_focus(fitted(defocus, prepared.misfits, times), sharp)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from deeplens_hf.optics import srgb_to_linear
-from deeplens_hf.rendering.behind import decided, extend_far, slope, trust, unevenness
+from deeplens_hf.rendering.behind import extend_far, hardened, interior_weight, slope, unevenness
 from deeplens_hf.rendering.surfaces import between_two
 
 NEAR, MIDDLE, FAR = 0.0, -10.0, -20.0  # pixels of defocus
@@ -92,7 +92,7 @@ def test_what_lies_behind_is_of_one_surface_or_the_other():
     """Half of what blurs by 30 pixels and half of what blurs by -17 is no thing in focus: dots along heads and ears."""
     share, apart = torch.tensor([0.0, 0.3, 0.6, 1.0]), torch.tensor([1.0, 3.0, 47.0])
     expected = torch.tensor([[0.0, 0.3, 0.6, 1.0], [0.0, 0.15, 0.8, 1.0], [0.0, 0.0, 1.0, 1.0]])
-    torch.testing.assert_close(decided(share.expand(3, 4), apart[:, None]), expected)
+    torch.testing.assert_close(hardened(share.expand(3, 4), apart[:, None]), expected)
     light, defocus = torch.rand(1, 3, 96, 160), torch.full((1, 1, 96, 160), -17.0)
     defocus[..., 60:] = 30 - torch.linspace(0.2, 0.8, 96)[:, None] * torch.arange(100)  # from a thing to a slope
     _, far_defocus, _ = extend_far(light, defocus)
@@ -118,11 +118,11 @@ def test_each_picture_of_a_batch_has_depths_of_its_own():
 
 def test_an_edge_is_no_slope():
     _, defocus = three_surfaces()
-    assert float(slope(defocus, trust(defocus)).max()) == 0
+    assert float(slope(defocus, interior_weight(defocus)).max()) == 0
     defocus[..., 64] = (MIDDLE + FAR) / 2  # a mended edge has a pixel between both
-    assert float(slope(defocus, trust(defocus)).max()) == 0
+    assert float(slope(defocus, interior_weight(defocus)).max()) == 0
     slanted = torch.linspace(0, 9.5, 96).view(1, 1, 1, 96).expand(1, 1, 64, 96)
-    found = slope(slanted, trust(slanted))[..., 8:-8, 8:-8]
+    found = slope(slanted, interior_weight(slanted))[..., 8:-8, 8:-8]
     torch.testing.assert_close(found, torch.full((1, 1, 48, 80), 0.1), atol=1e-4, rtol=0)
 
 

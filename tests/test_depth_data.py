@@ -162,6 +162,8 @@ def test_lit_scenes_are_learned_from_as_they_lie_there(data, tmp_path):
         DepthMixture([], tmp_path, 2, 1, 1000, 4, 0, sources, lit=data)
     with pytest.raises(ValueError, match="lit and standing need a folder"):
         DepthMixture([], tmp_path, 2, 1, 1000, 4, 0, sources)
+    with pytest.raises(ValueError, match="give lit or standing a part"):
+        DepthMixture([], tmp_path, 2, 1, 1000, 4, 0, Sources(), lit=tmp_path)
 
 
 def test_a_flip_turns_photo_and_maps_alike(data, tmp_path):

@@ -18,7 +18,7 @@ def plain(guide, values, radius, epsilon):
     h, w = values.shape
     k = guide.shape[-1]
     slopes, offsets, weights = np.zeros((h, w, k)), np.zeros((h, w)), np.zeros((h, w))
-    unit = edges.MISFIT * (values.max() - values.min()) ** 2
+    unit = edges.UNEXPLAINED * (values.max() - values.min()) ** 2
 
     def window(y, x):
         return slice(max(y - radius, 0), y + radius + 1), slice(max(x - radius, 0), x + radius + 1)

@@ -18,12 +18,13 @@ from torch.utils.data import Dataset
 from deeplens_hf import DeepLens, DeepLensConfig
 from deeplens_hf.training import stages
 from deeplens_hf.training.arguments import add_arguments
-from deeplens_hf.training.commands import InTurns, run
+from deeplens_hf.training.commands import run
 from deeplens_hf.training.data import labelled_photos
 from deeplens_hf.training.hidden_scenes import HiddenScenes
 from deeplens_hf.training.loop import Run, fit, launch, learning_rate, whole_step
 from deeplens_hf.training.losses import render_loss
 from deeplens_hf.training.rendered import RenderedScenes
+from deeplens_hf.training.stage_data import InTurns
 
 
 @pytest.fixture(scope="module")

@@ -18,11 +18,11 @@ from tqdm import tqdm
 
 from ..files.data_sets import leave_encoded
 from ..files.pictures import FORMATS
+from ..sharing.weights import HUB_NAME
 from .workers import Task, choose_crew, run_tasks
 
 # what counts as a photo in a folder
 SUFFIXES = {*FORMATS, *(f".{kind}" for kind in "jfif heic heif avif bmp gif jp2 mpo".split())}
-DATA_SET = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")  # owner/name
 
 
 class Shard(NamedTuple):
@@ -110,7 +110,7 @@ def refocus_many(
     standing = next(each for each in (out.resolve(), *out.resolve().parents) if each.exists())
     if not os.access(standing, os.W_OK):
         raise ValueError(f"out must be a folder that may be written to, got {str(out)!r}")
-    named = len(photos) == 1 and DATA_SET.fullmatch(photos[0]) and Path(photos[0]).suffix.lower() not in SUFFIXES
+    named = len(photos) == 1 and HUB_NAME.fullmatch(photos[0]) and Path(photos[0]).suffix.lower() not in SUFFIXES
     if named and not Path(photos[0]).exists():
         tasks, total = read_data_set(photos[0], split, out, suffix)
     else:

@@ -17,8 +17,8 @@ from ..layers.pooling import window_max, window_min, window_sum
 SIZE = 480  # long side, pixels, that a and b are found at
 RADIUS = 8  # of the windows, pixels of that size
 EPSILON = 2e-3  # variance below which a guide counts as flat in a window: what is printed on a surface is no edge of it
-MISFIT = 5e-4  # variance left unexplained, of a map of range 1, that halves what a window counts
-TINY = 1e-12  # a flat map has no misfit anywhere
+UNEXPLAINED = 5e-4  # variance left unexplained, of a map of range 1, that halves what a window counts
+TINY = 1e-12  # a flat map is explained everywhere
 NEARBY = 2  # pixels of the map: what is refined stays within the values this near, so that nothing overshoots
 STRIP = 128  # rows of the full photo worked on at a time
 
@@ -80,8 +80,9 @@ def _fit(guides: Tensor, map: Tensor) -> Tensor:
     slopes = _solve(square[:, :count, :count] + flat, together)  # (B, K, h, w)
     offset = means[:, count:] - (slopes * means[:, :count]).sum(1, keepdim=True)
     # what the guides leave unexplained; slopes of a ridge regression explain at least (slopes * together)
-    misfit = (variance - (slopes * together).sum(1, keepdim=True)).clamp(min=0)  # (B, 1, h, w)
-    weight = 1 / (misfit + MISFIT * (map.amax((2, 3), keepdim=True) - map.amin((2, 3), keepdim=True)).square() + TINY)
+    unexplained = (variance - (slopes * together).sum(1, keepdim=True)).clamp(min=0)  # (B, 1, h, w)
+    whole = map.amax((2, 3), keepdim=True) - map.amin((2, 3), keepdim=True)  # (B, C, 1, 1)
+    weight = 1 / (unexplained + UNEXPLAINED * whole.square() + TINY)
     return _box(torch.cat([slopes, offset], 1) * weight) / _box(weight)
 
 

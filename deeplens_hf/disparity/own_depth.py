@@ -2,7 +2,6 @@
 
 import math
 import os
-import re
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -13,6 +12,7 @@ from PIL import Image
 from ..files.pictures import DIOPTRES, PhotoError, Source, decoded, grey_levels, one_line
 from ..optics import srgb_to_linear
 from ..rendering.levels import halvings_until, last_map
+from ..sharing.weights import HUB_NAME
 from .phone_depth import read_embedded
 from .registration import fitted, misfit
 from .unstepping import unstepped
@@ -20,7 +20,6 @@ from .unstepping import unstepped
 EMBEDDED = "embedded"
 # these are files, and no models
 FILES = tuple(f".{kind}" for kind in "npy npz png jpg jpeg tif tiff webp heic avif bmp gif exr pgm pfm".split())
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 FITTED_AT = 768  # pixels of the long side
 
@@ -91,7 +90,7 @@ def is_model(source: Source) -> bool:
     if not isinstance(source, (str, os.PathLike)):
         return False
     path = Path(source)
-    named = HUB_ID.fullmatch(str(source)) and path.suffix.lower() not in FILES
+    named = HUB_NAME.fullmatch(str(source)) and path.suffix.lower() not in FILES
     return path.is_dir() or bool(named and not path.exists())
 
 

@@ -116,10 +116,10 @@ def to_markdown(rows: list[dict]) -> str:
     ]
     without_frame = report.table(["renderer", *(f"{kind}, {focus}" for kind, focus in columns)], frames)
     losses = flaw_losses(rows)
-    kinds = list(next(iter(losses.values()), {}))
+    kinds = list(dict.fromkeys(kind for loss in losses.values() for kind in loss))
     flawed = report.table(
         ["renderer", *kinds],
-        ([renderer, *(report.cell(loss[kind], 2) for kind in kinds)] for renderer, loss in losses.items()),
+        ([renderer, *(report.cell(loss.get(kind), 2) for kind in kinds)] for renderer, loss in losses.items()),
     )
     flawed += _fewer(rows)
 

@@ -28,10 +28,29 @@ def extend_far(light: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     A pixel stays where nothing lies behind within the blur's reach, or nothing farther than its own slope explains.
     The third map, (B, 1, H, W), is 1 in the first case, where a near surface goes on that is known to be one.
     """
-    height, width = defocus.shape[-2:]
     own = torch.cat([light, defocus], 1)  # (B, 4, H, W)
-    count = trust(defocus)  # (B, 1, H, W)
-    maps, depth = lengthen(torch.cat([own * count, count], 1)), lengthen(defocus)  # (B, 5 and 1, H, W)
+    count = interior_weight(defocus)  # (B, 1, H, W)
+    far, found, way, away = behind_each(own, count)
+    step = defocus - far[:, 3:]
+    # a step of 2 px hides, one of half a pixel does not
+    beyond_slope = ((step - SLOPE_MARGIN * slope(defocus, count) * way - 0.5) / 1.5).clamp(0, 1)
+    hides = hardened(beyond_slope * (16 * found).clamp(max=1), step)
+    reach = defocus.abs() + far[:, 3:].abs()  # pixels of blur, of both surfaces
+    # a sharp border, since what is half of each lies between their depths
+    within = (FARTHEST * reach > away).to(step.dtype)
+    shown, inside = hides * within, hides * (1 - within)
+    far = torch.lerp(own, far, shown)
+    return far[:, :3], far[:, 3:], inside
+
+
+def behind_each(own: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What lies farther than each pixel, and is continued there: light and defocus (B, 4, H, W), how much each counts.
+
+    Returns the same of what lies behind, (B, 4, H, W); how much of that was found; how many pixels away what is
+    continued is; and how many away the next that lies farther begins; (B, 1, H, W) each.
+    """
+    height, width = own.shape[-2:]
+    maps, depth = lengthen(torch.cat([own * count, count], 1)), lengthen(own[:, 3:])  # (B, 5 and 1, H, W)
     low, high = depth.amin((1, 2, 3), keepdim=True), depth.amax((1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
     shelf = (high - low).clamp(min=1e-3) / SHELVES
     nearest = window_max(halve_max(depth), 1)  # (B, 1, h, w), of each block of 2 x 2 and those it is blended with
@@ -40,26 +59,17 @@ def extend_far(light: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     for index in range(1, SHELVES):
         beyond = ((low + index * shelf - depth) / SOFT).clamp(0, 1)  # (B, 1, H, W)
         share = 1 - (place - index).abs() if index < SHELVES - 1 else place - index + 1
-        behind = behind + share.clamp(0, 1) * filled(halve(maps * beyond))  # (B, 6, h, w)
+        behind = behind + share.clamp(0, 1) * push_pull(halve(maps * beyond))  # (B, 6, h, w)
     # what is continued may lie in between, if it is a mean of what is close by and of what is not: that is nowhere
     as_far = torch.lerp(behind[:, 3:4] / behind[:, 5:].clamp(min=1e-4), nearest, NEARER)  # (B, 1, h, w)
     away = 1 + 2 * distance_below(halve_min(depth), torch.minimum(nearest - SOFT - shelf, as_far), SOFT)
     behind = F.interpolate(torch.cat([behind, away], 1), scale_factor=2, mode="bilinear")[..., :height, :width]
     far, found, away = behind.split([5, 1, 1], 1)
     far, way = (far / found.clamp(min=1e-4)).split([4, 1], 1)
-    way = torch.minimum(way, ROUGHNESS * away)
-    reach = defocus.abs() + far[:, 3:].abs()  # pixels of blur, of both surfaces
-    step = defocus - far[:, 3:] - SLOPE_MARGIN * slope(defocus, count) * way
-    # a sharp border, since what is half of each lies between their depths
-    within = (FARTHEST * reach > away).to(step.dtype)
-    # a step of 2 px does, one of half a pixel does not
-    hides = decided(((step - 0.5) / 1.5).clamp(0, 1) * (16 * found).clamp(max=1), defocus - far[:, 3:])
-    shown, inside = hides * within, hides * (1 - within)
-    far = torch.lerp(own, far, shown)
-    return far[:, :3], far[:, 3:], inside
+    return far, found, torch.minimum(way, ROUGHNESS * away), away
 
 
-def decided(share: Tensor, apart: Tensor) -> Tensor:
+def hardened(share: Tensor, apart: Tensor) -> Tensor:
     """The share, 0 or 1 where two surfaces lie apart by 4 pixels of defocus: between them, half of each, is nothing.
 
     (B, 1, H, W) each -> the same: as it is where they lie less than 2 pixels apart.
@@ -67,7 +77,7 @@ def decided(share: Tensor, apart: Tensor) -> Tensor:
     return torch.lerp((share > 0.5).to(share.dtype), share, ((4 - apart) / 2).clamp(0, 1))
 
 
-def filled(seen: Tensor) -> Tensor:
+def push_pull(seen: Tensor) -> Tensor:
     """Push-pull (Gortler et al., "The Lumigraph", SIGGRAPH 1996): what is unseen takes after what is seen about it.
 
     seen (B, 5, h, w), half-size means of maps times weight, and of the weight -> (B, 6, h, w): the same of all, and
@@ -93,7 +103,7 @@ def _whole(means: Tensor, level: int) -> Tensor:
     return torch.cat([means[:, :-1], 2**level * means[:, -1:], means[:, -1:]], 1)
 
 
-def trust(defocus: Tensor) -> Tensor:
+def interior_weight(defocus: Tensor) -> Tensor:
     """How much a pixel counts for its surface, (B, 1, H, W) -> (B, 1, H, W): MIXED where it seems of a soft edge."""
     return (1.5 - unevenness(defocus, 1) / UNEVEN).clamp(MIXED, 1.0)
 

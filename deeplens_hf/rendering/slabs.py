@@ -43,14 +43,14 @@ class Slab:
 
     knot: float
     top: int  # the first of those rows
-    light: Tensor
+    thrown: Tensor
 
     def rows(self, top: int, bottom: int) -> Tensor | None:
         """These rows of it, (B, 4, bottom - top, W); None where it reaches none of them."""
-        above, below = max(self.top - top, 0), max(bottom - self.top - self.light.shape[-2], 0)
+        above, below = max(self.top - top, 0), max(bottom - self.top - self.thrown.shape[-2], 0)
         if above + below >= bottom - top:
             return None
-        own = self.light[..., top + above - self.top : bottom - below - self.top, :]
+        own = self.thrown[..., top + above - self.top : bottom - below - self.top, :]
         return F.pad(own, (0, 0, above, below)) if above or below else own
 
 
@@ -60,7 +60,7 @@ class Strip:
 
     rows: slice
     knots: list[float]  # front to back
-    lights: list[Tensor]  # (B, 4, rows, W) each
+    thrown: list[Tensor]  # (B, 4, rows, W) each, as of `Slab`
 
 
 def strips(slabs: list[Slab], height: int) -> list[Strip]:
@@ -68,8 +68,8 @@ def strips(slabs: list[Slab], height: int) -> list[Strip]:
     parts = []
     for top in range(0, height, STRIP):
         bottom = min(top + STRIP, height)
-        here = [(slab.knot, light) for slab in slabs if (light := slab.rows(top, bottom)) is not None]
-        parts.append(Strip(slice(top, bottom), [knot for knot, _ in here], [light for _, light in here]))
+        here = [(slab.knot, own) for slab in slabs if (own := slab.rows(top, bottom)) is not None]
+        parts.append(Strip(slice(top, bottom), [knot for knot, _ in here], [own for _, own in here]))
     return parts
 
 

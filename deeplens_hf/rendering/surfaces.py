@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from ..layers.blocks import asinh
 from ..layers.pooling import block_range, halve_max, halve_min, lengthen, window_max, window_mean, window_min
-from .behind import decided, extend_far, unevenness
+from .behind import extend_far, hardened, unevenness
 from .matting import edge_matte
 from .unmixing import Unmixing
 
 REACH = 2  # pixels beyond its edge in the disparity that a near surface's soft matte may reach
+CELL = 8  # pixels of the blocks in which contrast is looked at
 SOFT_WITHIN = 24  # pixels from its edge: farther inside a surface is opaque, whatever is painted on it
 
 
@@ -60,10 +61,10 @@ def beside_edges(near_defocus: Tensor) -> Tensor:
     return F.interpolate(beside, scale_factor=2, mode="bilinear")[..., :height, :width]
 
 
-def local_contrast(shown: Tensor, cell: int = 8, reach: int = 4) -> Tensor:
-    """Highest minus lowest value within about `cell * reach` pixels, each channel apart: (B, C, H, W) -> the same."""
-    low, high = block_range(lengthen(shown, cell), cell)  # (B, C, H/8, W/8) each
-    return F.interpolate(window_max(high, reach) - window_min(low, reach), shown.shape[-2:], mode="bilinear")
+def local_contrast(shown: Tensor) -> Tensor:
+    """Highest minus lowest value within about 32 pixels, each channel apart: (B, C, H, W) -> the same."""
+    low, high = block_range(lengthen(shown, CELL), CELL)  # (B, C, H/8, W/8) each
+    return F.interpolate(window_max(high, 4) - window_min(low, 4), shown.shape[-2:], mode="bilinear")
 
 
 def near_share(light: Tensor, far_light: Tensor, coverage: Tensor) -> Tensor:
@@ -87,7 +88,7 @@ def first_guess(light: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor, Tensor]
     """
     near_defocus, (far_light, far_defocus, inside) = window_max(defocus, REACH), extend_far(light, defocus)
     # what the near surface hides there is what is seen
-    third = decided(between_two(defocus, near_defocus, far_defocus), defocus - far_defocus)
+    third = hardened(between_two(defocus, near_defocus, far_defocus), defocus - far_defocus)
     far_light, far_defocus = torch.lerp(far_light, light, third), torch.lerp(far_defocus, defocus, third)
     # a near surface has no edge where what is behind it ends
     coverage = torch.maximum(edge_coverage(defocus, near_defocus, far_defocus), inside)

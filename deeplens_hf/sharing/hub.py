@@ -3,7 +3,6 @@
 import itertools
 import json
 import os
-import re
 import shutil
 import warnings
 from collections.abc import Sequence
@@ -29,11 +28,10 @@ from .repository import (
     plain_errors,
     read_config,
 )
-from .weights import CHECKOUT_WEIGHTS, HUB_ID
+from .weights import CHECKOUT_WEIGHTS, HUB_ID, HUB_NAME
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 RECORD, CARD = "training.json", "README.md"
-HUB_NAME = r"[\w-][\w.-]*/[\w-][\w.-]*"  # owner/name
 
 
 class HubMixin(PyTorchModelHubMixin):
@@ -229,7 +227,7 @@ class HubMixin(PyTorchModelHubMixin):
         for origin in (self.source, record[-1].get("from") if record else None):
             if origin and Path(origin).resolve() == CHECKOUT_WEIGHTS:
                 origin = HUB_ID
-            if origin and origin != repo_id and re.fullmatch(HUB_NAME, origin) and not os.path.exists(origin):
+            if origin and origin != repo_id and HUB_NAME.fullmatch(origin) and not os.path.exists(origin):
                 return origin
         return None
 
@@ -240,7 +238,7 @@ def check_release(repo_id: str, evaluation: Path | None) -> None:
     Raises:
         HubError: `repo_id` is not "owner/name"; ValueError: `evaluation` holds no result.
     """
-    if not re.fullmatch(HUB_NAME, repo_id):
+    if not HUB_NAME.fullmatch(repo_id):
         raise HubError(f"repo_id must be owner/name, got {repo_id!r}")
     if evaluation is not None:
         read_evaluation(evaluation)

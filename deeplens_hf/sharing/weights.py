@@ -1,9 +1,11 @@
 """Which weights: what was asked for, else DEEPLENS_MODEL, else the checkout's own, else those on the Hub."""
 
 import os
+import re
 from pathlib import Path
 
 HUB_ID = "deeplens-hf/deeplens"
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")  # owner/name, of a model or a data set
 CHECKOUT_WEIGHTS = Path(__file__).resolve().parents[2] / "weights"
 
 

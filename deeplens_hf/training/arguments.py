@@ -1,14 +1,13 @@
 """What `deeplens train STAGE` is given, and what it refuses."""
 
 import argparse
-import re
 from pathlib import Path
 
 import torch
 
 from ..layers.encoders import ENCODERS
 from ..lens_blur import LENS_BLURS
-from ..sharing.hub import HUB_NAME
+from ..sharing.weights import HUB_NAME
 from .data import has_manifest
 from .loop import Run
 
@@ -140,7 +139,7 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError(f"out must lie outside the data folder {args.data}; got {args.out}")
     if not 0 <= args.keep < 1 or (args.keep and args.start is None):
         raise ValueError(f"keep must be from 0 to below 1, of the weights that --from names; got {args.keep}")
-    if args.push_to and not re.fullmatch(HUB_NAME, args.push_to):
+    if args.push_to and not HUB_NAME.fullmatch(args.push_to):
         raise ValueError(f"push_to must be owner/name; got {args.push_to!r}")
     given = _given(args)
     if args.data is None or has_manifest(Path(args.data)):

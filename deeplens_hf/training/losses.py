@@ -80,7 +80,7 @@ def depth_loss(
     return parts
 
 
-def render_loss(rendered: Tensor, target: Tensor, edge_weight: float = 1.0) -> dict[str, Tensor]:
+def render_loss(rendered: Tensor, target: Tensor) -> dict[str, Tensor]:
     """Difference and difference of gradients, as the eye compares, and PSNR: images (B, 3, H, W), sRGB in [0, 1]."""
     difference = rendered - target
     parts = {
@@ -89,7 +89,7 @@ def render_loss(rendered: Tensor, target: Tensor, edge_weight: float = 1.0) -> d
         # decibels below a PSNR of 50: a good picture has as much to gain as a poor one
         "noise": 10 * (1 + difference.square().mean((1, 2, 3)) / 1e-5).log10().mean(),
     }
-    parts["loss"] = parts["colour"] + edge_weight * parts["gradient"] + NOISE_WEIGHT * parts["noise"]
+    parts["loss"] = parts["colour"] + parts["gradient"] + NOISE_WEIGHT * parts["noise"]
     return parts
 
 

@@ -106,6 +106,8 @@ class DepthMixture(Dataset):
             parts["collage"] = parts["standing"] = 0.0
         if (sources.lit or sources.standing) and not lit:
             raise ValueError("sources: lit and standing need a folder of lit scenes")
+        if lit and not (sources.lit or sources.standing):
+            raise ValueError("lit: give lit or standing a part in sources, which is 0 by itself")
         self.kinds, self.shares = list(parts), np.array(list(parts.values())) / sum(parts.values())
         self._sharp = lru_cache(maxsize=None)(self._sharp)  # sharpening costs more than keeping
 

@@ -93,13 +93,13 @@ def highlights_picture(model: DeepLens, batch: Batch) -> Tensor:
 def mending_stage(model: DeepLens, batch: Batch, step: int) -> dict[str, Tensor]:
     """Scenes with a flawed disparity beside the true one, which some of them have already."""
     with torch.autocast(batch["image"].device.type, enabled=False):
-        mended = model.mended_last([srgb_to_linear(batch["image"])], batch["disparity"]).disparity
+        mended = model.prepare_map([srgb_to_linear(batch["image"])], batch["disparity"]).disparity
         return mending_loss(mended, batch["true_disparity"])
 
 
 def mending_picture(model: DeepLens, batch: Batch) -> Tensor:
     """(3, H, W): scene | its disparity as given | as mended | true."""
-    mended = model.mended_last([srgb_to_linear(batch["image"])], batch["disparity"]).disparity
+    mended = model.prepare_map([srgb_to_linear(batch["image"])], batch["disparity"]).disparity
     maps = (batch["disparity"], mended, batch["true_disparity"])
     return torch.cat([batch["image"], *(each.expand(-1, 3, -1, -1) for each in maps)], 3)[0]
 
@@ -112,7 +112,7 @@ def split_surfaces(model: DeepLens, batch: Batch) -> tuple[Tensor, Tensor, Tenso
     """
     light = srgb_to_linear(batch["image"])
     with torch.no_grad():
-        defocus = model.mended_last([light], batch["defocus"]).disparity
+        defocus = model.prepare_map([light], batch["defocus"]).disparity
     guess, near, far = first_guess(light, defocus)
     gap = near - far
     unmixed = model.lens_blur.surfaces.unmix(guess, near, far, torch.zeros_like(near))
