@@ -16,8 +16,8 @@ from deeplens_hf.training.commands import run
 from deeplens_hf.training.data import labelled_photos
 from deeplens_hf.training.labels import sharpen
 from deeplens_hf.training.mixture import SHAPES, DepthMixture, Picture, Sources
-from deeplens_hf.training.raycast import Camera, Skin, Solid, photograph
-from deeplens_hf.training.tabletop import tabletop_scene, turned
+from deeplens_hf.training.scenes.raycast import Camera, Skin, Solid, photograph
+from deeplens_hf.training.scenes.tabletop import tabletop_scene, turned
 
 LIGHT = np.array([0, 1, 0], np.float32)
 

@@ -16,7 +16,7 @@ from deeplens_hf.training.arguments import add_arguments
 from deeplens_hf.training.commands import run
 from deeplens_hf.training.data import labelled_photos, to_tensor
 from deeplens_hf.training.ensemble import TEACHER, EnsembledLabels, ensembled
-from deeplens_hf.training.planes import plane_scene
+from deeplens_hf.training.scenes.planes import plane_scene
 
 
 class Brightness(nn.Module):

@@ -10,9 +10,9 @@ from PIL import Image
 from deeplens_hf import DeepLens, DeepLensConfig
 from deeplens_hf.rendering.highlights import HighlightRecovery, character, darkness, marked_part
 from deeplens_hf.training.data import PhotoRecord
-from deeplens_hf.training.hdr import ClippedScenes, glare, specks
 from deeplens_hf.training.losses import highlights_loss
 from deeplens_hf.training.record import of_format
+from deeplens_hf.training.scenes.hdr import ClippedScenes, glare, specks
 
 
 def night(size=96):

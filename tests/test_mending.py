@@ -10,9 +10,9 @@ from deeplens_hf import DeepLens, DeepLensConfig
 from deeplens_hf.disparity.mending import CommonFlaw, EdgeMending, follow, joined, settle
 from deeplens_hf.evaluation.flaws import FLAWS
 from deeplens_hf.layers.pooling import window_max
-from deeplens_hf.training.flawed import FlawedScenes
 from deeplens_hf.training.losses import mending_loss
 from deeplens_hf.training.record import keep, of_format
+from deeplens_hf.training.scenes.flawed import FlawedScenes
 
 
 def disc(height: int = 128, width: int = 160) -> tuple[Tensor, Tensor]:

@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from deeplens_hf.training.scenes import Layer, Scene, corrupt_disparity, random_scene, trace
-from deeplens_hf.training.studio import Studio
-from deeplens_hf.training.tracer import sunflower
+from deeplens_hf.training.scenes.layered import Layer, Scene, corrupt_disparity, random_scene, trace
+from deeplens_hf.training.scenes.studio import Studio
+from deeplens_hf.training.scenes.tracer import sunflower
 
 
 def flat(value: float, size: int = 96) -> torch.Tensor:

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from deeplens_hf.rendering.highlights import darkness
-from deeplens_hf.training.hdr import ClippedScenes
-from deeplens_hf.training.street import NEAREST, Street
+from deeplens_hf.training.scenes.hdr import ClippedScenes
+from deeplens_hf.training.scenes.street import NEAREST, Street
 
 SIZE = 96
 

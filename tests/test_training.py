@@ -20,10 +20,10 @@ from deeplens_hf.training import stages
 from deeplens_hf.training.arguments import add_arguments
 from deeplens_hf.training.commands import run
 from deeplens_hf.training.data import labelled_photos
-from deeplens_hf.training.hidden_scenes import HiddenScenes
 from deeplens_hf.training.loop import Run, fit, launch, learning_rate, whole_step
 from deeplens_hf.training.losses import render_loss
-from deeplens_hf.training.rendered import RenderedScenes
+from deeplens_hf.training.scenes.hidden_scenes import HiddenScenes
+from deeplens_hf.training.scenes.rendered import RenderedScenes
 from deeplens_hf.training.stage_data import InTurns
 
 

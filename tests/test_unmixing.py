@@ -12,11 +12,11 @@ from torch import Tensor
 from deeplens_hf import DeepLens, DeepLensConfig, cli
 from deeplens_hf.optics import linear_to_srgb, srgb_to_linear
 from deeplens_hf.rendering.surfaces import SurfaceExtraction, first_guess, near_share
-from deeplens_hf.training.hidden_scenes import HiddenScenes, taken_apart
 from deeplens_hf.training.losses import hidden_loss
 from deeplens_hf.training.record import of_format
+from deeplens_hf.training.scenes.hidden_scenes import HiddenScenes, taken_apart
+from deeplens_hf.training.scenes.studio import Sheet
 from deeplens_hf.training.stages import refocused, split_surfaces
-from deeplens_hf.training.studio import Sheet
 
 
 def test_what_is_hidden_and_how_much_hides_it_come_nearer_to_the_truth(model, tmp_path):

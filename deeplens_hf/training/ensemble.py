@@ -25,8 +25,8 @@ from ..disparity.mending import EdgeMending
 from ..optics import srgb_to_linear
 from . import people
 from .data import PEOPLE, PhotoRecord, to_tensor
-from .drawn import ahead, kept_whole
 from .large import LargeDepth
+from .scenes.drawn import ahead, kept_whole
 
 DETAIL_SIZE, BROAD_SIZE = 448, 288  # long sides, pixels
 LARGE = 0.6  # its share of the broad shape beside that of the weights

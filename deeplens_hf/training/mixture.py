@@ -14,8 +14,8 @@ from torch.utils.data import Dataset
 
 from .data import PEOPLE, PhotoRecord, to_tensor
 from .ensemble import EnsembledLabels
-from .exact import ExactScenes
 from .labels import sharpen
+from .scenes.exact import ExactScenes
 from .standing import cut_out, standing
 
 SHAPES = ((224, 224), (192, 256), (256, 192), (192, 288), (288, 192), (256, 352), (352, 256))  # (h, w), one a batch

@@ -14,12 +14,12 @@ from torch.utils.data import Dataset
 from ..model import DeepLens
 from .data import PhotoRecord, has_manifest, labelled_photos
 from .ensemble import EnsembledLabels
-from .flawed import FlawedScenes
-from .hdr import ClippedScenes
-from .hidden_scenes import HiddenScenes
 from .large import LargeDepth
 from .mixture import DepthMixture, Sources
-from .rendered import RenderedScenes
+from .scenes.flawed import FlawedScenes
+from .scenes.hdr import ClippedScenes
+from .scenes.hidden_scenes import HiddenScenes
+from .scenes.rendered import RenderedScenes
 from .turned import TurnedPhotos
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.random import Generator
 
-from deeplens_hf.training import mattes, textures
-from deeplens_hf.training.mattes import Map
-from deeplens_hf.training.street import night_street
+from . import mattes, textures
+from .mattes import Map
+from .street import night_street
 
 STREETS = 0.4  # of the backdrops by night
 WOOLLY = 0.3  # of the opaque things: parts of their outline fade over several pixels, as fur, wool and haste do

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image
 
-from deeplens_hf.training import textures
-from deeplens_hf.training.raycast import Camera, Map, Skin, Solid, photograph
+from . import textures
+from .raycast import Camera, Map, Skin, Solid, photograph
 
 TEXTURE_SIZE = 256
 

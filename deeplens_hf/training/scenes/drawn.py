@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from .data import PhotoRecord
+from ..data import PhotoRecord
 
 
 @contextmanager

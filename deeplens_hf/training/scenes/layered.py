@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from numpy.random import Generator
 from torch import Tensor
 
-from deeplens_hf.optics import linear_to_srgb
-from deeplens_hf.training.mattes import Map
-from deeplens_hf.training.studio import Sheet, Studio
-from deeplens_hf.training.tracer import Layer, sunflower, trace
+from ...optics import linear_to_srgb
+from .mattes import Map
+from .studio import Sheet, Studio
+from .tracer import Layer, sunflower, trace
 
 __all__ = ["Layer", "Scene", "corrupt_disparity", "random_scene", "trace"]
 

@@ -12,8 +12,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
 
-from deeplens_hf.optics import linear_to_srgb, srgb_to_linear
-from deeplens_hf.training.mattes import Map, glyphs
+from ...optics import linear_to_srgb, srgb_to_linear
+from .mattes import Map, glyphs
 
 
 def log_uniform(rng: Generator, low: float, high: float) -> float:

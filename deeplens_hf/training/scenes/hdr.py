@@ -15,11 +15,11 @@ from numpy.random import Generator
 from PIL import Image
 from torch import Tensor
 
-from ..layers.pooling import window_max, window_min
-from ..optics import linear_to_srgb, srgb_to_linear
-from ..rendering.highlights import darkness
+from ...layers.pooling import window_max, window_min
+from ...optics import linear_to_srgb, srgb_to_linear
+from ...rendering.highlights import darkness
+from ..data import PhotoRecord, to_tensor
 from . import mattes
-from .data import PhotoRecord, to_tensor
 from .drawn import DrawnScenes, kept_whole
 from .mattes import Map
 from .street import night_street

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image
 
-from deeplens_hf.training import textures
-from deeplens_hf.training.mattes import Map
+from . import textures
+from .mattes import Map
 
 CANVAS = 256  # pixels of a texture's side
 FINER = 2  # sample positions along each pixel's side

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..layers.pooling import window_max
-from ..optics import linear_to_srgb
+from ...layers.pooling import window_max
+from ...optics import linear_to_srgb
 from .drawn import kept_whole
 from .flawed import flawed
 from .rendered import RenderedScenes

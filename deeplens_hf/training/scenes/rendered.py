@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .data import PhotoRecord
+from ..data import PhotoRecord
 from .drawn import DrawnScenes, ahead, kept_whole
-from .scenes import Scene, corrupt_disparity, random_scene
+from .layered import Scene, corrupt_disparity, random_scene
 
 Held = TypeVar("Held")
 FLAW_CHANCE = 0.5  # of samples that get a disparity as a network would predict it; the rest keep the true one

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .data import PhotoRecord
+from ..data import PhotoRecord
 from .drawn import kept_whole
 from .planes import plane_scene
 from .rendered import RenderedScenes

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .layered import corrupt_disparity
 from .rendered import RenderedScenes
-from .scenes import corrupt_disparity
 
 FLAWED = 0.7  # of the samples; the rest have the true disparity, which has to stay as it is
 
