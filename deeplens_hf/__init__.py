@@ -6,6 +6,8 @@ The names below load what they need when first used, so that `deeplens --help` d
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .version import __version__
+
 if TYPE_CHECKING:
     from .files.pictures import PhotoError, colour_disparity, save_disparity, save_picture
     from .model import DeepLens, DeepLensConfig, DepthMaps
@@ -13,7 +15,6 @@ if TYPE_CHECKING:
     from .photo import Photo
     from .sharing.repository import HubError, WeightsError
 
-__version__ = "0.1.0"
 __all__ = [
     "ApertureShape",
     "DeepLens",
@@ -23,6 +24,7 @@ __all__ = [
     "Photo",
     "PhotoError",
     "WeightsError",
+    "__version__",
     "colour_disparity",
     "save_disparity",
     "save_picture",

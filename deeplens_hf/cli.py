@@ -12,10 +12,9 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from . import __version__
-from .commands import arguments
+from .commands import arguments, share
 from .commands.interrupts import noting_ctrl_c
-from .sharing import commands as sharing
+from .version import __version__
 
 if TYPE_CHECKING:
     from .model import DeepLens
@@ -134,7 +133,7 @@ def build_parser(argv: list[str]) -> Parser:
     _add_model(command, evaluate)
 
     command = commands.add_parser("push", help="share weights on the Hub", description=push.__doc__)
-    sharing.add_arguments(command)
+    share.add_arguments(command)
     _add_model(command, push)
 
     command = commands.add_parser("export", help="graphs for ONNX and torch.export", description=export.__doc__)
@@ -257,7 +256,7 @@ def evaluate(args: argparse.Namespace) -> None:
 
 def push(args: argparse.Namespace) -> None:
     """Push weights to the Hub: configuration, card, evaluation, training record and previews; prints the address."""
-    print(sharing.push(_load(args), args))
+    print(share.push(_load(args), args))
 
 
 def export(args: argparse.Namespace) -> None:

@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 from .depth import ENCODERS, DepthPrediction, normalise_disparity, resized
 from .disparity.edges import refine
+from .disparity.levels import Prepared, halved, halvings_until, last_foreground, last_map
 from .disparity.mending import EdgeMending, follow
-from .disparity.orientation import Orientation
 from .disparity.registration import fitted, registered
 from .disparity.unstepping import plateaus, unstepped, with_plateaus
 from .heap import keep_freed_memory
 from .inputs import check_image, check_map, interval, long_enough, one_each, without_autocast
 from .lens_blur import LENS_BLURS
 from .optics import DISC, MAX_APERTURE, ApertureShape, from_focus, signed_defocus, srgb_to_linear
-from .rendering.levels import Prepared, halved, halvings_until, last_foreground, last_map
+from .orientation import Orientation
 from .rendering.older_surfaces import OlderSurfaceExtraction
 from .sharing.hub import HubMixin
 from .sharing.repository import FORMAT_VERSION

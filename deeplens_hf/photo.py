@@ -14,12 +14,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from .disparity.levels import Prepared, halvings_until, last_map
 from .disparity.own_depth import Sense, read_own_depth
 from .files.pictures import PhotoError, Picture, Source, read_photo
 from .lens import Calibration, aperture_of, fit, read_camera
 from .model import MAX_HIGHLIGHTS, DeepLens
 from .optics import DISC, MAX_APERTURE, ApertureShape
-from .rendering.levels import Prepared, halvings_until, last_map
 
 WIDEST = 16.0  # the largest aperture offered; training goes no further
 TOLERANCE = 0.02  # of a predicted disparity around the point, sharp with it

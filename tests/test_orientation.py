@@ -11,7 +11,7 @@ from torch.utils.data import default_collate
 
 from deeplens_hf import DeepLens, DeepLensConfig
 from deeplens_hf.depth import resized
-from deeplens_hf.disparity.orientation import Orientation, cells
+from deeplens_hf.orientation import Orientation, cells
 from deeplens_hf.training.data import PhotoRecord
 from deeplens_hf.training.record import of_format
 from deeplens_hf.training.stages import stage_parts

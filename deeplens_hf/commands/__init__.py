@@ -1,1 +1,1 @@
-"""What the commands of `cli.py` do with many files, processes and formats."""
+"""What the commands of `cli.py` do: with arguments, many photos, worker processes, graphs and the Hub."""

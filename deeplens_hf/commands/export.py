@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from .. import __version__
 from ..depth import normalise_disparity, working_size
 from ..disparity.mending import follow
 from ..inputs import LEAST_SIDE
@@ -27,6 +26,7 @@ from ..model import DeepLens
 from ..optics import MAX_APERTURE, linear_to_srgb, pixels_per_disparity, signed_defocus, srgb_to_linear
 from ..rendering.slabs import slab_knots
 from ..upsampling import halve_map
+from ..version import __version__
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
 TOLERANCE = 1e-3  # the most that a graph's answer may differ from the model's, of values in [0, 1]

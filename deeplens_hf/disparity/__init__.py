@@ -1,1 +1,1 @@
-"""Disparity between its prediction and the blur: which way is up, its edges, and maps that come from elsewhere."""
+"""Disparity between its prediction and the blur: several looks made one, its edges, maps from elsewhere."""

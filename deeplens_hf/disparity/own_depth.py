@@ -11,8 +11,8 @@ from PIL import Image
 
 from ..files.pictures import DIOPTRES, PhotoError, Source, decoded, grey_levels, one_line
 from ..optics import srgb_to_linear
-from ..rendering.levels import halvings_until, last_map
 from ..sharing.weights import HUB_NAME
+from .levels import halvings_until, last_map
 from .phone_depth import read_embedded
 from .registration import fitted, misfit
 from .unstepping import unstepped

@@ -5,7 +5,7 @@ import os
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin
 
-from .. import __version__
+from ..version import __version__
 from . import exif
 from .pictures import Picture, check_target, replacing, save_picture
 

@@ -6,8 +6,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..disparity.orientation import cells
 from ..layers.encoders import Encoder
+from ..orientation import cells
 from .data import PhotoRecord, to_tensor
 
 LEAST = 0.6  # of either side: the smallest part of a photo that is shown

@@ -15,7 +15,7 @@ from huggingface_hub import ModelCard
 from PIL import Image
 
 from deeplens_hf import DeepLens, DeepLensConfig, WeightsError, cli
-from deeplens_hf.sharing import commands
+from deeplens_hf.commands import share
 from deeplens_hf.sharing.card import edited_by_hand, make_card
 from deeplens_hf.sharing.weights import HUB_ID
 
@@ -125,7 +125,7 @@ def test_every_photo_is_shown_whatever_its_name(model_folder, pixels, tmp_path):
 
 
 def test_a_release_that_cannot_be_is_refused_before_the_work(model_folder, photo_file, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(commands, "preview", lambda photo: pytest.fail("rendered a preview"))
+    monkeypatch.setattr(share, "preview", lambda photo: pytest.fail("rendered a preview"))
     for repo_id, evaluation, says in (("lab/lens", tmp_path, "holds no result"), ("lens", BENCHMARKS, "owner/name")):
         arguments = ["--evaluation", str(evaluation), "--photos", str(photo_file), "--dry-run", str(tmp_path / "out")]
         assert cli.main(["push", repo_id, "--model", str(model_folder), *arguments]) == 2

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..disparity.registration import Misfit
-from ..disparity.unstepping import Plateaus
 from ..layers.pooling import halve
 from ..optics import srgb_to_linear
 from ..upsampling import halve_light, halve_map
+from .registration import Misfit
+from .unstepping import Plateaus
 
 
 class Prepared(NamedTuple):

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..depth import DepthPrediction, resized
-from ..layers.encoders import Encoder, encode
+from .depth import DepthPrediction, resized
+from .layers.encoders import Encoder, encode
 
 SIZE = 224  # pixels of the long side: enough to tell, and cheap
 CELLS = 6  # along either side: what lies where

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from .weights import CHECKOUT_WEIGHTS
+from ..sharing.weights import CHECKOUT_WEIGHTS
 
 if TYPE_CHECKING:
     from ..model import DeepLens
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def push(model: "DeepLens", args: argparse.Namespace) -> str:
     """Push, or write what would be pushed; returns the address of the commit or pull request, or the folder."""
-    from .hub import check_release
+    from ..sharing.hub import check_release
 
     checkout = model.source == str(CHECKOUT_WEIGHTS)
     evaluation, photos = args.evaluation, args.photos
