@@ -173,6 +173,8 @@ def refocus(args: argparse.Namespace) -> int:
             raise ValueError(f"--{name} goes with many photos")
     if args.farthest < math.inf and not args.reference:
         raise ValueError("--farthest goes with --reference")
+    if lens and not isinstance(args.aperture, str):
+        raise ValueError("--reference, --focal-length and --sensor-width go with an f-number, such as --aperture f/2")
     photo = _open(args, args.photo[0])
     if lens:
         photo.calibrate(args.reference, args.focal_length, args.sensor_width, args.farthest)
@@ -313,17 +315,13 @@ def _open(args: argparse.Namespace, source: str | Path) -> "Photo":
 
 def _load(args: argparse.Namespace) -> "DeepLens":
     """The model on its device, ready to use; says on stderr which weights they are."""
-    import torch
     from huggingface_hub.utils import logging
 
+    from .inputs import usable_device
     from .model import DeepLens
     from .sharing.weights import choose_weights, describe_weights
 
-    try:
-        device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"--device must be a device of this machine, got {args.device!r}: {error}") from None
+    device = usable_device(args.device)
     logging.set_verbosity_error()  # what matters of its warnings comes back as an error, in one line
     print(describe_weights(args.model), file=sys.stderr)
     return DeepLens.from_pretrained(choose_weights(args.model)).to(device).eval()

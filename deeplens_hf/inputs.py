@@ -1,5 +1,6 @@
-"""What the model accepts: checks of tensors and numbers, with messages that say what is wanted."""
+"""What model and photos accept: checks of tensors, numbers and points, with messages that say what is wanted."""
 
+import math
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -8,8 +9,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .files.pictures import PhotoError
+
 LEAST_SIDE = 64  # pixels: the smallest picture that the networks accept; smaller ones are lengthened to it
 SLACK = 1e-3  # how far rounding may take values out of [0, 1]
+
+
+def usable_device(device: str | torch.device | None = None) -> torch.device:
+    """The device of that name; cuda, where there is one, if none is named. ValueError where this machine has none."""
+    try:
+        found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device must be a device of this machine, got {device!r}: {error}") from None
+    return found
 
 
 def without_autocast(method: Callable) -> Callable:
@@ -84,3 +97,27 @@ def one_each(
     if not bool(((value >= 0) & (value <= most)).all()):
         raise ValueError(f"{name} must lie in [0, {most:g}]; got {value.detach().flatten().tolist()}")
     return value if value.ndim == 2 else value.expand(len(image))
+
+
+def check_point(point: tuple[float, float], size: tuple[int, int]) -> tuple[int, int]:
+    """The pixel that (x, y) lies in, of a photo of (width, height). PhotoError if it is none of its."""
+    width, height = size
+    accepted = f"point must be (x, y) with 0 <= x < {width} and 0 <= y < {height}, got {point!r}"
+    try:
+        x, y = (float(value) for value in point)
+    except (TypeError, ValueError):
+        raise PhotoError(accepted) from None
+    if not (0 <= x < width and 0 <= y < height):  # nan is nowhere
+        raise PhotoError(accepted)
+    return int(x), int(y)
+
+
+def check_number(name: str, value: float, low: float, high: float) -> float:
+    """The value as a float. PhotoError if it is no number from low to high."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not low <= number <= high:  # nan neither
+        raise PhotoError(f"{name} must be a number from {low:g} to {high:g}, got {value!r}")
+    return number

@@ -115,6 +115,8 @@ def fit(known: Sequence[tuple[float, float]], farthest: float = math.inf) -> tup
         raise PhotoError(f"references must be one or two points with their distances, got {len(known)}")
     if not _positive(farthest):
         raise PhotoError(f"farthest must be a number of metres above 0, got {farthest!r}")
+    if len(known) == 2 and farthest < math.inf:
+        raise PhotoError("farthest goes with one reference: two say themselves how far the rest is")
     for _, metres in known:
         if not _number(metres):
             raise PhotoError(f"references must have distances in metres above 0, got {metres!r}")
@@ -131,6 +133,22 @@ def fit(known: Sequence[tuple[float, float]], farthest: float = math.inf) -> tup
     return scale, near - scale / metres
 
 
+def fit_metres(dioptres: tuple[float, float], known: Sequence[tuple[float, float]] = ()) -> tuple[float, float]:
+    """scale and offset where disparity 0 and 1 are known in 1/m; one pair of disparity and metres corrects a factor.
+
+    PhotoError: the distance is not above 0, or at a disparity of infinity.
+    """
+    far, near = dioptres
+    for disparity, metres in known:
+        told = far + disparity * (near - far)
+        if not _number(metres):
+            raise PhotoError(f"references must have distances in metres above 0, got {metres!r}")
+        if told <= 0:
+            raise PhotoError("references must be nearer than the depth map's infinity")
+        far, near = (each / (metres * told) for each in dioptres)
+    return 1 / (near - far), -far / (near - far)
+
+
 def aperture_of(value: float | str, calibration: Calibration | None, widest: float) -> float | str:
     """An aperture as people give it, "f/1.8" or a number -> the number; whatever else comes back as it is.
 
@@ -142,6 +160,8 @@ def aperture_of(value: float | str, calibration: Calibration | None, widest: flo
     """
     f_number = read_f_number(value) if isinstance(value, str) else None
     if f_number is None:
+        if isinstance(value, str) and not _is_number(value):
+            raise PhotoError(f"aperture must be a number from 0 to {widest:g} or like 'f/1.8', got {value!r}")
         return value
     if calibration is None:
         aperture, most, least = aperture_of_f_number(f_number), widest, f_number_of_aperture(widest)
@@ -166,6 +186,14 @@ def _sensor_width(tags: dict) -> float | None:
 def _number(value: object) -> float:
     """The value; 0, which EXIF writes for unknown, for what is no finite number above it."""
     return float(value) if _positive(value) and math.isfinite(value) else 0.0
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _positive(value: object) -> bool:

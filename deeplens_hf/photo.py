@@ -5,7 +5,7 @@ picture; what comes out has the photo's own size, colour profile and EXIF. `pict
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from functools import cached_property
 
@@ -17,7 +17,8 @@ from torch import Tensor
 from .disparity.levels import Prepared, halvings_until, last_map
 from .disparity.own_depth import Sense, read_own_depth
 from .files.pictures import PhotoError, Picture, Source, read_photo
-from .lens import Calibration, aperture_of, fit, read_camera
+from .inputs import check_number, check_point
+from .lens import Calibration, aperture_of, fit, fit_metres, read_camera
 from .model import MAX_HIGHLIGHTS, DeepLens
 from .optics import DISC, MAX_APERTURE, ApertureShape
 
@@ -143,16 +144,16 @@ class Photo:
     ) -> Tensor:
         """As `render`, (3, H, W) on the model's device."""
         widest = WIDEST if self.calibration is None or not isinstance(aperture, str) else MAX_APERTURE
-        aperture = _number("aperture", aperture_of(aperture, self.calibration, WIDEST), 0, widest)
+        aperture = check_number("aperture", aperture_of(aperture, self.calibration, WIDEST), 0, widest)
         if point is not None:
             check_point(point, self.size)
-        highlights = _number("highlights", highlights, 0, MAX_HIGHLIGHTS)
+        highlights = check_number("highlights", highlights, 0, MAX_HIGHLIGHTS)
         if focus is None:
             focus = self.focus_range(point)
         elif np.ndim(focus) == 1 and len(focus) == 2:
-            focus = (_number("focus", focus[0], 0, 1), _number("focus", focus[1], 0, 1))
+            focus = (check_number("focus", focus[0], 0, 1), check_number("focus", focus[1], 0, 1))
         else:
-            focus = _number("focus", focus, 0, 1)
+            focus = check_number("focus", focus, 0, 1)
         image, disparity = self._image(), self._map(self.disparity)
         # the subject helps where its disparity was predicted with it; beside your own depth it would only cost a pass
         foreground = self._map(self.foreground) if self._own_disparity is None else None
@@ -185,10 +186,12 @@ class Photo:
 
         Args:
             references: one or two of ((x, y), metres): points of the upright photo and how far they are from the
-                camera. None are needed where your own depth came in metres, as that of some models and phones does.
+                camera. None are needed where your own depth came in metres, as that of some models and phones does;
+                one says there how far these metres are off, by a factor.
             focal_length_mm, sensor_width_mm: of the lens, real, and of the sensor's long side; if not given, by the
                 EXIF (`lens.read_camera`); `sensor_width_mm=36` alone makes a full-frame camera of a phone.
-            farthest: metres of the farthest thing in the photo, for one reference; indoors it is worth telling.
+            farthest: metres of the farthest thing in the photo, for one reference and depth without metres; indoors it
+                is worth telling.
 
         Returns:
             The calibration, kept for `refocus`; its `distance` turns disparity into metres.
@@ -197,11 +200,13 @@ class Photo:
             PhotoError: points or distances that cannot be, or a lens that EXIF does not tell.
         """
         camera = read_camera(self.picture, focal_length_mm, sensor_width_mm)
-        if not len(references) and self._dioptres is not None:
-            far, near = self._dioptres
-            scale, offset = 1 / (near - far), -far / (near - far)
+        known = [(self.focus_at(point), metres) for point, metres in _references(references)]
+        if self._dioptres is None or len(known) > 1:
+            scale, offset = fit(known, farthest)
+        elif farthest < math.inf:
+            raise PhotoError("farthest is for depth that does not tell metres itself, as this one does")
         else:
-            scale, offset = fit([(self.focus_at(point), metres) for point, metres in references], farthest)
+            scale, offset = fit_metres(self._dioptres, known)
         self.calibration = Calibration(camera, scale, offset, max(self.size))
         return self.calibration
 
@@ -310,24 +315,8 @@ class Photo:
         return torch.from_numpy(values)[None, None].to(self.model.device, self.model.dtype)
 
 
-def check_point(point: tuple[float, float], size: tuple[int, int]) -> tuple[int, int]:
-    """The pixel that (x, y) lies in, of a photo of (width, height). PhotoError if it is none of its."""
-    width, height = size
-    accepted = f"point must be (x, y) with 0 <= x < {width} and 0 <= y < {height}, got {point!r}"
+def _references(given: Iterable | None) -> list[tuple[tuple[float, float], float]]:
     try:
-        x, y = (float(value) for value in point)
+        return [(point, metres) for point, metres in given or ()]
     except (TypeError, ValueError):
-        raise PhotoError(accepted) from None
-    if not (0 <= x < width and 0 <= y < height):  # nan is nowhere
-        raise PhotoError(accepted)
-    return int(x), int(y)
-
-
-def _number(name: str, value: float, low: float, high: float) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not low <= number <= high:  # nan neither
-        raise PhotoError(f"{name} must be a number from {low:g} to {high:g}, got {value!r}")
-    return number
+        raise PhotoError(f"references must be like [((x, y), metres)], got {given!r}") from None

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from .files.pictures import PhotoError, check_target, in_srgb, replacing
+from .inputs import check_number
 from .photo import Photo
 
 Focus = tuple[float, float]  # disparities, far and near: all between is sharp
@@ -57,16 +58,14 @@ def focus_path(
     Raises:
         PhotoError: an argument is out of its range.
     """
-    if not 0.5 <= seconds <= LONGEST:
-        raise PhotoError(f"seconds must be from 0.5 to {LONGEST:g}, got {seconds!r}")
+    seconds, fps = check_number("seconds", seconds, 0.5, LONGEST), check_number("fps", fps, 1, 60)
     if easing not in EASINGS:
         raise PhotoError(f"easing must be one of {', '.join(EASINGS)}, got {easing!r}")
-    if not 1 <= fps <= 60:
-        raise PhotoError(f"fps must be from 1 to 60, got {fps!r}")
     if np.shape(start) != (2,) or np.shape(end) != (2,):
         raise PhotoError(f"start and end must be pairs of disparities, far and near, got {start!r} and {end!r}")
+    start, end = (np.array([check_number("start and end", each, 0, 1) for each in focus]) for focus in (start, end))
     travelled = EASINGS[easing](frame_times(seconds, fps))[:, None]  # (frames, 1)
-    return [(float(far), float(near)) for far, near in (1 - travelled) * np.array(start) + travelled * np.array(end)]
+    return [(float(far), float(near)) for far, near in (1 - travelled) * start + travelled * end]
 
 
 def frame_times(seconds: float, fps: int) -> np.ndarray:
@@ -83,8 +82,11 @@ def frames_along(photo: Photo, path: list[Focus], lens: dict) -> Iterator[Image.
 
 
 def even(picture: Image.Image) -> Image.Image:
-    """The picture without its last column or row where these are odd in number, as H.264 has it."""
+    """The picture without its last column or row where these are odd in number, as H.264 has it. PhotoError if none
+    is left."""
     width, height = (side - side % 2 for side in picture.size)
+    if not width or not height:
+        raise PhotoError(f"frames must be 2 x 2 pixels at least, got {picture.width} x {picture.height}")
     return picture if picture.size == (width, height) else picture.crop((0, 0, width, height))
 
 
@@ -96,10 +98,11 @@ def _shown(frame: Image.Image) -> Image.Image:
 def write_mp4(frames: Iterable[Image.Image], path: str | os.PathLike, fps: int = 24) -> None:
     """H.264 in 4:2:0, which plays everywhere. The file appears whole or not at all.
 
-    PhotoError for another suffix than .mp4, a folder that does not exist, or no frames.
+    PhotoError for fps out of 1 to 60, another suffix than .mp4, a folder that does not exist, or no frames.
     """
     import av
 
+    fps = check_number("fps", fps, 1, 60)
     check_target(path, (".mp4",))
     with replacing(path) as file, av.open(file, "w", format="mp4", options={"movflags": "faststart"}) as container:
         stream = None
@@ -120,8 +123,9 @@ def write_mp4(frames: Iterable[Image.Image], path: str | os.PathLike, fps: int =
 def write_webp(frames: Iterable[Image.Image], path: str | os.PathLike, fps: int = 24) -> None:
     """An animated WebP that goes there and back for ever. The file appears whole or not at all.
 
-    PhotoError for another suffix than .webp, a folder that does not exist, or no frames.
+    PhotoError for fps out of 1 to 60, another suffix than .webp, a folder that does not exist, or no frames.
     """
+    fps = check_number("fps", fps, 1, 60)
     check_target(path, (".webp",))
     there = [_shown(frame) for frame in frames]
     if not there:

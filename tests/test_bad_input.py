@@ -174,6 +174,12 @@ def test_no_aperture(model, pixels, aperture):
         model.open(pixels).refocus(point=(1, 1), aperture=aperture)
 
 
+@pytest.mark.parametrize("aperture", ["f/1,8", "1:1.8", "f/0"])
+def test_an_f_number_is_written_one_way(model, pixels, aperture):
+    with pytest.raises(PhotoError, match="or like 'f/1.8', got"):
+        model.open(pixels).refocus(point=(1, 1), aperture=aperture)
+
+
 @pytest.mark.parametrize("focus", [-0.01, 1.01, np.nan, "near"])
 def test_no_focus(model, pixels, focus):
     with pytest.raises(PhotoError, match="focus must be a number from 0 to 1"):
@@ -242,7 +248,7 @@ def test_no_photo_on_the_command_line(deeplens, model_folder, bad_files, tmp_pat
         (["--aperture", "wide"], "--aperture"),
         (["--depth", "bad/rank3.npy"], "disparity must be an array (H, W)"),
         (["--depth", "bad/nan.npy"], "disparity must hold finite numbers"),
-        (["--device", "abacus"], "--device"),
+        (["--device", "abacus"], "device must be a device of this machine"),
         (["--model", "bad"], ""),
         (["--model", "not a/model/id"], ""),
         (["-o", "out.gif"], "path must end in"),
@@ -251,6 +257,7 @@ def test_no_photo_on_the_command_line(deeplens, model_folder, bad_files, tmp_pat
         (["--focus", "1,2", "--range", "0.2,0.4"], "--range: not allowed with argument --focus"),
         (["--depth-is", "depth"], "--depth-is goes with --depth"),
         (["--farthest", "3"], "--farthest goes with --reference"),
+        (["--sensor-width", "36"], "--sensor-width go with an f-number"),
         (["--workers", "2"], "--workers goes with many photos"),
         (["--overwrite"], "--overwrite goes with many photos"),
     ],
@@ -273,3 +280,7 @@ def test_half_a_command_line(deeplens, arguments, tmp_path):
 def test_evaluate_without_data(deeplens, model_folder, tmp_path):
     done = deeplens("evaluate", "render", "--data", tmp_path, "--model", model_folder)
     refused(done, "data must be a folder that holds truth/layered", tmp_path, [])
+    for kind in ("layered", "traced"):
+        (tmp_path / "truth" / kind / "other").mkdir(parents=True)
+    done = deeplens("evaluate", "render", "--data", tmp_path, "--model", model_folder, "--out", tmp_path / "report")
+    refused(done, "data must hold truth/layered/*_aif.png; there is none", tmp_path, ["truth"])

@@ -148,6 +148,10 @@ def test_an_f_number_is_the_lens_once_calibrated_and_nominal_before(scene, model
         ([((5, 5), "3")], math.inf, "distances in metres above 0"),
         ([((5, 5), 3)], 2, "references must be nearer"),
         ([((5, 5), 3)], -1, "farthest must be a number of metres above 0"),
+        ([((5, 5), 1), ((120, 5), 3)], 4.5, "farthest goes with one reference"),
+        ([(5, 5, 3)], math.inf, r"references must be like \[\(\(x, y\), metres\)\]"),
+        (np.array([[5, 5, 3]]), math.inf, "references must be like"),
+        (None, math.inf, "references must be one or two points with their distances, got 0"),
     ],
 )
 def test_no_references(scene, references, farthest, says):
@@ -155,6 +159,17 @@ def test_no_references(scene, references, farthest, says):
     with pytest.raises(PhotoError, match=says):
         photo.calibrate(references, farthest=farthest, **FULL_FRAME)
     assert photo.calibration is None
+
+
+def test_one_reference_corrects_depth_in_metres_by_a_factor(model, pixels):
+    metres = np.geomspace(1, 10, 128, dtype=np.float32)[None].repeat(96, 0)
+    photo = model.open(pixels, disparity=metres, depth_is="depth")
+    calibration = photo.calibrate(iter([((5, 50), 2 * float(metres[50, 5]))]), **FULL_FRAME)
+    assert calibration.distance(photo.disparity) == pytest.approx(2 * metres, rel=0.02)
+    with pytest.raises(PhotoError, match="farthest is for depth that does not tell metres"):
+        photo.calibrate(farthest=4.5, **FULL_FRAME)
+    with pytest.raises(PhotoError, match="distances in metres above 0"):
+        photo.calibrate([((5, 5), 0)], **FULL_FRAME)
 
 
 def test_too_wide_a_lens_says_how_far_it_goes(scene, model, monkeypatch):
@@ -173,7 +188,7 @@ def test_too_wide_a_lens_says_how_far_it_goes(scene, model, monkeypatch):
     photo.refocus(point=(9, 9), aperture=widest)
     assert 31 < asked[-1] <= 32  # what it says is right
     for aperture in ("f/0", "f/x", "wide"):
-        with pytest.raises(PhotoError, match="aperture must be a number from 0 to 32"):
+        with pytest.raises(PhotoError, match="aperture must be a number from 0 to 16 or like"):
             photo.refocus(aperture=aperture)
 
 
@@ -219,12 +234,22 @@ def test_a_reference_on_the_command_line(model, model_folder, photo_file, tmp_pa
     [
         ("--aperture f/zero", "must be a number or such as f/1.8; got 'f/zero'"),
         ("--reference 5,5", "must be X,Y,METRES, such as 640,480,1.2; got '5,5'"),
-        ("--reference 5,5,2", "focal_length_mm must be given"),
+        ("--aperture f/2 --reference 5,5,2", "focal_length_mm must be given"),
         ("--aperture f/1", "aperture must be f/1.4 or narrower"),
     ],
 )
 def test_no_lens_on_the_command_line(model_folder, photo_file, tmp_path, capsys, options, says):
-    command = ["refocus", photo_file, *options.split(), "--model", model_folder, "-o", tmp_path / "out.png"]
+    command = [
+        "refocus",
+        photo_file,
+        "--aperture",
+        "f/2",
+        *options.split(),
+        "--model",
+        model_folder,
+        "-o",
+        tmp_path / "out.png",
+    ]
     try:
         status = cli.main(list(map(str, command)))
     except SystemExit as ended:

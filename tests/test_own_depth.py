@@ -45,6 +45,17 @@ def test_unknown_distances_are_far_and_infinity_is_the_farthest(model, pixels):
     assert near(disparity[5:], (1 / METRES[5:]).astype(np.float32)) and disparity[:5, :10].max() == 0
 
 
+def test_masked_values_are_unknown(model, pixels):
+    metres = np.geomspace(1, 10, 128)[None].repeat(96, 0)
+    hidden = metres.copy()
+    hidden[40:50, 40:50] = 0.001
+    hidden = np.ma.masked_less(hidden, 0.5)
+    photo = model.open(pixels, disparity=hidden, depth_is="depth")
+    assert photo.disparity[45, 45] == 0 and photo.disparity[45, 0] == 1
+    with pytest.raises(PhotoError, match="disparity must hold finite numbers only"):
+        model.open(pixels, disparity=np.ma.masked_less(hidden / 10, 0.5))
+
+
 def test_metres_need_no_reference(model, pixels):
     photo = model.open(pixels, disparity=METRES, depth_is="depth")
     calibration = photo.calibrate(focal_length_mm=50, sensor_width_mm=36)

@@ -48,10 +48,12 @@ def test_easing_goes_from_end_to_end_without_turning_back(ease):
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"seconds": 0}, "seconds must be from 0.5 to 10"),
-        ({"seconds": float("nan")}, "seconds must be from 0.5 to 10"),
+        ({"seconds": 0}, "seconds must be a number from 0.5 to 10"),
+        ({"seconds": float("nan")}, "seconds must be a number from 0.5 to 10"),
+        ({"seconds": "long"}, "seconds must be a number from 0.5 to 10"),
         ({"easing": "bounce"}, "easing must be one of smooth, linear"),
-        ({"fps": 0}, "fps must be from 1 to 60"),
+        ({"fps": 0}, "fps must be a number from 1 to 60"),
+        ({"start": (None, 1)}, "start and end must be a number from 0 to 1"),
         ({"start": 0.1}, "start and end must be pairs of disparities"),
         ({"aperture": 99}, "aperture must be a number from 0 to 16"),
     ],
@@ -59,6 +61,16 @@ def test_easing_goes_from_end_to_end_without_turning_back(ease):
 def test_wrong_settings_are_told_before_the_first_frame(photo, wrong, sentence):
     with pytest.raises(PhotoError, match=sentence):
         rack_focus(photo, **({"start": FAR, "end": NEAR} | wrong))
+
+
+@pytest.mark.parametrize("write, name", [(write_mp4, "film.mp4"), (write_webp, "film.webp")])
+def test_what_is_no_film(model, tmp_path, write, name):
+    line = model.open(np.zeros((1, 300, 3), np.uint8))
+    with pytest.raises(PhotoError, match="frames must be 2 x 2 pixels at least, got 300 x 1"):
+        write(rack_focus(line, FAR, NEAR), tmp_path / name)
+    with pytest.raises(PhotoError, match="fps must be a number from 1 to 60, got 0"):
+        write([Image.new("RGB", (8, 8))], tmp_path / name, fps=0)
+    assert not list(tmp_path.iterdir())
 
 
 def test_mp4_plays_and_shows_the_frames(frames, tmp_path):

@@ -18,8 +18,9 @@ def offered() -> dict[str, Any]:
     """
     folder = CHECKOUT_WEIGHTS.with_name("examples")
     examples = sorted(folder.glob("*.jpg"))
+    named = (name.strip() for name in os.environ.get("DEEPLENS_DEPTH_MODELS", "").split(","))
     return {
         "examples": examples,
         "credits": (folder / "CREDITS.md").read_text() if examples else "",
-        "depth_models": [name for name in os.environ.get("DEEPLENS_DEPTH_MODELS", "").split(",") if name],
+        "depth_models": [name for name in named if name],
     }

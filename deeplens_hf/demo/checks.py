@@ -8,8 +8,9 @@ import gradio as gr
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from ..files.pictures import PhotoError, one_line, open_header
+from ..inputs import check_point
 from ..model import MAX_HIGHLIGHTS
-from ..photo import WIDEST, check_point
+from ..photo import WIDEST
 from ..rack_focus import EASINGS, LONGEST
 from .files import sentence
 

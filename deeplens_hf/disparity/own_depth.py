@@ -132,6 +132,8 @@ def _read_map(source: Source, size: tuple[int, int]) -> tuple[np.ndarray, str]:
             raise PhotoError(f"disparity must be a readable .npy file of numbers: {one_line(error)}") from None
     elif isinstance(source, np.ndarray):
         values = source
+        if np.ma.is_masked(source):  # what is not known
+            values = source.astype(np.float32).filled(np.nan)
     else:
         with decoded(source, "disparity") as picture:
             values, told = grey_levels(picture), str(picture.info.get(DIOPTRES, ""))

@@ -7,6 +7,7 @@ yields float tensors with a batch axis of one: image (1, 3, H, W) in [0, 1], map
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -58,8 +59,8 @@ class LabelledPhoto:
 
 def layered_shots(root: Path) -> Iterator[Shot]:
     """Ray-traced scenes of cut-outs over a slanted photo, three focus settings each."""
-    folder = _folder(root, "truth/layered")
-    for file in sorted(folder.glob("*_aif.png")):
+    for file in _files(root, "truth/layered", "*_aif.png"):
+        folder = file.parent
         name = file.name.removesuffix("_aif.png")
         image, disparity = _image(file), _map(folder / f"{name}_disp.png")
         aperture = aperture_of_radius(LAYERED_RADIUS, image.shape[-2:])
@@ -74,7 +75,7 @@ def traced_shots(root: Path) -> Iterator[Shot]:
     The files give the blur radius as K * |inverse depth - focus| pixels, hence K * range per unit disparity.
     A scene counts as "lights" if the file of its unclipped light comes with it: its lamps clip in the 8-bit photo.
     """
-    for meta_file in sorted(_folder(root, "truth/traced").glob("*/meta.json")):
+    for meta_file in _files(root, "truth/traced", "*/meta.json"):
         folder, meta = meta_file.parent, json.loads(meta_file.read_text())
         kind = "lights" if (folder / "linear.npz").exists() else "traced day"
         with np.load(folder / "depth.npz") as arrays:
@@ -91,8 +92,8 @@ def traced_shots(root: Path) -> Iterator[Shot]:
 
 def stereo_scenes(root: Path) -> Iterator[StereoScene]:
     """Real table-top scenes; 16-bit files: 0 = unknown, else (value - 1) / 65534."""
-    folder = _folder(root, "truth/stereo")
-    for file in sorted(folder.glob("*.disparity.png")):
+    for file in _files(root, "truth/stereo", "*.disparity.png"):
+        folder = file.parent
         name = file.name.removesuffix(".disparity.png")
         raw = torch.from_numpy(np.array(Image.open(file)).astype(np.float32))[None, None]
         yield StereoScene(name, _image(folder / f"{name}.jpg"), ((raw - 1) / 65534).clamp(min=0), raw > 0)
@@ -103,14 +104,19 @@ def labelled_photos(root: Path, split: str) -> Iterator[LabelledPhoto]:
     if split not in ("train", "val"):
         raise ValueError(f"split must be 'train' or 'val', got {split!r}")
     folder = _folder(root, "photos/train")
-    for line in (folder.parent / "manifest.jsonl").read_text().splitlines():
-        entry = json.loads(line)
-        if entry["split"] != split:
+    manifest = folder.parent / "manifest.jsonl"
+    for number, line in enumerate(manifest.read_text().splitlines(), 1):
+        if not line.strip():
             continue
-        name, source = entry["id"], entry["foreground"]
+        try:
+            name, group, its_split, source = itemgetter("id", "group", "split", "foreground")(json.loads(line))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{manifest}, line {number}, must have id, group, split, foreground: {error!r}") from None
+        if its_split != split:
+            continue
         yield LabelledPhoto(
             name,
-            entry["group"],
+            group,
             _image(folder / f"{name}.jpg"),
             _map(folder / f"{name}.disparity.png"),
             _map(folder / f"{name}.foreground.png") if source else None,
@@ -123,6 +129,13 @@ def _folder(root: Path, inside: str) -> Path:
     if not folder.is_dir():
         raise ValueError(f"data must be a folder that holds {inside}, got {str(root)!r}")
     return folder
+
+
+def _files(root: Path, inside: str, pattern: str) -> list[Path]:
+    files = sorted(_folder(root, inside).glob(pattern))
+    if not files:
+        raise ValueError(f"data must hold {inside}/{pattern}; there is none in {str(root)!r}")
+    return files
 
 
 def _image(file: Path) -> Tensor:

@@ -92,7 +92,8 @@ def edited_by_hand(card: str) -> bool:
 def read_evaluation(folder: Path) -> dict[str, list[dict]]:
     """The means of each benchmark in the folder: {"render": rows, "depth": rows}, whichever are there."""
     files = {name: Path(folder) / f"{name}.json" for name in EVALUATIONS}
-    found = {name: json.loads(file.read_text())["summary"] for name, file in files.items() if file.is_file()}
+    read = {name: json.loads(file.read_text())["summary"] for name, file in files.items() if file.is_file()}
+    found = {name: summary for name, summary in read.items() if summary}
     if not found:
         raise ValueError(f"evaluation must be a folder that `deeplens evaluate --out` wrote; {folder} holds no result")
     return found

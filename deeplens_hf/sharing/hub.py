@@ -17,8 +17,10 @@ from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from ..inputs import usable_device
 from .card import EVALUATIONS, edited_by_hand, make_card, read_evaluation
 from .repository import (
+    RECORD,
     WEIGHTS,
     HubError,
     WeightsError,
@@ -27,11 +29,12 @@ from .repository import (
     find_on_hub,
     plain_errors,
     read_config,
+    read_record,
 )
 from .weights import CHECKOUT_WEIGHTS, HUB_ID, HUB_NAME
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-RECORD, CARD = "training.json", "README.md"
+CARD = "README.md"
 
 
 class HubMixin(PyTorchModelHubMixin):
@@ -75,11 +78,14 @@ class HubMixin(PyTorchModelHubMixin):
                 right to read it.
             WeightsError: no deeplens_hf model, tensors of another configuration, another format than safetensors, a
                 damaged file, a format newer than this package.
-            ValueError: dtype is none of the four.
+            ValueError: dtype is none of the four, map_location no device of this machine, or a revision of a folder.
         """
         dtype = _check_dtype(dtype)
         source = str(pretrained_model_name_or_path)
+        device = usable_device(map_location)
         if os.path.isdir(source):
+            if revision is not None:
+                raise ValueError(f"revision is of repositories on the Hub, and {source} is a folder: leave it out")
             config_file, weights_file = find_in_folder(Path(source))
         else:
             cache = {"cache_dir": cache_dir, "force_download": force_download, "local_files_only": local_files_only}
@@ -91,7 +97,7 @@ class HubMixin(PyTorchModelHubMixin):
             raise WeightsError(f"{weights_file} is not a complete safetensors file: {error}") from error
         check_weights(weights, model.state_dict(), source)
         model.load_state_dict(weights)  # half-precision files are widened to the model's float32
-        model.to(map_location, dtype if dtype.itemsize >= 4 else None)
+        model.to(device, dtype if dtype.itemsize >= 4 else None)
         if dtype.itemsize < 4:
             model.depth.to(dtype)
         model.source = str(Path(source).resolve()) if os.path.isdir(source) else source
@@ -126,8 +132,7 @@ class HubMixin(PyTorchModelHubMixin):
         check_release(repo_id, evaluation)  # before anything is written
         pictures = dict(zip(_own_names(previews), map(Path, previews), strict=True))
         if record is None:
-            beside = Path(self.source, RECORD) if self.source else None  # a new model has none
-            record = json.loads(beside.read_text()) if beside and beside.is_file() else []
+            record = read_record(Path(self.source, RECORD)) if self.source else []  # a new model has none
         base_model = base_model or self._base_model(record, repo_id)
         known = {
             "repo_id": repo_id,

@@ -27,6 +27,7 @@ from torch import Tensor
 
 FORMAT_VERSION = 8  # of config.json and of the tensors' names; raised when an older deeplens_hf could not read them
 CONFIG, WEIGHTS = constants.CONFIG_NAME, constants.SAFETENSORS_SINGLE_FILE
+RECORD = "training.json"  # an entry a run of training, the first one first
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
@@ -58,6 +59,19 @@ def read_config(file: Path, config_class: type, source: str) -> Any:
     if unknown := found.keys() - defaults.keys():
         raise WeightsError(f"{source}: {CONFIG} has fields that this deeplens_hf does not know: {sorted(unknown)}")
     return config
+
+
+def read_record(file: Path) -> list[dict]:
+    """The training record; empty where there is none. WeightsError if it is no list of entries."""
+    if not file.is_file():
+        return []
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise WeightsError(f"{file} is no JSON: {error}") from None
+    if not isinstance(record, list) or not all(isinstance(entry, dict) for entry in record):
+        raise WeightsError(f"{file} must be a list of entries, an object for each run of training")
+    return record
 
 
 def check_weights(weights: dict[str, Tensor], wanted: dict[str, Tensor], source: str) -> None:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ..sharing.hub import RECORD
+from ..sharing.repository import RECORD
 from .data import PhotoRecord
 from .large import FILE, LargeDepth
 from .loop import Run, fit

@@ -12,8 +12,9 @@ from huggingface_hub.errors import EntryNotFoundError
 from torch import Tensor
 
 from ..model import DeepLens
-from ..sharing.hub import RECORD
-from ..sharing.repository import FORMAT_VERSION
+from ..sharing import repository
+from ..sharing.repository import FORMAT_VERSION, RECORD
+from ..sharing.weights import CHECKOUT_WEIGHTS, HUB_ID
 
 
 def of_format(model: DeepLens, version: int = FORMAT_VERSION) -> DeepLens:
@@ -57,13 +58,20 @@ def read_record(source: str) -> list[dict]:
             file = Path(hf_hub_download(source, RECORD))
         except EntryNotFoundError:
             return []
-    return json.loads(file.read_text()) if file.is_file() else []
+    return repository.read_record(file)
 
 
 def origin(source: str, record: list[dict]) -> str:
-    """Where weights come from in the end: the Hub id that those in a folder were trained from, if they were."""
+    """Where weights come from in the end: the Hub id that those in a folder were trained from, if they were.
+
+    A folder that says nothing of it is named by its path, "./" before a relative one: owner/name may be a folder, too.
+    """
+    if not Path(source).is_dir():
+        return source
+    if Path(source).resolve() == CHECKOUT_WEIGHTS:
+        return HUB_ID
     told = [entry["from"] for entry in record if "from" in entry]
-    return told[-1] if told and Path(source).is_dir() else source
+    return told[-1] if told else os.path.join(os.curdir, source)
 
 
 def save_weights(model: DeepLens, folder: Path, record: list[dict]) -> None:

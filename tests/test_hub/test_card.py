@@ -16,8 +16,9 @@ from PIL import Image
 
 from deeplens_hf import DeepLens, DeepLensConfig, WeightsError, cli
 from deeplens_hf.commands import share
-from deeplens_hf.sharing.card import edited_by_hand, make_card
-from deeplens_hf.sharing.weights import HUB_ID
+from deeplens_hf.sharing.card import edited_by_hand, make_card, read_evaluation
+from deeplens_hf.sharing.weights import CHECKOUT_WEIGHTS, HUB_ID
+from deeplens_hf.training.record import origin
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCHMARKS = ROOT / "benchmarks"
@@ -204,6 +205,41 @@ def test_precision(tmp_path):
     assert np.abs(results[0] - results[1]).max() <= 1
     with pytest.raises(ValueError, match="dtype must be one of float32, float64, bfloat16, float16; got 'int8'"):
         DeepLens.from_pretrained(tmp_path, dtype="int8")
+
+
+def test_what_cannot_be_loaded_so_is_told(tmp_path):
+    DeepLens(DeepLensConfig(depth_width=32, blur_width=8)).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="revision is of repositories on the Hub"):
+        DeepLens.from_pretrained(tmp_path, revision="main")
+    with pytest.raises(ValueError, match="device must be a device of this machine, got 'gpu'"):
+        DeepLens.from_pretrained(tmp_path, map_location="gpu")
+
+
+@pytest.mark.parametrize("text, told", [("{", "is no JSON"), ('["mine"]', "must be a list of entries")])
+def test_a_record_that_cannot_be_read(text, told, tmp_path):
+    DeepLens(DeepLensConfig(depth_width=32, blur_width=8)).save_pretrained(tmp_path / "weights")
+    (tmp_path / "weights" / "training.json").write_text(text)
+    with pytest.raises(WeightsError, match=told):
+        DeepLens.from_pretrained(tmp_path / "weights").save_release(tmp_path / "release", "lab/lens")
+
+
+def test_a_folder_that_was_trained_from_is_no_repository(tmp_path, monkeypatch):
+    """A card made in another folder would take first/weights for a model of that name on the Hub."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "first" / "weights").mkdir(parents=True)
+    assert origin("first/weights", [{"stage": "render"}]) == "./first/weights"
+    assert origin("first/weights", [{"from": "lab/base"}, {"stage": "render"}]) == "lab/base"
+    assert origin("lab/base", []) == "lab/base"
+    assert origin(str(CHECKOUT_WEIGHTS), [{"from": "weights"}]) == HUB_ID
+    model = DeepLens(DeepLensConfig(depth_width=32, blur_width=8))
+    model.save_release(tmp_path / "release", "lab/lens", record=[{"stage": "render", "from": "./first/weights"}])
+    assert "base_model" not in (tmp_path / "release" / "README.md").read_text().split("---")[1]
+
+
+def test_an_evaluation_of_nothing_is_none(tmp_path):
+    (tmp_path / "render.json").write_text('{"summary": [], "rows": []}')
+    with pytest.raises(ValueError, match="holds no result"):
+        read_evaluation(tmp_path)
 
 
 @pytest.mark.slow
