@@ -57,6 +57,15 @@ def test_in_front_of_the_focal_plane_the_aperture_is_turned_by_half():
     assert float((behind - behind.flip(0, 1)).abs().sum()) > 0.05
 
 
+@pytest.mark.parametrize("radius", [3.0, 12.0, 30.0])  # at its size, a half and a quarter of it
+def test_a_light_in_front_images_turned_by_half_at_every_radius(radius):
+    light = torch.zeros(1, 1, 160, 160)
+    light[..., 78:82, 78:82] = 1
+    front, behind = (blur(light, side * radius, ApertureShape(blades=5, rotation=10)) for side in (1, -1))
+    torch.testing.assert_close(front, behind.flip(2, 3), atol=1e-5, rtol=0)
+    assert float((front - behind).abs().max()) > 0.02 * float(front.max())
+
+
 def test_ring_is_dark_in_the_middle():
     kernel = aperture_image(20, ApertureShape(ring=0.5))
     assert float(kernel[20, 20]) == 0 and float(kernel[20, 12]) == 0 and float(kernel[20, 6]) > 0
