@@ -7,7 +7,7 @@ import pickle
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image, ImageCms, JpegImagePlugin
 
 from deeplens_hf.pictures import PhotoError, Picture, colour_disparity, save_disparity, save_picture
 
@@ -207,6 +207,10 @@ def test_a_result_saves_itself_as_well_as_save_picture_does(model, pixels, tmp_p
     assert (tmp_path / "a.jpg").read_bytes() == (tmp_path / "b.jpg").read_bytes()
     result.save(tmp_path / "c.jpg", quality=60)
     assert (tmp_path / "c.jpg").stat().st_size < (tmp_path / "a.jpg").stat().st_size / 2
+    save_picture(result, tmp_path / "d.jpg", quality=60)
+    assert (tmp_path / "c.jpg").read_bytes() == (tmp_path / "d.jpg").read_bytes()
+    sampling = [JpegImagePlugin.get_sampling(Image.open(tmp_path / f"{name}.jpg")) for name in "ac"]
+    assert sampling == [0, 2], "colours as fine as brightness in the best quality alone"
     result.save(tmp_path / "d.png")
 
 
