@@ -30,7 +30,7 @@ def rim(kernel, degrees):
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-@pytest.mark.parametrize("defocus", [-20.0, -2.0, 0.0, 1.0, 7.5])
+@pytest.mark.parametrize("defocus", [-20.0, -2.0, 0.0, 0.1, 1.0, 7.5])
 def test_no_shape_makes_or_loses_light(shape, defocus):
     kernel = aperture_image(defocus, shape, (0.6, -0.4))
     assert kernel.shape[0] == kernel.shape[1] and kernel.shape[0] % 2 == 1
@@ -45,8 +45,8 @@ def test_blades_are_a_polygon_with_its_corners_on_the_disc():
 
 
 def test_rotation_is_clockwise_and_roundness_ends_at_the_disc():
-    assert rim(aperture_image(-40, ApertureShape(blades=5, rotation=36)), 36) == pytest.approx(40, abs=1)
-    assert rim(aperture_image(-40, ApertureShape(blades=5, rotation=36)), 0) < 34
+    assert rim(aperture_image(-40, ApertureShape(blades=5, rotation=20)), 20) == pytest.approx(40, abs=1)
+    assert rim(aperture_image(-40, ApertureShape(blades=5, rotation=20)), 0) < 34
     kernel = aperture_image(-40, ApertureShape(blades=5, roundness=1))
     torch.testing.assert_close(kernel, disc(40), atol=2e-5, rtol=0)
 
@@ -55,6 +55,15 @@ def test_in_front_of_the_focal_plane_the_aperture_is_turned_by_half():
     behind = aperture_image(-15, ApertureShape(blades=5, rotation=10))
     torch.testing.assert_close(aperture_image(15, ApertureShape(blades=5, rotation=10)), behind.flip(0, 1))
     assert float((behind - behind.flip(0, 1)).abs().sum()) > 0.05
+
+
+@pytest.mark.parametrize("radius", [3.0, 12.0, 30.0])  # at its size, a half and a quarter of it
+def test_a_light_in_front_images_turned_by_half_at_every_radius(radius):
+    light = torch.zeros(1, 1, 160, 160)
+    light[..., 78:82, 78:82] = 1
+    front, behind = (blur(light, side * radius, ApertureShape(blades=5, rotation=10)) for side in (1, -1))
+    torch.testing.assert_close(front, behind.flip(2, 3), atol=1e-5, rtol=0)
+    assert float((front - behind).abs().max()) > 0.02 * float(front.max())
 
 
 def test_ring_is_dark_in_the_middle():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deeplens_hf.files import pictures
 from deeplens_hf.files.pictures import MAX_PIXELS, PhotoError, read_photo, save_disparity, save_picture
 
 
@@ -122,6 +123,12 @@ def test_a_header_below_the_limit_but_above_pillows_warning_is_not_refused_for_i
 def test_no_image_array(array):
     with pytest.raises(PhotoError, match="source must"):
         read_photo(array)
+
+
+def test_a_picture_in_memory_may_be_too_large_as_well(pixels, monkeypatch):
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 128 * 96 - 1)
+    with pytest.raises(PhotoError, match="source must have at most 0 megapixels"):
+        read_photo(Image.fromarray(pixels))
 
 
 @pytest.mark.parametrize("source", [None, 7, ["a.jpg"], 3.5])

@@ -12,7 +12,7 @@ from PIL import ExifTags, Image
 
 from deeplens_hf import cli
 from deeplens_hf.files.pictures import PhotoError
-from deeplens_hf.lens import Calibration, Camera, fit, read_camera, read_f_number
+from deeplens_hf.lens import Calibration, Camera, aperture_of, fit, read_camera, read_f_number
 from deeplens_hf.optics import aperture_of_f_number, f_number_of_aperture, pixels_per_dioptre, srgb_to_linear
 
 FULL_FRAME = {"focal_length_mm": 50, "sensor_width_mm": 36}
@@ -86,6 +86,14 @@ def test_what_the_camera_told():
         FocalLength=50.0, FocalPlaneXResolution=4000 / 36, FocalPlaneResolutionUnit=4, ExifImageWidth=4000
     )  # since reduced to 400 pixels
     assert read_camera(mirror) == Camera(pytest.approx(50 / 36 * 400, rel=1e-4), 50.0)
+    inches = exif(
+        FocalLength=50.0, FocalPlaneXResolution=4000 / 36 * 25.4, ExifImageWidth=4000
+    )  # where no unit is told
+    centimetres = exif(
+        FocalLength=50.0, FocalPlaneXResolution=4000 / 3.6, FocalPlaneResolutionUnit=3, ExifImageWidth=4000
+    )
+    assert read_camera(inches).focal_px == pytest.approx(50 / 36 * 400, rel=1e-4)
+    assert read_camera(centimetres).focal_px == pytest.approx(50 / 36 * 400, rel=1e-4)
     assert read_camera(exif(FocalLength=50.0), sensor_width_mm=36).focal_px == pytest.approx(50 / 36 * 400)
 
 
@@ -118,8 +126,18 @@ def test_distances_of_the_whole_photo_from_two_points(scene):
     assert calibration is photo.calibration
     assert calibration.distance(photo.disparity) == pytest.approx(metres, rel=0.02)
     assert calibration.disparity(1.0) == pytest.approx(0.35, abs=0.005)
+    assert photo.dioptres == pytest.approx((-0.05 / 0.3, 0.95 / 0.3), rel=0.02)
     beyond = Calibration(Camera(1, 1), scale=1.0, offset=0.5, long_side=100)
     assert beyond.distance(np.array([0.4, 0.5, 1.0])).tolist() == [math.inf, math.inf, 2.0]
+
+
+def test_reduced_and_retouched_it_stays_calibrated_and_upright_too(scene, model):
+    photo, metres = scene
+    photo.calibrate([((5, 50), metres[50, 5]), ((120, 50), metres[50, 120])], **FULL_FRAME)
+    assert photo.reduced(64).calibration == photo.corrected(photo.disparity).calibration == photo.calibration
+    upright = model.open(np.asarray(photo.picture).swapaxes(0, 1), disparity=photo.disparity.T.copy())
+    lens = upright.calibrate([((50, 5), metres[50, 5]), ((50, 120), metres[50, 120])], **FULL_FRAME)
+    assert lens.aperture(8) == pytest.approx(photo.calibration.aperture(8))
 
 
 def test_an_f_number_is_the_lens_once_calibrated_and_nominal_before(scene, model, monkeypatch):
@@ -190,6 +208,16 @@ def test_too_wide_a_lens_says_how_far_it_goes(scene, model, monkeypatch):
     for aperture in ("f/0", "f/x", "wide"):
         with pytest.raises(PhotoError, match="aperture must be a number from 0 to 16 or like"):
             photo.refocus(aperture=aperture)
+
+
+def test_the_widest_f_number_that_is_told_is_accepted():
+    for hundredths in range(101, 300):
+        # one that is exactly this, and one a little wider
+        for exactly in (hundredths / 100, hundredths / 100 - 0.006):
+            calibration = Calibration(Camera(500, 50), scale=500 * 0.05 / 2 / 32 / exactly, offset=0, long_side=320)
+            with pytest.raises(PhotoError, match="or narrower") as error:
+                aperture_of("f/1", calibration, 16)
+            assert 31 < aperture_of(str(error.value).split()[3], calibration, 16) <= 32
 
 
 def blur_radius(picture: Image.Image, columns: slice) -> float:

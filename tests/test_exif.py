@@ -104,3 +104,12 @@ def test_a_makers_long_note_goes_and_the_rest_stays():
     told = read_photo(file).getexif()
     assert told[ExifTags.Base.Model] == "Box"
     assert told.get_ifd(ExifTags.IFD.Exif) == {ExifTags.Base.FocalLength: 50.0}
+
+
+def test_what_is_too_long_for_a_jpeg_does_not_cost_the_result(tmp_path):
+    exif, file = Image.Exif(), BytesIO()
+    exif[ExifTags.Base.ImageDescription] = "x" * 70_000
+    Image.new("RGB", (80, 80)).save(file, "PNG", exif=exif)
+    file.seek(0)
+    save_picture(read_photo(file), tmp_path / "out.jpg")
+    assert Image.open(tmp_path / "out.jpg").size == (80, 80)

@@ -110,6 +110,16 @@ def test_weights_of_format_3_and_untrained_ones_leave_the_day_as_it_is():
             assert float(model.lens_blur.recovered(night()).max()) > 2
 
 
+def test_at_dusk_both_networks_do_their_share():
+    blur = DeepLens(DeepLensConfig(depth_width=32, blur_width=8)).lens_blur
+    for each in (blur.highlights, blur.gleams):  # as if both had learned the same
+        torch.nn.init.zeros_(each.write.weight)
+        torch.nn.init.ones_(each.write.bias)
+    with torch.inference_mode():
+        lamps = [float(blur.recovered(torch.where(night() == 1, 1.0, ambient)).max()) for ambient in (0.05, 0.12, 0.3)]
+    assert lamps == pytest.approx([lamps[0]] * 3, rel=1e-4) and lamps[0] > 3
+
+
 def test_an_unclipped_channel_keeps_its_light(model):
     light = night()
     light[:, 2][light[:, 2] == 1] = 0.6  # a warm lamp

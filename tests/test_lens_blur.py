@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from deeplens_hf.layers.pooling import window_max, window_mean, window_min
 from deeplens_hf.lens_blur import ConvolutionalLensBlur, KernelPrediction, SlabLensBlur, weigh
-from deeplens_hf.optics import DISC, disc, linear_to_srgb, srgb_to_linear
+from deeplens_hf.optics import DISC, ApertureShape, disc, linear_to_srgb, srgb_to_linear
 from deeplens_hf.rendering.aperture_blur import blur, convolve
 from deeplens_hf.rendering.slabs import Slab, slab_knots, slab_weight, used_rows
 
@@ -68,6 +68,17 @@ def test_point_light_spreads_to_its_radius(radius):
     assert math.sqrt(2 * variance) == pytest.approx(radius, abs=0.5)  # a disc's second moment is radius^2 / 2
 
 
+@pytest.mark.parametrize("radius", [5.0, 6.0, 12.0, 26.0, 44.0])  # at its size, a half and a quarter of it
+def test_point_light_spreads_as_the_disc_at_every_resolution(radius):
+    def variance(image):
+        at = torch.arange(image.shape[-1]) - (image.shape[-1] - 1) / 2
+        return float((image.sum(-2) * at.square()).sum() / image.sum())
+
+    light = torch.zeros(1, 1, 160, 160)
+    light[..., 78:82, 78:82] = 1
+    assert variance(blur(light, radius)) == pytest.approx(variance(disc(radius)) + variance(light), rel=0.02)
+
+
 @pytest.mark.parametrize("kind", [SlabLensBlur, ConvolutionalLensBlur])
 def test_constant_light_stays_constant(kind):
     defocus = torch.randn(2, 1, 64, 72, generator=torch.Generator().manual_seed(3)) * 6
@@ -115,6 +126,14 @@ def test_a_slab_blurred_by_its_own_rows_is_that_of_the_whole_picture(knot, band)
     assert last - first < 301
     part = Slab(knot, first, blur(light[..., first:last, :], knot))
     assert torch.allclose(part.rows(0, 301), blur(light, knot), atol=1e-5)
+
+
+def test_a_cats_eye_is_that_of_its_place_in_the_whole_picture():
+    shape, light = ApertureShape(cat_eye=1), torch.zeros(1, 4, 120, 80)
+    light[..., 4:8, 10] = 1
+    first, last = used_rows(light.amax(1, keepdim=True), 9.0, shape)
+    part = Slab(9.0, first, blur(light[..., first:last, :], 9.0, shape))
+    torch.testing.assert_close(part.rows(0, 120), blur(light, 9.0, shape), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("side", [1, -1])

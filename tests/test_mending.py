@@ -105,6 +105,27 @@ def test_specks_do_not_move_nearer_and_what_joins_the_near_thing_does():
     torch.testing.assert_close(joined(place, moved), wanted)
 
 
+@pytest.mark.parametrize("what", ["a speck moves nearer", "all moves a little"])
+def test_a_map_stays_where_what_is_said_of_it_counts_for_nothing(monkeypatch, what):
+    light, map = disc()
+    mending, moved = EdgeMending(), torch.full_like(map, 0.1)
+    if what == "a speck moves nearer":
+        moved = torch.zeros_like(map)
+        moved[..., 60, 107] = 1.0  # two pixels beside the disc
+    monkeypatch.setattr(mending, "correct", lambda fine, edges: moved)
+    with torch.inference_mode():
+        torch.testing.assert_close(mending(light, map), map, atol=2e-3, rtol=0)
+
+
+def test_the_subjects_mask_has_the_last_word_on_its_outline():
+    light, true = disc()
+    soft = torch.nn.functional.avg_pool2d(true, 9, 1, 4, count_include_pad=False)
+    mending = EdgeMending()
+    with torch.inference_mode():
+        alone, steadied = mending(light, soft), mending(light, soft, (true > 0.5).float())
+    assert float((steadied - true).abs().mean()) < 0.6 * float((alone - true).abs().mean())
+
+
 def test_a_larger_level_follows_where_an_edge_moved():
     before = torch.zeros(1, 1, 8, 8)
     after = before.clone()

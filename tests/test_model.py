@@ -1,5 +1,6 @@
 """The model as a whole: the contract, gradients, what a lens keeps, and weights that fit or fail loudly."""
 
+import dataclasses
 import json
 
 import pytest
@@ -111,6 +112,16 @@ def test_a_larger_photo_goes_through_the_upsampling_and_keeps_its_sharp_detail(m
     inside, outside = (..., slice(150, 250), slice(480, 620)), (..., slice(20, 80), slice(20, 200))
     assert float((out - image)[inside].abs().mean()) < 0.02, "in focus"
     assert float(out[outside].diff(dim=-1).abs().mean()) < 0.2 * float(image[outside].diff(dim=-1).abs().mean())
+
+
+def test_a_photo_that_is_halved_before_the_blur_blurs_as_far(model, monkeypatch):
+    image, wall = torch.full((1, 3, 128, 256), 0.3), torch.full((1, 1, 128, 256), 0.2)
+    image[..., 124:132] = 0.9
+    with torch.inference_mode():
+        wanted = model.render(image, wall, 0.8, 16.0)
+        monkeypatch.setattr(model, "config", dataclasses.replace(model.config, blur_size=64))
+        halved = model.render(image, wall, 0.8, 16.0)
+    assert float((halved - wanted).abs().max()) < 0.06
 
 
 def test_batches_mix_focus_and_aperture(model):

@@ -213,6 +213,12 @@ def test_a_model_from_the_hub_by_its_id(model, model_folder, photo_file, small_m
     assert near(np.load(tmp_path / "depth.npy"), expected, 1e-3)
 
 
+def test_metres_are_none_where_something_else_is_said(model, pixels, small_model, monkeypatch):
+    monkeypatch.setattr(depth_models, "_sense", lambda config: ("depth", True))
+    assert model.open(pixels, disparity=small_model).dioptres is not None
+    assert model.open(pixels, disparity=small_model, depth_is="disparity").dioptres is None
+
+
 def test_what_it_counts_in_can_be_said(model, pixels, small_model):
     told = model.open(pixels, disparity=small_model).disparity
     turned = model.open(pixels, disparity=small_model, depth_is="depth").disparity

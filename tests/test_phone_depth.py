@@ -3,11 +3,13 @@
 import io
 import struct
 from base64 import b64encode
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from deeplens_hf.disparity import phone_depth
 from deeplens_hf.files.pictures import PhotoError
 
 Y, X = np.mgrid[0:1:48j, 0:1:64j]
@@ -93,16 +95,18 @@ def segment(payload: bytes) -> bytes:
     return b"\xff\xe1" + struct.pack(">H", len(payload) + 2) + payload
 
 
-def dynamic_depth(photo: bytes, levels: np.ndarray = LEVELS) -> bytes:
+def dynamic_depth(photo: bytes, levels: np.ndarray = LEVELS, padding: int = 0) -> bytes:
     """Dynamic Depth 1.0: files behind the photo, listed with their lengths; distance, black is near."""
     inverse = 0.5 + 1.5 * levels / 255  # 1/m
     distance = 1 / inverse  # 0.5 to 2 m
     depth = jpeg(((distance - 0.5) / 1.5 * 255).round().astype(np.uint8))
     item = (
-        '<rdf:li rdf:parseType="Resource"><Container:Item Item:Mime="{}" Item:Length="{}" Item:DataURI="{}"/></rdf:li>'
+        '<rdf:li rdf:parseType="Resource"><Container:Item Item:Mime="{}" Item:Length="{}" Item:DataURI="{}"'
+        ' Item:Padding="{}"/></rdf:li>'
     )
-    listed = item.format("image/jpeg", 0, "primary_image") + item.format("image/jpeg", len(depth), "android/depthmap")
-    listed += item.format("text/plain", 5, "other")
+    listed = item.format("image/jpeg", 0, "primary_image", 0)
+    listed += item.format("image/jpeg", len(depth), "android/depthmap", padding)
+    listed += item.format("text/plain", 5, "other", 0)
     packet = (
         '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
         '<rdf:Description xmlns:Container="http://ns.google.com/photos/dd/1.0/container/"'
@@ -113,7 +117,7 @@ def dynamic_depth(photo: bytes, levels: np.ndarray = LEVELS) -> bytes:
         "</rdf:Description></rdf:RDF></x:xmpmeta>"
     )
     head = segment(b"http://ns.adobe.com/xap/1.0/\0" + packet.encode())
-    return photo[:2] + head + photo[2:] + depth + b"other"
+    return photo[:2] + head + photo[2:] + depth + bytes(padding) + b"other"
 
 
 def heic(pixels: np.ndarray, levels: np.ndarray = LEVELS) -> bytes:
@@ -149,6 +153,7 @@ FORMATS = {
     "gdepth, extended": lambda photo: gdepth(photo, split=300),
     "gdepth, no units": lambda photo: gdepth(photo, Near="0", Far="0", Units=""),
     "dynamic depth": dynamic_depth,
+    "dynamic depth, padded": lambda photo: dynamic_depth(photo, padding=900),
 }
 
 
@@ -161,6 +166,15 @@ def test_jpeg_portraits(model, pixels, container):
 
 def test_heic_portrait(model, pixels):
     assert_found(opened(model, heic(pixels)), 0.03)
+
+
+def test_a_heic_that_counts_in_distance_is_turned_round(pixels, monkeypatch):
+    photo = Image.fromarray(pixels)
+    depth = SimpleNamespace(info={"metadata": {"representation_type": 2}}, to_pillow=lambda: Image.fromarray(LEVELS))
+    photo.info["depth_images"] = [depth]
+    monkeypatch.setattr(phone_depth, "open_header", lambda *_: photo)
+    values, metric = phone_depth.read_embedded(io.BytesIO())
+    assert values[-1, -1] == values.min() < values[0, 0] == values.max() and not metric
 
 
 @pytest.mark.parametrize("container", [apple, gdepth])
@@ -189,6 +203,9 @@ def test_distances_that_the_phone_measured_need_no_reference(model, pixels):
     assert float(iphone.distance(1.0)) == pytest.approx(1 / 2.5, rel=0.02)
     with pytest.raises(PhotoError, match="references must be one or two"):  # "relative": no metres
         opened(model, apple(jpeg(pixels))).calibrate(**lens)
+    endless = apple(jpeg(pixels), kind="depth", accuracy="absolute").replace(b'MinValue="0.5"', b'MinValue="0.0"')
+    with pytest.raises(PhotoError, match="references must be one or two"):  # nothing is 0 m away
+        opened(model, endless).calibrate(**lens)
 
 
 @pytest.mark.parametrize("stereo", [False, True])

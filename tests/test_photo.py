@@ -7,7 +7,7 @@ import pickle
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image, ImageCms, JpegImagePlugin
 
 from deeplens_hf.files.pictures import PhotoError, Picture, colour_disparity, save_disparity, save_picture
 
@@ -85,13 +85,30 @@ def test_a_point_beside_an_edge_takes_its_own_surface(model, pixels, planes):
     assert model.open(photo.picture, disparity=noisy).focus_at((edge + 200, 300)) == pytest.approx(0.8, abs=0.01)
 
 
+def test_a_point_on_something_thin_takes_that(model, pixels):
+    twig = np.full((96, 128), 0.2, np.float32)
+    twig[:, 60] = 0.8
+    assert model.open(pixels, disparity=twig).focus_at((60, 50)) == pytest.approx(0.8)
+
+
+def test_what_was_predicted_is_sharp_a_little_around_the_point(model, pixels, planes, monkeypatch):
+    photo = model.open(pixels)
+    monkeypatch.setitem(photo.__dict__, "_prediction", (np.where(planes < 0.5, 0.2, 1.0), planes))
+    assert photo.focus_range((20, 50)) == pytest.approx((0.18, 0.22))
+    assert photo.focus_range((110, 50)) == (pytest.approx(0.98), 1.0)
+    assert model.open(pixels, disparity=planes).focus_range((20, 50)) == pytest.approx((0.2, 0.2)), (
+        "your own is taken as it is"
+    )
+
+
 def test_no_point_takes_the_main_subject(model, pixels, planes, monkeypatch):
     photo = model.open(pixels, disparity=planes)
     subject = np.zeros((96, 128), np.float32)
     subject[30:70, 90:120] = 0.9
     monkeypatch.setitem(photo.__dict__, "_prediction", (planes, subject))
     assert photo.subject_focus() == pytest.approx(0.8)
-    subject[:] = np.where(planes < 0.5, 0.9, 0.3)  # many doubtful pixels do not outvote the sure ones
+    subject[:] = np.where(planes < 0.5, 0, 0.45)  # many doubtful pixels do not outvote the sure ones
+    subject[:, :16] = 0.9
     assert photo.subject_focus() == pytest.approx(0.2)
 
 
@@ -117,6 +134,10 @@ def test_no_subject_takes_the_nearer_part_of_the_middle(model, pixels, monkeypat
     photo = model.open(pixels, disparity=disparity)
     monkeypatch.setitem(photo.__dict__, "_prediction", (disparity, np.zeros_like(disparity)))
     assert photo.subject_focus() == pytest.approx(0.6)
+    speck = np.zeros_like(disparity)
+    speck[:5, :5] = 1
+    monkeypatch.setitem(photo.__dict__, "_prediction", (disparity, speck))
+    assert photo.subject_focus() == pytest.approx(0.6), "a speck is no subject"
 
 
 # ---- your own depth
@@ -155,7 +176,9 @@ def test_profile_and_exif_stay(model, pixels, tmp_path):
     exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSAltitude] = 12.0
     stored = Image.fromarray(np.ascontiguousarray(pixels[:, ::-1].swapaxes(0, 1)))
     stored.save(tmp_path / "in.jpg", exif=exif, icc_profile=SRGB, quality=95)
-    result = model.open(tmp_path / "in.jpg").refocus(aperture=4)
+    photo = model.open(tmp_path / "in.jpg")
+    assert photo.reduced(64).picture.info == photo.picture.info
+    result = photo.refocus(aperture=4)
     for name, save in itertools.product(("out.jpg", "out.png", "out.tif", "out.webp"), (save_picture, Picture.save)):
         save(result, tmp_path / name)
         saved = Image.open(tmp_path / name)
@@ -184,6 +207,10 @@ def test_a_result_saves_itself_as_well_as_save_picture_does(model, pixels, tmp_p
     assert (tmp_path / "a.jpg").read_bytes() == (tmp_path / "b.jpg").read_bytes()
     result.save(tmp_path / "c.jpg", quality=60)
     assert (tmp_path / "c.jpg").stat().st_size < (tmp_path / "a.jpg").stat().st_size / 2
+    save_picture(result, tmp_path / "d.jpg", quality=60)
+    assert (tmp_path / "c.jpg").read_bytes() == (tmp_path / "d.jpg").read_bytes()
+    sampling = [JpegImagePlugin.get_sampling(Image.open(tmp_path / f"{name}.jpg")) for name in "ac"]
+    assert sampling == [0, 2], "colours as fine as brightness in the best quality alone"
     result.save(tmp_path / "d.png")
 
 
@@ -199,7 +226,7 @@ def test_a_result_keeps_its_quality_in_an_open_file(model, pixels, tmp_path):
 @pytest.mark.parametrize("kind", ["<f4", ">f4", "<f2", "<f8"])
 def test_a_retouched_map_may_lie_and_count_as_it_likes(model, pixels, planes, kind):
     photo = model.open(pixels, disparity=planes)
-    retouched = photo.corrected(planes[:, ::-1].astype(kind))
+    retouched = photo.corrected(planes[:, ::-1].astype(kind, copy=False))
     expected = model.open(pixels, disparity=np.ascontiguousarray(planes[:, ::-1])).refocus(focus=0.8)
     difference = np.asarray(retouched.refocus(focus=0.8)).astype(int) - np.asarray(expected)
     assert np.abs(difference).max() <= 1 and retouched.reduced(64).size == (64, 48)
@@ -226,7 +253,7 @@ def test_maps_of_either_byte_order_and_none_that_lies_across(model, pixels, plan
         model.open(pixels, disparity=planes.T)
 
 
-@pytest.mark.parametrize("size", [(129, 13000), (13000, 129), (64, 25000)])
+@pytest.mark.parametrize("size", [(129, 13000), (13000, 129), (65, 25000)])
 def test_the_thinnest_pictures(model, size):
     slope = np.linspace(0, 1, size[0] * size[1], dtype=np.float32).reshape(size[::-1])
     photo = model.open(Image.new("RGB", size, (90, 60, 30)), disparity=slope)
@@ -256,6 +283,12 @@ def test_tags_of_a_tiff_do_not_describe_the_result(model, pixels, tmp_path):
 
 def test_aperture_zero_returns_the_photo(model, pixels):
     assert near(model.open(pixels).refocus(aperture=0), pixels)
+
+
+def test_a_picture_is_its_render_rounded(model, pixels, planes):
+    photo = model.open(pixels, disparity=planes)
+    levels = photo.render(point=(20, 20)) * 255
+    assert np.abs(np.asarray(photo.refocus(point=(20, 20))) - levels).max() <= 0.501
 
 
 def test_refocus_leaves_the_photo_as_it_was(model, pixels):

@@ -69,6 +69,15 @@ def test_path_file_picture_and_array_are_the_same_photo(model, photo_file, pixel
         assert near(photo.picture, pixels, 0)
 
 
+def test_a_picture_that_is_given_stays_as_it_was(pixels):
+    picture, exif = Image.fromarray(pixels), Image.Exif()
+    exif[ExifTags.Base.ImageWidth] = 128
+    picture.info["exif"] = exif.tobytes()
+    before = dict(picture.info)
+    read_photo(picture)
+    assert picture.info == before and np.array_equal(picture, pixels)
+
+
 @pytest.mark.parametrize("dtype, full", [(np.uint8, 255), (np.uint16, 65535), (np.float32, 1), (np.float64, 1)])
 def test_arrays_of_every_kind(pixels, dtype, full):
     levels = (pixels / 255 * full).astype(dtype) if full != 255 else pixels

@@ -86,14 +86,26 @@ def test_mp4_plays_and_shows_the_frames(frames, tmp_path):
     assert (tmp_path / "film.mp4").read_bytes().index(b"moov") < 200  # plays before it is all there
 
 
+def test_mp4_keeps_colours(tmp_path):
+    av = pytest.importorskip("av")
+    write_mp4([Image.new("RGB", (64, 48), (200, 60, 30))] * 3, tmp_path / "film.mp4")
+    with av.open(tmp_path / "film.mp4") as film:
+        first = next(film.decode(video=0))
+    shown = first.reformat(format="rgb24", src_colorspace="ITU709").to_ndarray().astype(int)
+    assert np.abs(shown[24, 32] - (200, 60, 30)).max() < 5
+
+
 def test_webp_goes_there_and_back(frames, tmp_path):
     write_webp(frames, tmp_path / "film.webp", fps=12)
     with Image.open(tmp_path / "film.webp") as film:
         assert film.info["loop"] == 0
-        shown = []
+        shown, durations = [], []
         for number in range(film.n_frames):
             film.seek(number)
             shown.append(np.asarray(film.convert("RGB")).astype(float))
+            durations.append(film.info["duration"])
+    # there and back, without a second look at either end
+    assert sum(durations) == pytest.approx((2 * len(frames) - 2) * 1000 / 12, abs=len(shown))
     ends = [np.abs(picture - np.asarray(frames[-1])).mean() for picture in shown]
     assert 0 < int(np.argmin(ends)) < len(shown) - 1  # the far end is in the middle
 
@@ -117,6 +129,8 @@ def test_every_rate_has_both_ends(photo, tmp_path, fps):
     assert len(shots) >= 2 and not np.array_equal(shots[0], shots[-1])
     write_mp4(shots, tmp_path / "film.mp4", fps)
     assert (tmp_path / "film.mp4").stat().st_size > 500
+    with pytest.importorskip("av").open(tmp_path / "film.mp4") as film:
+        assert float(film.streams.video[0].average_rate) == pytest.approx(fps, rel=1e-4)
 
 
 def test_odd_sides_lose_a_column_in_a_film(tmp_path):

@@ -71,9 +71,16 @@ def test_directions_are_those_of_the_photo():
     torch.testing.assert_close(fitted(map.roll(3, -1), [Misfit(right=3)])[..., :-3], map[..., :-3])
 
 
-@pytest.mark.parametrize("name", ["true", "soft", "flat", "noise", "another photo", "nothing to be seen", "tiny"])
+STAY = ["true", "soft", "flat", "noise", "another photo", "nothing to be seen", "tiny", "too far off"]
+STAY += ["one small thing", "unseen twigs"]
+
+
+@pytest.mark.parametrize("name", STAY)
 def test_maps_that_the_photo_says_nothing_against_stay(name):
     image, disparity = scene()
+    light, dark = torch.full((1, 3, 96, 128), 0.9), torch.full((1, 3, 96, 128), 0.2)
+    small, twigs = (torch.arange(128) - 66).abs() < 6, torch.arange(384) % 12 < 3
+    small = small & ((torch.arange(96) - 46).abs() < 6)[:, None]
     image, map = {
         "true": (image, disparity),
         "soft": (image, soft(disparity)),
@@ -82,6 +89,9 @@ def test_maps_that_the_photo_says_nothing_against_stay(name):
         "another photo": (cloth(image.shape[-2:], 9), disparity),
         "nothing to be seen": (torch.full_like(image, 0.5), disparity),
         "tiny": (image[..., :3, :2], disparity[..., :3, :2]),
+        "too far off": (image, disparity.roll(6, -1)),
+        "one small thing": (torch.where(small, light, dark), torch.where(small.roll(2, -1), 0.8, 0.2)[None, None]),
+        "unseen twigs": (image, spoilt(disparity, Misfit(wide=2)).masked_fill(twigs, 1.0)),
     }[name]
     off = misfit(srgb_to_linear(image), map)
     assert off == Misfit()
