@@ -151,6 +151,12 @@ def test_depth_may_be_a_distance_and_have_another_name(photos, tmp_path):
     assert len(unpack(PhotoSet(str(photos)), tmp_path / "out", with_depth=False)) == 7, "the renderer takes any picture"
 
 
+def test_a_mask_with_colours_is_told_as_a_mask(photos, pixels, tmp_path):
+    Image.fromarray(pixels[:60, :80]).save(photos / "1.mask.png")
+    with pytest.raises(ValueError, match="photo 1 of .*: mask must be a grey picture; this one has colours"):
+        unpack(PhotoSet(str(photos)), tmp_path / "out", with_depth=True)
+
+
 def test_a_stream_is_the_same_wherever_one_starts(photos):
     """What a resumed run, a worker or another process reads at a position does not depend on what it read before."""
     whole = StreamedPhotos(PhotoSet(str(photos)), length=8, batch_size=2, seed=5)

@@ -225,8 +225,8 @@ def in_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
     return picture.convert("RGB")
 
 
-def grey_levels(picture: Image.Image) -> np.ndarray:
-    """One channel (H, W): uint8, uint16 or float, on the scale it had. PhotoError if the picture has colours."""
+def grey_levels(picture: Image.Image, name: str = "disparity") -> np.ndarray:
+    """One channel (H, W): uint8, uint16 or float, on the scale it had. PhotoError, of `name`, if it has colours."""
     if picture.mode == "I":  # 16 bits in a wider type
         values = np.array(picture)
         return values.astype(np.uint16) if values.min() >= 0 and values.max() <= 65535 else values.astype(np.float32)
@@ -234,7 +234,7 @@ def grey_levels(picture: Image.Image) -> np.ndarray:
         return np.array(picture)
     rgb = np.array(picture.convert("RGB"))  # (H, W, 3)
     if np.ptp(rgb, axis=2).max() > 24:  # what JPEG may add to grey
-        raise PhotoError("disparity must be a grey picture, white = nearest; this one has colours")
+        raise PhotoError(f"{name} must be a grey picture; this one has colours")
     return rgb[..., 1]
 
 

@@ -136,7 +136,7 @@ def read_row(row: Row, photos: PhotoSet, device: str = "cpu") -> Picture:
         disparity = read_own_depth(depth, picture, open_picture(row.image), sense, device).disparity  # (h, w)
     if row.mask is not None:
         with decoded(open_picture(row.mask), "mask") as mask:
-            levels = grey_levels(mask)
+            levels = grey_levels(mask, "mask")
         foreground = levels / (np.iinfo(levels.dtype).max if levels.dtype.kind in "ui" else 1)  # (h, w)
     return Picture(picture, _grey(disparity), _grey(foreground))
 
