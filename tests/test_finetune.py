@@ -151,10 +151,14 @@ def test_depth_may_be_a_distance_and_have_another_name(photos, tmp_path):
     assert len(unpack(PhotoSet(str(photos)), tmp_path / "out", with_depth=False)) == 7, "the renderer takes any picture"
 
 
-def test_a_mask_with_colours_is_told_as_a_mask(photos, pixels, tmp_path):
-    Image.fromarray(pixels[:60, :80]).save(photos / "1.mask.png")
-    with pytest.raises(ValueError, match="photo 1 of .*: mask must be a grey picture; this one has colours"):
-        unpack(PhotoSet(str(photos)), tmp_path / "out", with_depth=True)
+def test_a_mask_that_cannot_be_the_photos_is_told_as_a_mask(photos, pixels, tmp_path):
+    for mask, message in (
+        (Image.fromarray(pixels[:60, :80]), "mask must be a grey picture; this one has colours"),
+        (Image.new("L", (60, 80)), "mask must lie as the upright photo, 128 x 96; this one is 60 x 80"),
+    ):
+        mask.save(photos / "1.mask.png")
+        with pytest.raises(ValueError, match=f"photo 1 of .*: {message}"):
+            unpack(PhotoSet(str(photos)), tmp_path / "out", with_depth=True)
 
 
 def test_a_stream_is_the_same_wherever_one_starts(photos):

@@ -4,6 +4,7 @@ Colour: an RGB photo is processed in its own encoded values and keeps its ICC pr
 Adobe RGB nearly so). CMYK and grey go to sRGB, through their profile where they carry one. Results have 8 bits.
 """
 
+import math
 import os
 import threading
 import uuid
@@ -236,6 +237,15 @@ def grey_levels(picture: Image.Image, name: str = "disparity") -> np.ndarray:
     if np.ptp(rgb, axis=2).max() > 24:  # what JPEG may add to grey
         raise PhotoError(f"{name} must be a grey picture; this one has colours")
     return rgb[..., 1]
+
+
+def check_lies(levels: np.ndarray, size: tuple[int, int], name: str) -> None:
+    """PhotoError, of `name`, for a map (H, W) that is upright where the photo of `size` (width, height) lies, or the
+    other way round.
+    """
+    (height, width), (across, down) = levels.shape, size
+    if (width - height) * (across - down) < 0 and abs(math.log(width * down / (height * across))) > 0.2:
+        raise PhotoError(f"{name} must lie as the upright photo, {across} x {down}; this one is {width} x {height}")
 
 
 def _from_array(array: np.ndarray) -> Image.Image:

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from ..disparity.own_depth import read_own_depth
 from ..files.data_sets import leave_encoded, open_picture
-from ..files.pictures import PhotoError, decoded, grey_levels, read_photo
+from ..files.pictures import PhotoError, check_lies, decoded, grey_levels, read_photo
 from .data import PhotoRecord, labelled_photos
 from .mixture import SHAPES, Picture, augment
 
@@ -126,7 +126,7 @@ def read_row(row: Row, photos: PhotoSet, device: str = "cpu") -> Picture:
     """Decode a row: the photo upright and scaled down, its disparity and its mask in grey.
 
     Raises:
-        PhotoError: one of its pictures cannot be read.
+        PhotoError: one of its pictures cannot be read, or a map lies otherwise than the photo.
     """
     picture = read_photo(open_picture(row.image))
     picture.thumbnail((LONG_SIDE, LONG_SIDE), Image.Resampling.LANCZOS)
@@ -137,6 +137,7 @@ def read_row(row: Row, photos: PhotoSet, device: str = "cpu") -> Picture:
     if row.mask is not None:
         with decoded(open_picture(row.mask), "mask") as mask:
             levels = grey_levels(mask, "mask")
+        check_lies(levels, picture.size, "mask")
         foreground = levels / (np.iinfo(levels.dtype).max if levels.dtype.kind in "ui" else 1)  # (h, w)
     return Picture(picture, _grey(disparity), _grey(foreground))
 
