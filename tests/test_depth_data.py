@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw
 
+from deeplens_hf.files.pictures import save_disparity
 from deeplens_hf.training import mixture
 from deeplens_hf.training.arguments import add_arguments
 from deeplens_hf.training.commands import run
@@ -137,6 +139,15 @@ def test_a_batch_has_one_shape_and_each_sample_is_repeatable(data, tmp_path):
     one, again = photos[7], photos[7]
     assert all(torch.equal(one[name], again[name]) for name in one)
     assert 0 <= float(one["image"].min()) and float(one["image"].max()) <= 1
+
+
+def test_maps_of_16_bits_teach_what_those_of_8_do(data, tmp_path):
+    fine = shutil.copytree(data, tmp_path / "fine")
+    for file in [*fine.glob("train/*.disparity.png"), *fine.glob("train/*.foreground.png")]:
+        save_disparity(np.asarray(Image.open(file)) / 255, file)
+    for parts in ({"photos": 1.0, "people": 1.0}, {"photos": 1.0, "sharpened": 1.0}, {"collage": 1.0}):
+        one, other = (mixed(folder, tmp_path, **parts)[2] for folder in (data, fine))
+        assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_what_is_not_known_is_marked(data, tmp_path):

@@ -12,6 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..files.pictures import grey_levels
+
 PEOPLE = ("ccp_people", "human_seg")  # groups whose masks people drew by hand
 
 
@@ -29,7 +31,7 @@ def labelled_photos(folder: Path, split: str) -> list[PhotoRecord]:
     """Read the photos of one split ("train" or "val").
 
     `folder` holds manifest.jsonl, or holds photos/manifest.jsonl; beside the manifest lies train/ with ID.jpg,
-    ID.disparity.png (8 bit, bright = near) and, where the manifest names a foreground, ID.foreground.png.
+    ID.disparity.png (8 or 16 bits, bright = near) and, where the manifest names a foreground, ID.foreground.png.
 
     Raises:
         ValueError: no manifest there, or none of its photos is in the split.
@@ -60,6 +62,14 @@ def has_manifest(folder: Path) -> bool:
 
 def _manifest(folder: Path) -> Path | None:
     return next((m for m in (folder / "manifest.jsonl", folder / "photos" / "manifest.jsonl") if m.is_file()), None)
+
+
+def grey(file: Path) -> Image.Image:
+    """A disparity map or a mask, of 8 bits or 16, on the scale that it has: a picture of bytes."""
+    picture = Image.open(file)
+    if picture.mode == "I" or picture.mode.startswith("I;16"):  # Pillow would clip it at 255
+        return Image.fromarray((grey_levels(picture) / 257).round().astype(np.uint8))
+    return picture.convert("L")
 
 
 def to_tensor(image: Image.Image) -> Tensor:

@@ -12,7 +12,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFilter, ImageOp
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .data import PEOPLE, PhotoRecord, to_tensor
+from .data import PEOPLE, PhotoRecord, grey, to_tensor
 from .ensemble import EnsembledLabels
 from .labels import sharpen
 from .scenes.exact import ExactScenes
@@ -136,17 +136,17 @@ class DepthMixture(Dataset):
         some = self.people if self.people and draw.random() < self.sources.people else self.records
         record = some[draw.integers(len(some))]
         image = Image.open(record.photo).convert("RGB")
-        mask = Image.open(record.foreground).convert("L") if record.foreground else None
+        mask = grey(record.foreground) if record.foreground else None
         if self.labels is not None:
             return Picture(image, self.labels(record), mask)
         if draw.random() < self.sources.sharpened:
             return Picture(image, Image.fromarray(self._sharp(record)), mask)
-        return Picture(image, Image.open(record.disparity).convert("L"), mask)
+        return Picture(image, grey(record.disparity), mask)
 
     def _sharp(self, record: PhotoRecord) -> np.ndarray:
         """The photo's disparity at the photo's edges, (h, w) uint8."""
-        disparity = Image.open(record.disparity).convert("L")
-        mask = to_tensor(Image.open(record.foreground).convert("L"))[None] if record.foreground else None
+        disparity = grey(record.disparity)
+        mask = to_tensor(grey(record.foreground))[None] if record.foreground else None
         image = to_tensor(Image.open(record.photo).convert("RGB"))[None]
         sharp = sharpen(to_tensor(disparity)[None], image, mask)
         return (sharp[0, 0] * 255).round().byte().numpy()
