@@ -227,6 +227,27 @@ def test_a_manifest_is_read_by_split(data):
         labelled_photos(data / "photos" / "train", "train")
 
 
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ('{"id": "0", "foreground": null, "split": "train"}', "must have the field group"),
+        ("id: 0", "must be an object of JSON"),
+        ("[0]", "must be an object of JSON"),
+        ('{"id": "9", "group": "toy", "foreground": null, "split": "train"}', "must have a file .*9.jpg"),
+        ('{"id": "0", "group": "toy", "foreground": "given", "split": "train"}', "must have a file .*0.foreground.png"),
+    ],
+)
+def test_a_manifest_is_told_by_line_what_it_lacks(tmp_path, line, message):
+    (tmp_path / "train").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "train" / "0.jpg")
+    whole = '{"id": "0", "group": "toy", "foreground": null, "split": "train"}\n\n'
+    (tmp_path / "manifest.jsonl").write_text(whole)
+    assert len(labelled_photos(tmp_path, "train")) == 1, "a blank line is none"
+    (tmp_path / "manifest.jsonl").write_text(whole + line)
+    with pytest.raises(ValueError, match=f"manifest.jsonl, line 3, {message}"):
+        labelled_photos(tmp_path, "train")
+
+
 def test_scenes_are_traced_once_and_shown_in_many_ways(tmp_path):
     scenes = RenderedScenes([], tmp_path, scenes=1, length=9, seed=0, size=64)
     samples = [scenes[i] for i in range(9)]

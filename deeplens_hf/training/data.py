@@ -34,22 +34,29 @@ def labelled_photos(folder: Path, split: str) -> list[PhotoRecord]:
     ID.disparity.png (8 or 16 bits, bright = near) and, where the manifest names a foreground, ID.foreground.png.
 
     Raises:
-        ValueError: no manifest there, or none of its photos is in the split.
+        ValueError: no manifest there, or none of its photos is in the split; a line that lacks a field, or its file.
     """
     manifest = _manifest(folder)
     if manifest is None:
         raise ValueError(f"data: no manifest.jsonl in {folder} or {folder / 'photos'}")
-    base = manifest.parent / "train"
-    records = [
-        PhotoRecord(
-            base / f"{line['id']}.jpg",
-            base / f"{line['id']}.disparity.png",
-            base / f"{line['id']}.foreground.png" if line["foreground"] else None,
-            line["group"],
-        )
-        for line in map(json.loads, manifest.read_text().splitlines())
-        if line["split"] == split
-    ]
+    base, records = manifest.parent / "train", []
+    for number, text in enumerate(manifest.read_text().splitlines(), 1):
+        if not text.strip():
+            continue
+        where = f"data: {manifest}, line {number},"
+        try:
+            name, group, mask, part = (json.loads(text)[field] for field in ("id", "group", "foreground", "split"))
+        except KeyError as error:
+            raise ValueError(f"{where} must have the field {error.args[0]}") from None
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{where} must be an object of JSON: {error}") from None
+        if part != split:
+            continue
+        photo, foreground = base / f"{name}.jpg", base / f"{name}.foreground.png" if mask else None
+        for file in filter(None, (photo, foreground)):  # depth is not read by all stages
+            if not file.is_file():
+                raise ValueError(f"{where} must have a file {file}")
+        records.append(PhotoRecord(photo, base / f"{name}.disparity.png", foreground, group))
     if not records:
         raise ValueError(f"data: {manifest} has no photo with split {split!r}")
     return records
