@@ -384,7 +384,9 @@ def test_a_stage_that_needs_photos_says_so(tmp_path):
     photos.mkdir()
     with pytest.raises(ValueError, match="out must lie outside the data folder"):
         train("render", "--data", photos, "--out", photos / "run")
+    Image.new("RGB", (64, 64)).save(tmp_path / "moth.jpg")
     for option, value, message in (
+        ("--data", tmp_path / "moth.jpg", "data must be a folder of pictures .*; got the file .*moth.jpg"),
         ("--steps", 0, "steps must be at least 1"),
         ("--accumulate", 0, "accumulate must be at least 1"),
         ("--ema", 1, "ema must be from 0 to below 1"),
