@@ -29,6 +29,7 @@ COLUMNS = {  # what a column is taken for by its name, unless told
     "depth": ("disparity", "depth", "depth_map"),
     "mask": ("mask", "foreground", "alpha"),
 }
+SPLITS = "train training validation valid dev val test testing eval evaluation".split()  # folders
 MATERIAL = 2000  # photos that a stream gives to the stages that need them at random
 SHUFFLED = 500  # rows of a stream in memory, out of which the next is drawn
 
@@ -66,8 +67,11 @@ def open_table(photos: PhotoSet, streaming: bool) -> tuple[Table | IterableDatas
         ValueError: no such split or column, or no pictures; FileNotFoundError: no such folder or data set.
     """
     datasets.disable_progress_bars()
-    folder = os.path.isdir(photos.data)
-    where = {"path": "imagefolder", "data_dir": os.path.abspath(photos.data)} if folder else {"path": photos.data}
+    where: dict[str, Any] = {"path": photos.data}
+    if os.path.isdir(photos.data):
+        where = {"path": "imagefolder", "data_dir": os.path.abspath(photos.data)}
+        if not any(file.name in SPLITS for file in Path(photos.data).iterdir() if file.is_dir()):
+            where["data_files"] = {"train": "**"}  # else names such as steam_train.jpg are taken for splits
     table = load_dataset(**where, split=photos.split, streaming=streaming)
     names, told = list(table.features or next(iter(table))), dict(photos.columns)
     for role, name in told.items():
