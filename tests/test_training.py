@@ -399,6 +399,12 @@ def test_a_stage_that_needs_photos_says_so(tmp_path):
         train("render", "--out", tmp_path, "--streaming")
 
 
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused(device):
+    with pytest.raises(ValueError, match=f"--device must be a device of this machine, got '{device}'"):
+        launch(device)
+
+
 @pytest.mark.parametrize(
     "command, message",
     [

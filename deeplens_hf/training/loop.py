@@ -69,8 +69,12 @@ def launch(device: str = "cpu", precision: str = "no", accumulate: int = 1, part
         partial: there are steps that train a part of the modules alone.
 
     Raises:
-        ValueError: a precision that the device cannot do.
+        ValueError: a device that this machine has not, or a precision that the device cannot do.
     """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"--device must be a device of this machine, got {device!r}: {error}") from None
     if device.startswith("cuda:"):
         torch.cuda.set_device(device)
     AcceleratorState._reset_state()  # a run before this one in the same program may have had another precision
