@@ -192,6 +192,18 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     assert len((tmp_path / "curve.csv").read_text().splitlines()) == 31
 
 
+def test_a_broken_folder_of_a_run_says_how_to_go_on(tmp_path):
+    fit_line(tmp_path, 20)
+    (tmp_path / "curve.csv").write_text("")
+    fit_line(tmp_path, 30)
+    assert len((tmp_path / "curve.csv").read_text().splitlines()) == 11, "an empty curve is none"
+    whole = (tmp_path / "checkpoint.pt").read_bytes()
+    for broken in (whole[:1000], b"", b"no checkpoint"):
+        (tmp_path / "checkpoint.pt").write_bytes(broken)
+        with pytest.raises(ValueError, match=r"checkpoint.pt is no whole checkpoint, delete it to begin anew"):
+            fit_line(tmp_path, 40)
+
+
 def test_sample_pictures_show_the_averaged_weights(tmp_path):
     line, shown = nn.Linear(1, 1), []
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, default_collate
 from tqdm import tqdm
 
+from ..files.pictures import one_line
 from .journal import Journal
 
 Batch = dict[str, Tensor]
@@ -137,7 +139,8 @@ def fit(
         picture: batch -> (3, H, W) in [0, 1]: what to show of the sample at position 0.
 
     Raises:
-        ValueError: nothing to train, or the checkpoint is of another run (other samples a step or frozen modules).
+        ValueError: nothing to train, or the checkpoint is broken or of another run (other samples a step or frozen
+            modules).
     """
     run.out.mkdir(parents=True, exist_ok=True)
     checkpoint, main = run.out / "checkpoint.pt", accelerator.is_main_process
@@ -152,7 +155,11 @@ def fit(
     prepared, optimiser = accelerator.prepare(stage, optimiser)
     start, spent = 0, 0.0
     if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=accelerator.device, weights_only=True)
+        try:
+            state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, UnpicklingError) as error:
+            told = one_line(error)
+            raise ValueError(f"out: {checkpoint} is no whole checkpoint, delete it to begin anew: {told}") from None
         for name, value in state.get("plan", {}).items():
             if value != plan[name]:
                 raise ValueError(
@@ -163,7 +170,8 @@ def fit(
         optimiser.load_state_dict(state["optimiser"])
         if accelerator.scaler is not None and state.get("scaler"):
             accelerator.scaler.load_state_dict(state["scaler"])
-        average, start, spent = state["average"], state["step"], state["seconds"]
+        average = [value.to(accelerator.device) for value in state["average"]]
+        start, spent = state["step"], state["seconds"]
 
     def save(step: int, seconds: float) -> None:
         part = checkpoint.with_suffix(".part")
