@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import re
 import shutil
 
 import numpy as np
@@ -18,7 +19,11 @@ from deeplens_hf.training.commands import run
 from deeplens_hf.training.data import labelled_photos
 from deeplens_hf.training.labels import sharpen
 from deeplens_hf.training.mixture import SHAPES, DepthMixture, Picture, Sources
+from deeplens_hf.training.scenes.exact import ExactScenes
+from deeplens_hf.training.scenes.hdr import ClippedScenes
+from deeplens_hf.training.scenes.hidden_scenes import HiddenScenes
 from deeplens_hf.training.scenes.raycast import Camera, Skin, Solid, photograph
+from deeplens_hf.training.scenes.rendered import RenderedScenes
 from deeplens_hf.training.scenes.tabletop import tabletop_scene, turned
 
 LIGHT = np.array([0, 1, 0], np.float32)
@@ -148,6 +153,27 @@ def test_maps_of_16_bits_teach_what_those_of_8_do(data, tmp_path):
     for parts in ({"photos": 1.0, "people": 1.0}, {"photos": 1.0, "sharpened": 1.0}, {"collage": 1.0}):
         one, other = (mixed(folder, tmp_path, **parts)[2] for folder in (data, fine))
         assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        lambda records, cache: RenderedScenes(records, cache, 5, 5, 1, 64).scene(4).image.numpy(),
+        lambda records, cache: HiddenScenes(records, cache, 5, 5, 1, 64).layers(4)["image"].numpy(),
+        lambda records, cache: ClippedScenes(records, cache, 5, 5, 1, 64).light(4),  # no street: they have no photos
+        lambda records, cache: ExactScenes(records, cache, 1, 64).tabletop(4)[0],
+    ],
+    ids=["traced", "layers", "night", "tabletop"],
+)
+def test_scenes_in_a_shared_cache_are_of_the_photos_of_the_run(drawn, data, tmp_path):
+    records = labelled_photos(data, "train")
+    runs = ([], records, records[:2], records)
+    alone = [drawn(some, tmp_path / str(number)) for number, some in enumerate(runs)]
+    for some, picture in zip(runs, alone, strict=True):
+        np.testing.assert_array_equal(drawn(some, tmp_path / "shared"), picture)
+    assert len(list((tmp_path / "shared").iterdir())) == 3, "each once"
+    (name,) = [file.name for file in (tmp_path / "0").iterdir()]
+    assert re.fullmatch(r"([a-z]+-)?1-64-00004\.np[yz]", name), "without photos as ever"
 
 
 def test_what_is_not_known_is_marked(data, tmp_path):

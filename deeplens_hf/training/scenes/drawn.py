@@ -3,6 +3,7 @@
 Where a GPU waits for them, they are drawn ahead of the run, by many processes at once.
 """
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -23,6 +24,13 @@ def kept_whole(file: Path) -> Iterator[Path]:
     part = file.with_suffix(f".{os.getpid()}.part{file.suffix}")
     yield part
     os.replace(part, file)
+
+
+def mark(records: list[PhotoRecord]) -> str:
+    """What tells these photos and masks from others, wherever they lie: a hash of their names and sizes; "" of none."""
+    files = [file for record in records for file in (record.photo, record.foreground) if file]
+    told = repr([(file.name, file.stat().st_size) for file in files])
+    return hashlib.sha256(told.encode()).hexdigest()[:8] if files else ""
 
 
 def ahead(keep: Callable[[int], object], count: int, workers: int, what: str) -> None:
@@ -51,6 +59,7 @@ class DrawnScenes(Dataset):
     def __init__(self, records: list[PhotoRecord], cache: Path, scenes: int, length: int, seed: int, size: int):
         self.photos = [record.photo for record in records]
         self.masks = [record.foreground for record in records if record.foreground]
+        self.drawn_with = f"{mark(records)}-" if records else ""  # in the names of scenes: a cache may be shared
         self.cache, self.scenes, self.length, self.seed, self.size = cache, scenes, length, seed, size
         cache.mkdir(parents=True, exist_ok=True)
 
