@@ -5,6 +5,7 @@ import json
 import math
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -186,6 +187,26 @@ def test_what_is_not_known_is_marked(data, tmp_path):
     collages = marks(collage=1.0)
     assert collages[0] == {(0, 1)}
     assert max(float(sample["foreground"].mean()) for sample in collages[1]) > 0.05, "people stand in the places"
+
+
+def test_collages_are_made_of_your_own_photos_where_these_have_masks(data, tmp_path):
+    records = [replace(record, group="my photos") for record in labelled_photos(data, "train")]
+    collages = DepthMixture(records, tmp_path, 2, 1, 1000, 4, 0, Sources.parse("photos=0,tabletop=0,layered=0"))
+    samples = [collages[i] for i in range(8)]
+    assert {(float(each["has_disparity"]), float(each["has_foreground"])) for each in samples} == {(0, 1)}
+    assert max(float(each["foreground"].mean()) for each in samples) > 0.05
+    bare = [replace(record, foreground=None) for record in records]
+    assert DepthMixture(bare, tmp_path, 2, 1, 1000, 4, 0).sources == Sources(collage=0), "what the record says"
+    with pytest.raises(ValueError, match="sources: collage needs photos with masks"):
+        DepthMixture(bare, tmp_path, 2, 1, 1000, 4, 0, Sources.parse("photos=0,tabletop=0,layered=0"))
+
+
+def test_in_a_collage_the_subject_of_the_place_is_foreground_too(data, tmp_path):
+    place = labelled_photos(data, "train")[0]
+    collages = DepthMixture([place], tmp_path, 2, 1, 1000, 4, 0)
+    own = np.asarray(Image.open(place.foreground).resize((90, 120))) > 200
+    for seed in range(4):
+        assert (np.asarray(collages.collage(np.random.default_rng(seed)).foreground)[own] > 200).all()
 
 
 def test_lit_scenes_are_learned_from_as_they_lie_there(data, tmp_path):

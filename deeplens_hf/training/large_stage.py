@@ -63,7 +63,7 @@ def train_large(args: argparse.Namespace, records: list[PhotoRecord], plan: Run,
     if accelerator.is_main_process:
         large.save(weights)
         entry = {"stage": "large", "steps": plan.steps, "batch_size": plan.batch_size, "lr": plan.lr, "seed": plan.seed}
-        entry |= {"encoder_from": DINOV2_PACKAGE, "sources": asdict(sources), "lit": len(dataset.exact.files)}
+        entry |= {"encoder_from": DINOV2_PACKAGE, "sources": asdict(dataset.sources), "lit": len(dataset.exact.files)}
         entry |= {"tune": args.tune} if args.tune else {}
         entry |= {"tabletops": args.tabletops, "scenes": args.scenes, "minutes": round(seconds / 60, 1)}
         before = read_record(args.start) if args.start else []
