@@ -183,7 +183,7 @@ def test_the_loss_of_depth_is_taken_in_float32(model, monkeypatch):
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     fit_line(tmp_path, 20)
-    with pytest.raises(ValueError, match="is of a run with other samples a step; choose another folder"):
+    with pytest.raises(ValueError, match="has a run with other samples a step; choose another --out"):
         fit_line(tmp_path, 20, batch_size=4)
     old = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     names = ("modules", "optimiser", "average", "step", "seconds")
@@ -317,6 +317,33 @@ def test_every_stage_trains_resumes_and_keeps_its_record(data, tmp_path):
     changed = {name.split(".")[0] for name in final if not torch.equal(final[name], trained[name])}
     assert changed == {"depth", "mending", "lens_blur", "upsampling"}
     assert [entry["stage"] for entry in json.loads((whole / "training.json").read_text())] == ["render", "depth", "all"]
+
+
+def test_a_run_given_again_with_other_options_is_refused_and_keeps_its_record(data, tmp_path):
+    for name in ("old", "other"):
+        DeepLens(DeepLensConfig(depth_width=32, blur_width=8)).save_pretrained(tmp_path / name)
+    common = ("mending", "--out", tmp_path, "--batch-size", 1, "--scenes", 2, "--size", 64)
+    start = ("--from", tmp_path / "old", "--steps", 2)
+    record = train(*common, *start) / "training.json"
+    told = record.read_text()
+    for name, *other in (
+        ("lr", "--lr", 0.5),
+        ("seed", "--seed", 1),
+        ("scenes", "--scenes", 3),
+        ("precision", "--precision", "bf16"),
+        ("photos", "--data", data),
+        ("weights to start from", "--from", tmp_path / "other"),
+        ("lr, ema", "--lr", 0.5, "--ema", 0.9),
+    ):
+        with pytest.raises(
+            ValueError, match=f"has a run with other {name}; choose another --out or that run's options"
+        ):
+            train(*common, *start, *other)
+    with pytest.raises(ValueError, match="steps must be at least the 2 that are done in .*; got 1"):
+        train(*common, *start, "--steps", 1)
+    assert record.read_text() == told
+    train(*common, *start, "--steps", 3)
+    assert json.loads(record.read_text())[-1]["steps"] == 3, "a run may go on"
 
 
 def test_orientation_trains_alone_and_gives_old_weights_what_they_lack(data, tmp_path):

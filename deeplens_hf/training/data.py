@@ -3,6 +3,7 @@
 `photo_sets` brings other photos into this form.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,13 @@ def has_manifest(folder: Path) -> bool:
 
 def _manifest(folder: Path) -> Path | None:
     return next((m for m in (folder / "manifest.jsonl", folder / "photos" / "manifest.jsonl") if m.is_file()), None)
+
+
+def mark(records: list[PhotoRecord]) -> str:
+    """What tells these photos and masks from others, wherever they lie: a hash of their names and sizes; "" of none."""
+    files = [file for record in records for file in (record.photo, record.foreground) if file]
+    told = repr([(file.name, file.stat().st_size) for file in files])
+    return hashlib.sha256(told.encode()).hexdigest()[:8] if files else ""
 
 
 def grey(file: Path) -> Image.Image:

@@ -3,7 +3,6 @@
 Where a GPU waits for them, they are drawn ahead of the run, by many processes at once.
 """
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -15,7 +14,7 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from ..data import PhotoRecord
+from ..data import PhotoRecord, mark
 
 
 @contextmanager
@@ -24,13 +23,6 @@ def kept_whole(file: Path) -> Iterator[Path]:
     part = file.with_suffix(f".{os.getpid()}.part{file.suffix}")
     yield part
     os.replace(part, file)
-
-
-def mark(records: list[PhotoRecord]) -> str:
-    """What tells these photos and masks from others, wherever they lie: a hash of their names and sizes; "" of none."""
-    files = [file for record in records for file in (record.photo, record.foreground) if file]
-    told = repr([(file.name, file.stat().st_size) for file in files])
-    return hashlib.sha256(told.encode()).hexdigest()[:8] if files else ""
 
 
 def ahead(keep: Callable[[int], object], count: int, workers: int, what: str) -> None:
