@@ -198,9 +198,9 @@ def test_a_broken_folder_of_a_run_says_how_to_go_on(tmp_path):
     fit_line(tmp_path, 30)
     assert len((tmp_path / "curve.csv").read_text().splitlines()) == 11, "an empty curve is none"
     whole = (tmp_path / "checkpoint.pt").read_bytes()
-    for broken in (whole[:1000], b"", b"no checkpoint"):
+    for broken in (whole[:1000], whole[:-1000], b"", b"no checkpoint"):
         (tmp_path / "checkpoint.pt").write_bytes(broken)
-        with pytest.raises(ValueError, match=r"checkpoint.pt is no whole checkpoint, delete it to begin anew"):
+        with pytest.raises(ValueError, match=r"checkpoint.pt is no whole checkpoint; delete it to begin anew"):
             fit_line(tmp_path, 40)
 
 

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, default_collate
 from tqdm import tqdm
 
-from ..files.pictures import one_line
 from .journal import Journal
 
 Batch = dict[str, Tensor]
@@ -161,9 +160,8 @@ def fit(
     if checkpoint.exists():
         try:
             state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, UnpicklingError) as error:
-            told = one_line(error)
-            raise ValueError(f"out: {checkpoint} is no whole checkpoint, delete it to begin anew: {told}") from None
+        except (RuntimeError, OSError, EOFError, UnpicklingError) as error:  # by where it was cut short
+            raise ValueError(f"out: {checkpoint} is no whole checkpoint; delete it to begin anew") from error
         before = plan | state.get("plan", {})
         if other := ", ".join(name for name, value in plan.items() if value != before[name]):
             raise ValueError(f"out: {run.out} has a run with other {other}; choose another --out or that run's options")
