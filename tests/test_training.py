@@ -440,7 +440,7 @@ def test_a_stage_that_needs_photos_says_so(tmp_path):
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99"])
 def test_a_device_that_is_not_there_is_refused(device):
-    with pytest.raises(ValueError, match=f"--device must be a device of this machine, got '{device}'"):
+    with pytest.raises(ValueError, match=f"device must be a device of this machine, got '{device}'"):
         launch(device)
 
 

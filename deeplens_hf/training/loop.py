@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, default_collate
 from tqdm import tqdm
 
+from ..inputs import usable_device
 from .journal import Journal
 
 Batch = dict[str, Tensor]
@@ -75,10 +76,7 @@ def launch(device: str = "cpu", precision: str = "no", accumulate: int = 1, part
     Raises:
         ValueError: a device that this machine has not, or a precision that the device cannot do.
     """
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"--device must be a device of this machine, got {device!r}: {error}") from None
+    usable_device(device)
     if device.startswith("cuda:"):
         torch.cuda.set_device(device)
     AcceleratorState._reset_state()  # a run before this one in the same program may have had another precision
