@@ -3,6 +3,9 @@
 import argparse
 import json
 import math
+import re
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,13 +13,18 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw
 
+from deeplens_hf.files.pictures import save_disparity
 from deeplens_hf.training import mixture
 from deeplens_hf.training.arguments import add_arguments
 from deeplens_hf.training.commands import run
 from deeplens_hf.training.data import labelled_photos
 from deeplens_hf.training.labels import sharpen
 from deeplens_hf.training.mixture import SHAPES, DepthMixture, Picture, Sources
+from deeplens_hf.training.scenes.exact import ExactScenes
+from deeplens_hf.training.scenes.hdr import ClippedScenes
+from deeplens_hf.training.scenes.hidden_scenes import HiddenScenes
 from deeplens_hf.training.scenes.raycast import Camera, Skin, Solid, photograph
+from deeplens_hf.training.scenes.rendered import RenderedScenes
 from deeplens_hf.training.scenes.tabletop import tabletop_scene, turned
 
 LIGHT = np.array([0, 1, 0], np.float32)
@@ -139,6 +147,36 @@ def test_a_batch_has_one_shape_and_each_sample_is_repeatable(data, tmp_path):
     assert 0 <= float(one["image"].min()) and float(one["image"].max()) <= 1
 
 
+def test_maps_of_16_bits_teach_what_those_of_8_do(data, tmp_path):
+    fine = shutil.copytree(data, tmp_path / "fine")
+    for file in [*fine.glob("train/*.disparity.png"), *fine.glob("train/*.foreground.png")]:
+        save_disparity(np.asarray(Image.open(file)) / 255, file)
+    for parts in ({"photos": 1.0, "people": 1.0}, {"photos": 1.0, "sharpened": 1.0}, {"collage": 1.0}):
+        one, other = (mixed(folder, tmp_path, **parts)[2] for folder in (data, fine))
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        lambda records, cache: RenderedScenes(records, cache, 5, 5, 1, 64).scene(4).image.numpy(),
+        lambda records, cache: HiddenScenes(records, cache, 5, 5, 1, 64).layers(4)["image"].numpy(),
+        lambda records, cache: ClippedScenes(records, cache, 5, 5, 1, 64).light(4),  # no street: they have no photos
+        lambda records, cache: ExactScenes(records, cache, 1, 64).tabletop(4)[0],
+    ],
+    ids=["traced", "layers", "night", "tabletop"],
+)
+def test_scenes_in_a_shared_cache_are_of_the_photos_of_the_run(drawn, data, tmp_path):
+    records = labelled_photos(data, "train")
+    runs = ([], records, records[:2], records)
+    alone = [drawn(some, tmp_path / str(number)) for number, some in enumerate(runs)]
+    for some, picture in zip(runs, alone, strict=True):
+        np.testing.assert_array_equal(drawn(some, tmp_path / "shared"), picture)
+    assert len(list((tmp_path / "shared").iterdir())) == 3, "each once"
+    (name,) = [file.name for file in (tmp_path / "0").iterdir()]
+    assert re.fullmatch(r"([a-z]+-)?1-64-00004\.np[yz]", name), "without photos as ever"
+
+
 def test_what_is_not_known_is_marked(data, tmp_path):
     def marks(**parts):
         samples = [mixed(data, tmp_path, **parts)[i] for i in range(8)]
@@ -149,6 +187,26 @@ def test_what_is_not_known_is_marked(data, tmp_path):
     collages = marks(collage=1.0)
     assert collages[0] == {(0, 1)}
     assert max(float(sample["foreground"].mean()) for sample in collages[1]) > 0.05, "people stand in the places"
+
+
+def test_collages_are_made_of_your_own_photos_where_these_have_masks(data, tmp_path):
+    records = [replace(record, group="my photos") for record in labelled_photos(data, "train")]
+    collages = DepthMixture(records, tmp_path, 2, 1, 1000, 4, 0, Sources.parse("photos=0,tabletop=0,layered=0"))
+    samples = [collages[i] for i in range(8)]
+    assert {(float(each["has_disparity"]), float(each["has_foreground"])) for each in samples} == {(0, 1)}
+    assert max(float(each["foreground"].mean()) for each in samples) > 0.05
+    bare = [replace(record, foreground=None) for record in records]
+    assert DepthMixture(bare, tmp_path, 2, 1, 1000, 4, 0).sources == Sources(collage=0), "what the record says"
+    with pytest.raises(ValueError, match="sources: collage needs photos with masks"):
+        DepthMixture(bare, tmp_path, 2, 1, 1000, 4, 0, Sources.parse("photos=0,tabletop=0,layered=0"))
+
+
+def test_in_a_collage_the_subject_of_the_place_is_foreground_too(data, tmp_path):
+    place = labelled_photos(data, "train")[0]
+    collages = DepthMixture([place], tmp_path, 2, 1, 1000, 4, 0)
+    own = np.asarray(Image.open(place.foreground).resize((90, 120))) > 200
+    for seed in range(4):
+        assert (np.asarray(collages.collage(np.random.default_rng(seed)).foreground)[own] > 200).all()
 
 
 def test_lit_scenes_are_learned_from_as_they_lie_there(data, tmp_path):

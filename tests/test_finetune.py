@@ -151,6 +151,29 @@ def test_depth_may_be_a_distance_and_have_another_name(photos, tmp_path):
     assert len(unpack(PhotoSet(str(photos)), tmp_path / "out", with_depth=False)) == 7, "the renderer takes any picture"
 
 
+def test_only_folders_are_splits(pixels, tmp_path):
+    folder = tmp_path / "photos"
+    for names, train in (
+        (["bee.jpg", "fly.png", "steam_train.jpg", "test.jpg", "dev-1.jpg", "val_d/moth.jpg"], 6),
+        (["train/bee.jpg", "train/test-0.jpg", "test/fly.jpg"], 2),
+    ):
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(folder / name)
+        assert len(unpack(PhotoSet(str(folder)), tmp_path / "out", with_depth=False)) == train
+    assert len(unpack(PhotoSet(str(folder), "test"), tmp_path / "out", with_depth=False)) == 1
+
+
+def test_a_mask_that_cannot_be_the_photos_is_told_as_a_mask(photos, pixels, tmp_path):
+    for mask, message in (
+        (Image.fromarray(pixels[:60, :80]), "mask must be a grey picture; this one has colours"),
+        (Image.new("L", (60, 80)), "mask must lie as the upright photo, 128 x 96; this one is 60 x 80"),
+    ):
+        mask.save(photos / "1.mask.png")
+        with pytest.raises(ValueError, match=f"photo 1 of .*: {message}"):
+            unpack(PhotoSet(str(photos)), tmp_path / "out", with_depth=True)
+
+
 def test_a_stream_is_the_same_wherever_one_starts(photos):
     """What a resumed run, a worker or another process reads at a position does not depend on what it read before."""
     whole = StreamedPhotos(PhotoSet(str(photos)), length=8, batch_size=2, seed=5)

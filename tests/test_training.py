@@ -183,13 +183,25 @@ def test_the_loss_of_depth_is_taken_in_float32(model, monkeypatch):
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     fit_line(tmp_path, 20)
-    with pytest.raises(ValueError, match="is of a run with other samples a step; choose another folder"):
+    with pytest.raises(ValueError, match="has a run with other samples a step; choose another --out"):
         fit_line(tmp_path, 20, batch_size=4)
     old = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     names = ("modules", "optimiser", "average", "step", "seconds")
     torch.save({name: old[name] for name in names}, tmp_path / "checkpoint.pt")
     fit_line(tmp_path, 30)  # as runs of version 0.1.0 left them
     assert len((tmp_path / "curve.csv").read_text().splitlines()) == 31
+
+
+def test_a_broken_folder_of_a_run_says_how_to_go_on(tmp_path):
+    fit_line(tmp_path, 20)
+    (tmp_path / "curve.csv").write_text("")
+    fit_line(tmp_path, 30)
+    assert len((tmp_path / "curve.csv").read_text().splitlines()) == 11, "an empty curve is none"
+    whole = (tmp_path / "checkpoint.pt").read_bytes()
+    for broken in (whole[:1000], whole[:-1000], b"", b"no checkpoint"):
+        (tmp_path / "checkpoint.pt").write_bytes(broken)
+        with pytest.raises(ValueError, match=r"checkpoint.pt is no whole checkpoint; delete it to begin anew"):
+            fit_line(tmp_path, 40)
 
 
 def test_sample_pictures_show_the_averaged_weights(tmp_path):
@@ -225,6 +237,27 @@ def test_a_manifest_is_read_by_split(data):
     assert len(records) == 3 and len(labelled_photos(data, "val")) == 1
     with pytest.raises(ValueError, match="no manifest.jsonl"):
         labelled_photos(data / "photos" / "train", "train")
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ('{"id": "0", "foreground": null, "split": "train"}', "must have the field group"),
+        ("id: 0", "must be an object of JSON"),
+        ("[0]", "must be an object of JSON"),
+        ('{"id": "9", "group": "toy", "foreground": null, "split": "train"}', "must have a file .*9.jpg"),
+        ('{"id": "0", "group": "toy", "foreground": "given", "split": "train"}', "must have a file .*0.foreground.png"),
+    ],
+)
+def test_a_manifest_is_told_by_line_what_it_lacks(tmp_path, line, message):
+    (tmp_path / "train").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "train" / "0.jpg")
+    whole = '{"id": "0", "group": "toy", "foreground": null, "split": "train"}\n\n'
+    (tmp_path / "manifest.jsonl").write_text(whole)
+    assert len(labelled_photos(tmp_path, "train")) == 1, "a blank line is none"
+    (tmp_path / "manifest.jsonl").write_text(whole + line)
+    with pytest.raises(ValueError, match=f"manifest.jsonl, line 3, {message}"):
+        labelled_photos(tmp_path, "train")
 
 
 def test_scenes_are_traced_once_and_shown_in_many_ways(tmp_path):
@@ -284,6 +317,33 @@ def test_every_stage_trains_resumes_and_keeps_its_record(data, tmp_path):
     changed = {name.split(".")[0] for name in final if not torch.equal(final[name], trained[name])}
     assert changed == {"depth", "mending", "lens_blur", "upsampling"}
     assert [entry["stage"] for entry in json.loads((whole / "training.json").read_text())] == ["render", "depth", "all"]
+
+
+def test_a_run_given_again_with_other_options_is_refused_and_keeps_its_record(data, tmp_path):
+    for name in ("old", "other"):
+        DeepLens(DeepLensConfig(depth_width=32, blur_width=8)).save_pretrained(tmp_path / name)
+    common = ("mending", "--out", tmp_path, "--batch-size", 1, "--scenes", 2, "--size", 64)
+    start = ("--from", tmp_path / "old", "--steps", 2)
+    record = train(*common, *start) / "training.json"
+    told = record.read_text()
+    for name, *other in (
+        ("lr", "--lr", 0.5),
+        ("seed", "--seed", 1),
+        ("scenes", "--scenes", 3),
+        ("precision", "--precision", "bf16"),
+        ("photos", "--data", data),
+        ("weights to start from", "--from", tmp_path / "other"),
+        ("lr, ema", "--lr", 0.5, "--ema", 0.9),
+    ):
+        with pytest.raises(
+            ValueError, match=f"has a run with other {name}; choose another --out or that run's options"
+        ):
+            train(*common, *start, *other)
+    with pytest.raises(ValueError, match="steps must be at least the 2 that are done in .*; got 1"):
+        train(*common, *start, "--steps", 1)
+    assert record.read_text() == told
+    train(*common, *start, "--steps", 3)
+    assert json.loads(record.read_text())[-1]["steps"] == 3, "a run may go on"
 
 
 def test_orientation_trains_alone_and_gives_old_weights_what_they_lack(data, tmp_path):
@@ -363,7 +423,9 @@ def test_a_stage_that_needs_photos_says_so(tmp_path):
     photos.mkdir()
     with pytest.raises(ValueError, match="out must lie outside the data folder"):
         train("render", "--data", photos, "--out", photos / "run")
+    Image.new("RGB", (64, 64)).save(tmp_path / "moth.jpg")
     for option, value, message in (
+        ("--data", tmp_path / "moth.jpg", "data must be a folder of pictures .*; got the file .*moth.jpg"),
         ("--steps", 0, "steps must be at least 1"),
         ("--accumulate", 0, "accumulate must be at least 1"),
         ("--ema", 1, "ema must be from 0 to below 1"),
@@ -374,6 +436,12 @@ def test_a_stage_that_needs_photos_says_so(tmp_path):
             train("render", "--out", tmp_path, option, value)
     with pytest.raises(ValueError, match="streaming needs --data"):
         train("render", "--out", tmp_path, "--streaming")
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused(device):
+    with pytest.raises(ValueError, match=f"device must be a device of this machine, got '{device}'"):
+        launch(device)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Your own depth in place of the predicted one: read, turned into disparity, resized, normalised and fitted once."""
 
-import math
 import os
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -9,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..files.pictures import DIOPTRES, PhotoError, Source, decoded, grey_levels, one_line
+from ..files.pictures import DIOPTRES, PhotoError, Source, check_lies, decoded, grey_levels, one_line
 from ..optics import srgb_to_linear
 from ..sharing.weights import HUB_NAME
 from .levels import halvings_until, last_map
@@ -139,9 +138,7 @@ def _read_map(source: Source, size: tuple[int, int]) -> tuple[np.ndarray, str]:
             values, told = grey_levels(picture), str(picture.info.get(DIOPTRES, ""))
     if values.ndim != 2 or values.size == 0 or values.dtype.kind not in "uif":
         raise PhotoError(f"disparity must be an array (H, W) of numbers, got {values.dtype} {values.shape}")
-    (height, width), (across, down) = values.shape, size
-    if (width - height) * (across - down) < 0 and abs(math.log(width * down / (height * across))) > 0.2:
-        raise PhotoError(f"disparity must lie as the upright photo, {across} x {down}; this one is {width} x {height}")
+    check_lies(values, size, "disparity")
     return values.astype(values.dtype.newbyteorder("="), copy=False), told
 
 

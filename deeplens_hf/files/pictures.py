@@ -4,6 +4,7 @@ Colour: an RGB photo is processed in its own encoded values and keeps its ICC pr
 Adobe RGB nearly so). CMYK and grey go to sRGB, through their profile where they carry one. Results have 8 bits.
 """
 
+import math
 import os
 import threading
 import uuid
@@ -225,8 +226,8 @@ def in_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
     return picture.convert("RGB")
 
 
-def grey_levels(picture: Image.Image) -> np.ndarray:
-    """One channel (H, W): uint8, uint16 or float, on the scale it had. PhotoError if the picture has colours."""
+def grey_levels(picture: Image.Image, name: str = "disparity") -> np.ndarray:
+    """One channel (H, W): uint8, uint16 or float, on the scale it had. PhotoError, of `name`, if it has colours."""
     if picture.mode == "I":  # 16 bits in a wider type
         values = np.array(picture)
         return values.astype(np.uint16) if values.min() >= 0 and values.max() <= 65535 else values.astype(np.float32)
@@ -234,8 +235,17 @@ def grey_levels(picture: Image.Image) -> np.ndarray:
         return np.array(picture)
     rgb = np.array(picture.convert("RGB"))  # (H, W, 3)
     if np.ptp(rgb, axis=2).max() > 24:  # what JPEG may add to grey
-        raise PhotoError("disparity must be a grey picture, white = nearest; this one has colours")
+        raise PhotoError(f"{name} must be a grey picture; this one has colours")
     return rgb[..., 1]
+
+
+def check_lies(levels: np.ndarray, size: tuple[int, int], name: str) -> None:
+    """PhotoError, of `name`, for a map (H, W) that is upright where the photo of `size` (width, height) lies, or the
+    other way round.
+    """
+    (height, width), (across, down) = levels.shape, size
+    if (width - height) * (across - down) < 0 and abs(math.log(width * down / (height * across))) > 0.2:
+        raise PhotoError(f"{name} must lie as the upright photo, {across} x {down}; this one is {width} x {height}")
 
 
 def _from_array(array: np.ndarray) -> Image.Image:

@@ -135,6 +135,8 @@ def check(args: argparse.Namespace) -> None:
     for each in args.columns:
         if "=" not in each:
             raise ValueError(f"columns must be ROLE=NAME, such as depth=disparity; got {each!r}")
+    if args.data and Path(args.data).is_file():
+        raise ValueError(f"data must be a folder of pictures or a data set's id on the Hub; got the file {args.data}")
     if args.data and args.out.resolve().is_relative_to(Path(args.data).resolve()) and not has_manifest(Path(args.data)):
         raise ValueError(f"out must lie outside the data folder {args.data}; got {args.out}")
     if not 0 <= args.keep < 1 or (args.keep and args.start is None):

@@ -3,6 +3,7 @@
 import argparse
 import copy
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from .arguments import DEFAULTS, check
 from .large_stage import train_large
 from .loop import Run, fit, launch
 from .pretrained import load_imagenet
-from .record import keep, of_format, origin, read_record, save_weights
+from .record import keep, of_format, options, origin, read_record, save_weights
 from .stage_data import ONE_NETWORK, STAGE_DATA, Course, find_photos
 from .stages import stage_parts
 from .transplant import with_encoder
@@ -47,6 +48,7 @@ def run(args: argparse.Namespace) -> Path:
         return train_large(args, find_photos(args, accelerator), plan, accelerator)
     model, record, facts = first_model(args)
     records = [] if args.streaming and args.stage == "depth" else find_photos(args, accelerator)
+    plan = replace(plan, options=options(args, records, model if args.start or args.depth_from else None))
     if args.stage == "depth" and not args.start:
         facts["encoder_from"] = load_imagenet(model.depth.encoder)
     elif args.encoder and args.encoder != model.config.encoder:

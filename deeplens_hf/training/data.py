@@ -3,6 +3,7 @@
 `photo_sets` brings other photos into this form.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+
+from ..files.pictures import grey_levels
 
 PEOPLE = ("ccp_people", "human_seg")  # groups whose masks people drew by hand
 
@@ -29,25 +32,32 @@ def labelled_photos(folder: Path, split: str) -> list[PhotoRecord]:
     """Read the photos of one split ("train" or "val").
 
     `folder` holds manifest.jsonl, or holds photos/manifest.jsonl; beside the manifest lies train/ with ID.jpg,
-    ID.disparity.png (8 bit, bright = near) and, where the manifest names a foreground, ID.foreground.png.
+    ID.disparity.png (8 or 16 bits, bright = near) and, where the manifest names a foreground, ID.foreground.png.
 
     Raises:
-        ValueError: no manifest there, or none of its photos is in the split.
+        ValueError: no manifest there, or none of its photos is in the split; a line that lacks a field, or its file.
     """
     manifest = _manifest(folder)
     if manifest is None:
         raise ValueError(f"data: no manifest.jsonl in {folder} or {folder / 'photos'}")
-    base = manifest.parent / "train"
-    records = [
-        PhotoRecord(
-            base / f"{line['id']}.jpg",
-            base / f"{line['id']}.disparity.png",
-            base / f"{line['id']}.foreground.png" if line["foreground"] else None,
-            line["group"],
-        )
-        for line in map(json.loads, manifest.read_text().splitlines())
-        if line["split"] == split
-    ]
+    base, records = manifest.parent / "train", []
+    for number, text in enumerate(manifest.read_text().splitlines(), 1):
+        if not text.strip():
+            continue
+        where = f"data: {manifest}, line {number},"
+        try:
+            name, group, mask, part = (json.loads(text)[field] for field in ("id", "group", "foreground", "split"))
+        except KeyError as error:
+            raise ValueError(f"{where} must have the field {error.args[0]}") from None
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{where} must be an object of JSON: {error}") from None
+        if part != split:
+            continue
+        photo, foreground = base / f"{name}.jpg", base / f"{name}.foreground.png" if mask else None
+        for file in filter(None, (photo, foreground)):  # depth is not read by all stages
+            if not file.is_file():
+                raise ValueError(f"{where} must have a file {file}")
+        records.append(PhotoRecord(photo, base / f"{name}.disparity.png", foreground, group))
     if not records:
         raise ValueError(f"data: {manifest} has no photo with split {split!r}")
     return records
@@ -60,6 +70,21 @@ def has_manifest(folder: Path) -> bool:
 
 def _manifest(folder: Path) -> Path | None:
     return next((m for m in (folder / "manifest.jsonl", folder / "photos" / "manifest.jsonl") if m.is_file()), None)
+
+
+def mark(records: list[PhotoRecord]) -> str:
+    """What tells these photos and masks from others, wherever they lie: a hash of their names and sizes; "" of none."""
+    files = [file for record in records for file in (record.photo, record.foreground) if file]
+    told = repr([(file.name, file.stat().st_size) for file in files])
+    return hashlib.sha256(told.encode()).hexdigest()[:8] if files else ""
+
+
+def grey(file: Path) -> Image.Image:
+    """A disparity map or a mask, of 8 bits or 16, on the scale that it has: a picture of bytes."""
+    picture = Image.open(file)
+    if picture.mode == "I" or picture.mode.startswith("I;16"):  # Pillow would clip it at 255
+        return Image.fromarray((grey_levels(picture) / 257).round().astype(np.uint8))
+    return picture.convert("L")
 
 
 def to_tensor(image: Image.Image) -> Tensor:

@@ -24,7 +24,7 @@ from ..disparity.fusion import reshaped, standardise, without_rings
 from ..disparity.mending import EdgeMending
 from ..optics import srgb_to_linear
 from . import people
-from .data import PEOPLE, PhotoRecord, to_tensor
+from .data import PEOPLE, PhotoRecord, grey, to_tensor
 from .large import LargeDepth
 from .scenes.drawn import ahead, kept_whole
 
@@ -104,14 +104,14 @@ class EnsembledLabels:
 
     def _looked(self, record: PhotoRecord) -> Tensor:
         image = to_tensor(Image.open(record.photo).convert("RGB"))[None]
-        label = to_tensor(Image.open(record.disparity).convert("L"))[None]
+        label = to_tensor(grey(record.disparity))[None]
         with torch.inference_mode():
             depth, *others = (each and each.to(self.device) for each in (self.depth, self.large, self.mending))
             return ensembled(depth, image.to(self.device), label.to(self.device), *others).cpu()
 
     def _grounded(self, record: PhotoRecord) -> Tensor:
         looked = self._kept(self.name, record, self._looked)
-        disparity, mask = to_tensor(looked)[None], to_tensor(Image.open(record.foreground).convert("L"))[None]
+        disparity, mask = to_tensor(looked)[None], to_tensor(grey(record.foreground))[None]
         with torch.inference_mode():
             mask = F.interpolate(mask, disparity.shape[-2:], mode="bilinear")
             return normalise_disparity(people.grounded(disparity, mask))

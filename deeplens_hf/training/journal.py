@@ -60,5 +60,5 @@ def _rows_before(curve: Path, start: int) -> list[list[str]]:
     if start == 0 or not curve.exists():
         return []
     with curve.open(newline="") as file:
-        header, *rows = csv.reader(file)
-    return [header, *(row for row in rows if len(row) == len(header) and int(row[0]) < start)]
+        rows = list(csv.reader(file))
+    return rows[:1] + [row for row in rows[1:] if len(row) == len(rows[0]) and int(row[0]) < start]

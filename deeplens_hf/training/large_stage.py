@@ -16,7 +16,7 @@ from .loop import Run, fit
 from .losses import gradient_matching, standardise
 from .mixture import DepthMixture, Sources
 from .pretrained import DINOV2_PACKAGE, load_dinov2_small
-from .record import read_record
+from .record import options, read_record
 
 SCENES = "photos=0,collage=0,tabletop=0.15,layered=0.05,plane=0.12"  # without --sources
 LIT = ",lit=0.35,standing=0.33"  # and with --lit
@@ -58,12 +58,14 @@ def train_large(args: argparse.Namespace, records: list[PhotoRecord], plan: Run,
     modules: dict[str, nn.Module] = {"decoder": large.decoder}
     if args.tune:
         modules["backbone"] = large.backbone.requires_grad_(True)
-    seconds = fit(modules, LargeStage(large), dataset, replace(plan, slow={"backbone": args.tune}), accelerator)
+    told = options(args, records, large if args.start else None)
+    plan = replace(plan, slow={"backbone": args.tune}, options=told)
+    seconds = fit(modules, LargeStage(large), dataset, plan, accelerator)
     weights = args.out / "weights"
     if accelerator.is_main_process:
         large.save(weights)
         entry = {"stage": "large", "steps": plan.steps, "batch_size": plan.batch_size, "lr": plan.lr, "seed": plan.seed}
-        entry |= {"encoder_from": DINOV2_PACKAGE, "sources": asdict(sources), "lit": len(dataset.exact.files)}
+        entry |= {"encoder_from": DINOV2_PACKAGE, "sources": asdict(dataset.sources), "lit": len(dataset.exact.files)}
         entry |= {"tune": args.tune} if args.tune else {}
         entry |= {"tabletops": args.tabletops, "scenes": args.scenes, "minutes": round(seconds / 60, 1)}
         before = read_record(args.start) if args.start else []

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
@@ -16,10 +18,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, default_collate
 from tqdm import tqdm
 
+from ..inputs import usable_device
 from .journal import Journal
 
 Batch = dict[str, Tensor]
 Loss = Callable[[Batch, int], dict[str, Tensor]]  # a batch and its step -> named parts; "loss" is minimised
+SHAPING = ("lr", "seed", "weight_decay", "ema", "slow")  # of a run: what has to be the same when it goes on
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Run:
     accumulate: int = 1  # batches a step, one after the other
     samples_every: int = 0  # steps between sample pictures; 0 = none
     slow: dict[str, float] = field(default_factory=dict)  # modules by name: the share of `lr` that each learns at
+    options: dict[str, Any] = field(default_factory=dict)  # what else makes it this run, by name: plain values
 
     def samples(self, processes: int) -> int:
         """A step, all processes together."""
@@ -69,8 +74,9 @@ def launch(device: str = "cpu", precision: str = "no", accumulate: int = 1, part
         partial: there are steps that train a part of the modules alone.
 
     Raises:
-        ValueError: a precision that the device cannot do.
+        ValueError: a device that this machine has not, or a precision that the device cannot do.
     """
+    usable_device(device)
     if device.startswith("cuda:"):
         torch.cuda.set_device(device)
     AcceleratorState._reset_state()  # a run before this one in the same program may have had another precision
@@ -128,12 +134,13 @@ def fit(
             marked samples alone: the batch then has `has_NAME_mean` (), the marks in the mean batch of this step, to
             divide by. So a step comes to the same however it is spread over batches and processes.
         dataset: position in the run -> sample; a pure function of the position, long enough for all steps.
-        run: its folder `out` gets checkpoint.pt and what `Journal` writes; a checkpoint found there is resumed.
+        run: its folder `out` gets checkpoint.pt and what `Journal` writes; a checkpoint found there is resumed, with as
+            many `steps` as are done or more.
         accelerator: from `launch`.
         picture: batch -> (3, H, W) in [0, 1]: what to show of the sample at position 0.
 
     Raises:
-        ValueError: nothing to train, or the checkpoint is of another run (other samples a step or frozen modules).
+        ValueError: nothing to train, or the checkpoint is broken, of another run, or of more steps.
     """
     run.out.mkdir(parents=True, exist_ok=True)
     checkpoint, main = run.out / "checkpoint.pt", accelerator.is_main_process
@@ -144,22 +151,27 @@ def fit(
         raise ValueError("freeze must leave something to train")
     optimiser = torch.optim.AdamW(groups(modules, run), lr=run.lr)
     plan = {"samples a step": run.samples(accelerator.num_processes), "trained": names}
+    plan |= {name: getattr(run, name) for name in SHAPING} | run.options
     average = [p.detach().clone() for p in parameters]
     prepared, optimiser = accelerator.prepare(stage, optimiser)
     start, spent = 0, 0.0
     if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=accelerator.device, weights_only=True)
-        for name, value in state.get("plan", {}).items():
-            if value != plan[name]:
-                raise ValueError(
-                    f"out: the checkpoint in {run.out} is of a run with other {name}; choose another folder"
-                )
+        try:
+            state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        except (RuntimeError, OSError, EOFError, UnpicklingError) as error:  # by where it was cut short
+            raise ValueError(f"out: {checkpoint} is no whole checkpoint; delete it to begin anew") from error
+        before = plan | state.get("plan", {})
+        if other := ", ".join(name for name, value in plan.items() if value != before[name]):
+            raise ValueError(f"out: {run.out} has a run with other {other}; choose another --out or that run's options")
+        if run.steps < state["step"]:
+            raise ValueError(f"steps must be at least the {state['step']} that are done in {run.out}; got {run.steps}")
         for name, module in modules.items():
             module.load_state_dict(state["modules"][name])
         optimiser.load_state_dict(state["optimiser"])
         if accelerator.scaler is not None and state.get("scaler"):
             accelerator.scaler.load_state_dict(state["scaler"])
-        average, start, spent = state["average"], state["step"], state["seconds"]
+        average = [value.to(accelerator.device) for value in state["average"]]
+        start, spent = state["step"], state["seconds"]
 
     def save(step: int, seconds: float) -> None:
         part = checkpoint.with_suffix(".part")

@@ -1,7 +1,7 @@
 """What the depth stage learns from, mixed: labelled photos, collages of people, scenes with exact depth."""
 
 import io
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFilter, ImageOp
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .data import PEOPLE, PhotoRecord, to_tensor
+from .data import PEOPLE, PhotoRecord, grey, to_tensor
 from .ensemble import EnsembledLabels
 from .labels import sharpen
 from .scenes.exact import ExactScenes
@@ -80,7 +80,7 @@ class DepthMixture(Dataset):
     Samples: image (3, h, w), disparity (1, h, w), foreground (1, h, w), has_disparity (), has_foreground (); (h, w)
     is one of SHAPES for each `batch_size` positions in a row. There are `tabletops` and
     `scenes` (layered) different ones; planes are drawn, not kept; `lit`: see `ExactScenes`. labels: of the photos, in
-    place of the teacher's.
+    place of the teacher's. Afterwards `sources` has no part that the photos cannot give; ValueError if none is left.
     """
 
     def __init__(
@@ -96,19 +96,22 @@ class DepthMixture(Dataset):
         labels: EnsembledLabels | None = None,
         lit: Path | None = None,
     ):
-        self.records, self.length, self.batch_size, self.seed, self.sources = records, length, batch_size, seed, sources
+        self.records, self.length, self.batch_size, self.seed = records, length, batch_size, seed
         self.people = [record for record in records if record.group in PEOPLE and record.foreground]
+        self.subjects = self.people or [record for record in records if record.foreground]
         self.places = [record for record in records if record.group in PLACES] or records
         self.exact, self.labels = ExactScenes(records, cache, seed, lit=lit), labels
         self.counts = {"tabletop": tabletops, "layered": scenes, "plane": 1_000_000, "lit": len(self.exact.files)}
-        parts = {kind: getattr(sources, kind) for kind in KINDS}
-        if not self.people:
-            parts["collage"] = parts["standing"] = 0.0
         if (sources.lit or sources.standing) and not lit:
             raise ValueError("sources: lit and standing need a folder of lit scenes")
         if lit and not (sources.lit or sources.standing):
             raise ValueError("lit: give lit or standing a part in sources, which is 0 by itself")
-        self.kinds, self.shares = list(parts), np.array(list(parts.values())) / sum(parts.values())
+        lacking = {"collage": not self.subjects, "standing": not self.people}  # the record says so, too
+        self.sources = replace(sources, **{kind: 0.0 for kind, lacks in lacking.items() if lacks})
+        shares = np.array([getattr(self.sources, kind) for kind in KINDS])
+        if not shares.any():
+            raise ValueError("sources: collage needs photos with masks, and standing those of people; there are none")
+        self.shares = shares / shares.sum()
         self._sharp = lru_cache(maxsize=None)(self._sharp)  # sharpening costs more than keeping
 
     def __len__(self) -> int:
@@ -118,7 +121,7 @@ class DepthMixture(Dataset):
         draw = np.random.default_rng((self.seed, 1, position))
         step = np.random.default_rng((self.seed, 2, position // self.batch_size))
         shape = SHAPES[step.integers(len(SHAPES))]
-        kind = self.kinds[draw.choice(len(self.kinds), p=self.shares)]
+        kind = KINDS[draw.choice(len(KINDS), p=self.shares)]
         if kind == "photos":
             picture = self.photo(draw)
         elif kind == "collage":
@@ -136,17 +139,17 @@ class DepthMixture(Dataset):
         some = self.people if self.people and draw.random() < self.sources.people else self.records
         record = some[draw.integers(len(some))]
         image = Image.open(record.photo).convert("RGB")
-        mask = Image.open(record.foreground).convert("L") if record.foreground else None
+        mask = grey(record.foreground) if record.foreground else None
         if self.labels is not None:
             return Picture(image, self.labels(record), mask)
         if draw.random() < self.sources.sharpened:
             return Picture(image, Image.fromarray(self._sharp(record)), mask)
-        return Picture(image, Image.open(record.disparity).convert("L"), mask)
+        return Picture(image, grey(record.disparity), mask)
 
     def _sharp(self, record: PhotoRecord) -> np.ndarray:
         """The photo's disparity at the photo's edges, (h, w) uint8."""
-        disparity = Image.open(record.disparity).convert("L")
-        mask = to_tensor(Image.open(record.foreground).convert("L"))[None] if record.foreground else None
+        disparity = grey(record.disparity)
+        mask = to_tensor(grey(record.foreground))[None] if record.foreground else None
         image = to_tensor(Image.open(record.photo).convert("RGB"))[None]
         sharp = sharpen(to_tensor(disparity)[None], image, mask)
         return (sharp[0, 0] * 255).round().byte().numpy()
@@ -154,17 +157,19 @@ class DepthMixture(Dataset):
     def collage(self, draw: Generator) -> Picture:
         """One to five people cut out and set into a place, large or small: all of them the foreground.
 
+        Where no photos are of people, the subjects of any; where the place has one of its own, it is foreground too.
         After Ghiasi et al., "Simple copy-paste is a strong data augmentation method", CVPR 2021. No depth is claimed.
         """
-        place = Image.open(self.places[draw.integers(len(self.places))].photo).convert("RGB")
+        at = self.places[draw.integers(len(self.places))]
+        place = Image.open(at.photo).convert("RGB")
         if draw.random() < 0.5:
             place = place.filter(ImageFilter.GaussianBlur(draw.uniform(0, 2)))
         width, height = place.size
-        foreground = Image.new("L", place.size)
+        foreground = grey(at.foreground).resize(place.size) if at.foreground else Image.new("L", place.size)
         count = int(draw.choice([1, 2, 3, 4, 5], p=[0.3, 0.25, 0.2, 0.15, 0.1]))
         base = draw.uniform(0.25, 1.1)
         for size in sorted(base * draw.uniform(0.75, 1.15, count)):  # the largest is the nearest: it comes last
-            record = self.people[draw.integers(len(self.people))]
+            record = self.subjects[draw.integers(len(self.subjects))]
             cutout = cut_out(record, draw)
             if cutout is None:
                 continue

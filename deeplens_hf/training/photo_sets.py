@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from ..disparity.own_depth import read_own_depth
 from ..files.data_sets import leave_encoded, open_picture
-from ..files.pictures import PhotoError, decoded, grey_levels, read_photo
+from ..files.pictures import PhotoError, check_lies, decoded, grey_levels, read_photo
 from .data import PhotoRecord, labelled_photos
 from .mixture import SHAPES, Picture, augment
 
@@ -29,6 +29,7 @@ COLUMNS = {  # what a column is taken for by its name, unless told
     "depth": ("disparity", "depth", "depth_map"),
     "mask": ("mask", "foreground", "alpha"),
 }
+SPLITS = "train training validation valid dev val test testing eval evaluation".split()  # folders
 MATERIAL = 2000  # photos that a stream gives to the stages that need them at random
 SHUFFLED = 500  # rows of a stream in memory, out of which the next is drawn
 
@@ -66,8 +67,11 @@ def open_table(photos: PhotoSet, streaming: bool) -> tuple[Table | IterableDatas
         ValueError: no such split or column, or no pictures; FileNotFoundError: no such folder or data set.
     """
     datasets.disable_progress_bars()
-    folder = os.path.isdir(photos.data)
-    where = {"path": "imagefolder", "data_dir": os.path.abspath(photos.data)} if folder else {"path": photos.data}
+    where: dict[str, Any] = {"path": photos.data}
+    if os.path.isdir(photos.data):
+        where = {"path": "imagefolder", "data_dir": os.path.abspath(photos.data)}
+        if not any(file.name in SPLITS for file in Path(photos.data).iterdir() if file.is_dir()):
+            where["data_files"] = {"train": "**"}  # else names such as steam_train.jpg are taken for splits
     table = load_dataset(**where, split=photos.split, streaming=streaming)
     names, told = list(table.features or next(iter(table))), dict(photos.columns)
     for role, name in told.items():
@@ -126,7 +130,7 @@ def read_row(row: Row, photos: PhotoSet, device: str = "cpu") -> Picture:
     """Decode a row: the photo upright and scaled down, its disparity and its mask in grey.
 
     Raises:
-        PhotoError: one of its pictures cannot be read.
+        PhotoError: one of its pictures cannot be read, or a map lies otherwise than the photo.
     """
     picture = read_photo(open_picture(row.image))
     picture.thumbnail((LONG_SIDE, LONG_SIDE), Image.Resampling.LANCZOS)
@@ -136,7 +140,8 @@ def read_row(row: Row, photos: PhotoSet, device: str = "cpu") -> Picture:
         disparity = read_own_depth(depth, picture, open_picture(row.image), sense, device).disparity  # (h, w)
     if row.mask is not None:
         with decoded(open_picture(row.mask), "mask") as mask:
-            levels = grey_levels(mask)
+            levels = grey_levels(mask, "mask")
+        check_lies(levels, picture.size, "mask")
         foreground = levels / (np.iinfo(levels.dtype).max if levels.dtype.kind in "ui" else 1)  # (h, w)
     return Picture(picture, _grey(disparity), _grey(foreground))
 

@@ -1,20 +1,29 @@
 """What a run of training starts from, and what it leaves: weights, and the record of every stage that made them."""
 
+import argparse
 import copy
+import hashlib
 import json
 import os
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..model import DeepLens
 from ..sharing import repository
 from ..sharing.repository import FORMAT_VERSION, RECORD
 from ..sharing.weights import CHECKOUT_WEIGHTS, HUB_ID
+from .data import PhotoRecord, mark
+
+OPTIONS = (  # a run that goes on needs the same, as it does of what `Run` has, of photos and of weights
+    "stage", "size", "scenes", "tabletops", "lit", "sources", "ensemble", "large", "outline_weight", "encoder",
+    "lens_blur", "split", "columns", "depth_is", "labels", "streaming", "precision",
+)  # fmt: skip
 
 
 def of_format(model: DeepLens, version: int = FORMAT_VERSION) -> DeepLens:
@@ -48,6 +57,18 @@ def keep(model: DeepLens, start: dict[str, Tensor], share: float) -> None:
     for name, value in model.state_dict().items():
         if name in start and value.is_floating_point():
             value.lerp_(start[name], share)
+
+
+def options(args: argparse.Namespace, records: list[PhotoRecord], start: nn.Module | None) -> dict[str, Any]:
+    """What makes a run the one that it is, beside what `Run` has itself: its `options`.
+
+    start: the network with the weights that were given to start from, if any were.
+    """
+    given = {name: str(getattr(args, name)) for name in OPTIONS}
+    weights = hashlib.sha256()
+    for value in start.state_dict().values() if start else ():
+        weights.update(value.cpu().numpy().tobytes())
+    return given | {"photos": mark(records) or args.data, "weights to start from": weights.hexdigest()}
 
 
 def read_record(source: str) -> list[dict]:

@@ -102,7 +102,7 @@ def _depth(course: Course) -> tuple[Dataset, Facts]:
         return StreamedPhotos(photo_set(args), course.length, course.samples, args.seed), facts
     sources = Sources.parse(args.sources)
     mixture = course.photos(sources, args.tabletops, args.scenes, course.labels(), args.lit)
-    facts |= {"scenes": args.scenes, "tabletops": args.tabletops, "sources": asdict(sources)}
+    facts |= {"scenes": args.scenes, "tabletops": args.tabletops, "sources": asdict(mixture.sources)}
     facts |= {"labels": "ensembled with large" if args.large else "ensembled"} if args.ensemble else {}
     return mixture, facts | ({"lit": len(mixture.exact.files)} if args.lit else {})
 

@@ -10,7 +10,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from .data import PhotoRecord
+from .data import PhotoRecord, grey
 
 FLAT = 0.012  # of the range: what departs no more from a plane is ground
 TRIES = 100  # places looked at for a person
@@ -42,7 +42,7 @@ def standing(
 
 def cut_out(record: PhotoRecord, draw: Generator) -> tuple[Image.Image, Image.Image, bool] | None:
     """A person, their matte, of one size, and whether they are seen to their feet; None if the mask is empty."""
-    matte = Image.open(record.foreground).convert("L")
+    matte = grey(record.foreground)
     box = matte.point(lambda value: 255 * (value > 127)).getbbox()
     if box is None:
         return None

@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from ..data import PhotoRecord
+from ..data import PhotoRecord, mark
 
 
 @contextmanager
@@ -51,6 +51,7 @@ class DrawnScenes(Dataset):
     def __init__(self, records: list[PhotoRecord], cache: Path, scenes: int, length: int, seed: int, size: int):
         self.photos = [record.photo for record in records]
         self.masks = [record.foreground for record in records if record.foreground]
+        self.drawn_with = f"{mark(records)}-" if records else ""  # in the names of scenes: a cache may be shared
         self.cache, self.scenes, self.length, self.seed, self.size = cache, scenes, length, seed, size
         cache.mkdir(parents=True, exist_ok=True)
 

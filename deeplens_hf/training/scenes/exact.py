@@ -30,7 +30,7 @@ class ExactScenes:
             raise ValueError(f"lit: no scenes with depth in {lit}")
 
     def tabletop(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        file = self.cache / f"tabletop-{self.seed}-{self.size}-{index:05d}.npz"
+        file = self.cache / f"tabletop-{self.traced.drawn_with}{self.seed}-{self.size}-{index:05d}.npz"
         if not file.exists():
             drawn = tabletop_scene(self.seed * 1_000_000 + index, self.size, self.photos, self.masks)
             image, disparity = _bytes(*drawn)

@@ -34,7 +34,7 @@ class HiddenScenes(RenderedScenes):
 
     def keep(self, index: int) -> Path:
         """The file of the scene of this number, drawn if it is not there yet."""
-        file = self.cache / f"layers-{self.seed}-{self.size}-{index:05d}.npz"
+        file = self.cache / f"layers-{self.drawn_with}{self.seed}-{self.size}-{index:05d}.npz"
         if not file.exists():
             rng = np.random.default_rng((self.seed, index, 77))
             studio = Studio(rng, self.size, self.photos, self.masks, SMALLEST_LAMP)

@@ -72,7 +72,7 @@ def random_scene(
 ) -> Scene:
     """One scene of `size` x `size` pixels, a pure function of its arguments.
 
-    photos: pictures that layers are painted with; masks: 8-bit foreground masks (white = subject) that they are cut by;
+    photos: pictures that layers are painted with; masks: foreground masks (white = subject) that they are cut by;
     a mask NAME.*.png of one of the photos NAME.* often keeps that photo's own subject.
     samples: lens points for a blur of middling size; small blurs take fewer, large ones up to 441.
     The drawing is done on the CPU, the tracing on `device`, where the result stays. Raises ValueError for size < 32.

@@ -14,6 +14,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
+from ..data import grey
+
 Map = NDArray[np.float32]
 SUPERSAMPLING = 4
 
@@ -85,12 +87,11 @@ def disc_matte(size: int, at: tuple[float, float], radius: float) -> Map:
 def silhouette(
     rng: Generator, size: int, mask: Path, at: tuple[float, float], reach: float, photo: Path | None = None
 ) -> tuple[Map, Map | None]:
-    """A subject out of an 8-bit foreground mask (white = subject), its longer half side scaled to `reach`.
+    """A subject out of a foreground mask (white = subject), its longer half side scaled to `reach`.
 
     Returns its matte (H, W) and, given the mask's `photo`, the subject's own look: (H, W, 3), sRGB [0, 1].
     """
-    with Image.open(mask) as file:
-        subject = file.convert("L")
+    subject = grey(mask)
     box = subject.point(lambda value: 255 if value > 127 else 0).getbbox()
     if box is None:
         return blob(rng, size, at, reach), None

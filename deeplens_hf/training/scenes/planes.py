@@ -11,6 +11,7 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image
 
+from ..data import grey
 from . import textures
 from .mattes import Map
 
@@ -64,8 +65,8 @@ def _texture(rng: Generator, photos: Sequence[Path]) -> Map:
 
 def _paint(rng: Generator, u: Map, v: Map, masks: Sequence[Path]) -> tuple[Map, Map]:
     """Somebody's outline on the plane: its colours (n, n, 3) and where it is (n, n)."""
-    with Image.open(masks[rng.integers(len(masks))]) as file:
-        matte = np.asarray(file.convert("L").resize((CANVAS, CANVAS), Image.Resampling.BILINEAR), np.float32) / 255
+    mask = grey(masks[rng.integers(len(masks))]).resize((CANVAS, CANVAS), Image.Resampling.BILINEAR)
+    matte = np.asarray(mask, np.float32) / 255
     turn, scale = rng.uniform(0, 2 * math.pi), rng.uniform(0.8, 3)
     u, v = u - rng.uniform(-0.35, 0.35) - u.mean(), v - rng.uniform(-0.35, 0.35) - v.mean()
     s, t = (u * math.cos(turn) + v * math.sin(turn)) * scale, (v * math.cos(turn) - u * math.sin(turn)) * scale

@@ -50,7 +50,7 @@ class RenderedScenes(DrawnScenes):
 
     def keep(self, index: int) -> Path:
         """The file of the scene of this number, traced if it is not there yet."""
-        file = self.cache / f"{self.kind}{self.seed}-{self.size}-{index:05d}.npz"
+        file = self.cache / f"{self.kind}{self.drawn_with}{self.seed}-{self.size}-{index:05d}.npz"
         if not file.exists():
             scene = random_scene(
                 self.seed * 1_000_000 + index, self.size, self.photos, self.masks, self.samples, self.device

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image
 
+from ..data import grey
 from . import textures
 from .raycast import Camera, Map, Skin, Solid, photograph
 
@@ -31,7 +32,7 @@ class Table:
     """Sets up one scene: its solids, its camera."""
 
     def __init__(self, rng: Generator, photos: Sequence[Path], masks: Sequence[Path]):
-        """masks: 8-bit masks NAME.*.png of the photos NAME.*: their subjects stand in the scene as boards."""
+        """masks: NAME.*.png of the photos NAME.*: their subjects stand in the scene as boards."""
         self.rng, self.photos = rng, photos
         photo_of = {photo.stem: photo for photo in photos}
         self.subjects = [(photo_of[m.name.split(".")[0]], m) for m in masks if m.name.split(".")[0] in photo_of]
@@ -57,7 +58,7 @@ class Table:
     def subject(self) -> tuple[Skin, float]:
         """A photo's own subject, cut out, and its width over its height."""
         photo, mask = self.subjects[self.rng.integers(len(self.subjects))]
-        matte = Image.open(mask).convert("L")
+        matte = grey(mask)
         box = matte.point(lambda value: 255 * (value > 127)).getbbox() or (0, 0, *matte.size)
         picture = Image.open(photo).convert("RGB")
         scale = (picture.width / matte.width, picture.height / matte.height)
