@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .depth import ENCODERS, DepthPrediction, normalise_disparity, resized
 from .disparity.edges import refine
 from .disparity.levels import Prepared, halved, halvings_until, last_foreground, last_map
-from .disparity.mending import EdgeMending, follow
+from .disparity.mending import EdgeMending, follow, with_fringe
 from .disparity.registration import fitted, registered
 from .disparity.unstepping import plateaus, unstepped, with_plateaus
 from .heap import keep_freed_memory
@@ -292,6 +292,8 @@ class DeepLens(
         recovered: Tensor | None = None,
     ) -> Tensor:
         """Levels as of `halved`, defocus (B, 1, H, W); that, its edges mended, and the foreground at the last level."""
+        if foreground is not None:  # beside a predicted map
+            mended = with_fringe(levels[-1], mended)
         maps = [defocus]  # (B, 1, H, W) and so on down
         for _ in levels[1:]:
             maps.append(halve_map(maps[-1]) / 2)

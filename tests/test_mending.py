@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from deeplens_hf import DeepLens, DeepLensConfig
-from deeplens_hf.disparity.mending import CommonFlaw, EdgeMending, follow, joined, settle
+from deeplens_hf.disparity.mending import CommonFlaw, EdgeMending, follow, joined, settle, with_fringe
 from deeplens_hf.evaluation.flaws import FLAWS
 from deeplens_hf.layers.pooling import window_max
 from deeplens_hf.training.losses import mending_loss
@@ -213,3 +213,20 @@ def test_keeping_a_share_goes_back_that_far():
     keep(model, start, 0.25)
     for name, value in model.state_dict().items():
         assert torch.allclose(value, before[name] * (0.75 if name in start else 1))
+
+
+def test_what_is_blurred_before_something_sharp_takes_its_fringe_along():
+    """Hair that a tight map leaves out; what is in focus itself, or has something blurred behind it, takes nothing."""
+    light, dark = torch.full((1, 3, 48, 64), 0.8), torch.arange(64) < 32  # a dark thing up to column 32
+    light[..., dark] = 0.05
+    tight = torch.arange(64) < 30
+
+    def defocus(near: float, far: float) -> torch.Tensor:
+        return torch.where(tight, near, far).expand(1, 1, 48, 64)
+
+    taken = with_fringe(light, defocus(12, 0))
+    assert torch.equal(taken, torch.where(dark, 12.0, 0.0).expand(1, 1, 48, 64))
+    for near, far in ((0, -12), (12, -12), (3, 0), (-6, -12)):
+        assert torch.equal(with_fringe(light, defocus(near, far)), defocus(near, far)), (near, far)
+    even = torch.full_like(light, 0.8)
+    assert torch.equal(with_fringe(even, defocus(12, 0)), defocus(12, 0))

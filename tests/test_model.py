@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from deeplens_hf import DeepLens, DeepLensConfig, WeightsError
+from deeplens_hf.disparity.levels import halvings_until
 from deeplens_hf.optics import srgb_to_linear
 from deeplens_hf.rendering.highlights import darkness
 
@@ -315,3 +316,16 @@ def test_weights_that_do_not_fit_fail_loudly(small, tmp_path, fault):
         save_file(weights, file)
     with pytest.raises(WeightsError, match=f"{fault}|complete safetensors|holds no model.safetensors"):
         DeepLens.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("long_side, halvings", [(768, 0), (1024, 0), (1025, 1), (2048, 1), (2049, 2), (4032, 2)])
+def test_photos_are_halved_until_they_fit(long_side, halvings):
+    assert halvings_until(long_side, 1024) == halvings
+
+
+@pytest.mark.parametrize("value", [1.1, -0.1, float("nan")])
+def test_pictures_out_of_range_are_refused(model, value):
+    image = torch.full((1, 3, 64, 96), 0.5)
+    image[0, 1, 7, 9] = value
+    with pytest.raises(ValueError, match=r"image must lie in \[0, 1\] and hold no NaN"):
+        model.predict_depth(image)
