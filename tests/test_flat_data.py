@@ -120,8 +120,13 @@ def test_the_teacher_has_its_share_of_the_say_and_the_photo_is_looked_at_once(da
     assert disparity.shape == (96, 128)
     down, across = (float(disparity.diff(dim=dim).mean()) * side for dim, side in ((0, 96), (1, 128)))
     assert down == pytest.approx((1 - TEACHER) / TEACHER * across, rel=0.25) and across > 0.1
-    labels.depth = None  # what is asked again comes from the folder
+    labels.depth, looked = None, labels.depth  # what is asked again comes from the folder
     assert labels(record).tobytes() == first.tobytes()
+    namesake = tmp_path / "others" / record.photo.name  # of another folder, for which the cache serves, too
+    namesake.parent.mkdir()
+    Image.new("RGB", (128, 96), "white").save(namesake)
+    labels.depth = looked
+    assert labels(replace(record, photo=namesake)).tobytes() != first.tobytes()
 
 
 def test_people_of_hand_drawn_masks_hold_together_and_others_are_left_alone(data, tmp_path):

@@ -24,7 +24,7 @@ from ..disparity.fusion import reshaped, standardise, without_rings
 from ..disparity.mending import EdgeMending
 from ..optics import srgb_to_linear
 from . import people
-from .data import PEOPLE, PhotoRecord, grey, to_tensor
+from .data import PEOPLE, PhotoRecord, grey, mark, to_tensor
 from .large import LargeDepth
 from .scenes.drawn import ahead, kept_whole
 
@@ -95,7 +95,7 @@ class EnsembledLabels:
         ahead(partial(_label, self, records), len(records), workers, "labels")
 
     def _kept(self, name: str, record: PhotoRecord, make: Callable[[PhotoRecord], Tensor]) -> Image.Image:
-        file = self.cache / f"label-{name}-{record.photo.stem}.png"
+        file = self.cache / f"label-{name}-{record.photo.stem}-{mark([record])}.png"
         if not file.exists():
             disparity = make(record)[0, 0]  # (H, W)
             with kept_whole(file) as part:

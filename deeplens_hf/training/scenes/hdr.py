@@ -107,9 +107,8 @@ class ClippedScenes(DrawnScenes):
     def light(self, index: int) -> np.ndarray:
         """(3, S, S) linear, unclipped, of scene `index`."""
         street = is_street(index)
-        file = (
-            self.cache / f"{'street-' if street else f'night-{self.drawn_with}'}{self.seed}-{self.size}-{index:05d}.npy"
-        )
+        kind = "street-" if street else f"night-{self.drawn_with}"  # no photo is in a street
+        file = self.cache / f"{kind}{self.seed}-{self.size}-{index:05d}.npy"
         if not file.exists():
             rng = np.random.default_rng(self.seed * 1_000_000 + index)
             light = night_street(rng, self.size) if street else self.medley(rng)
