@@ -39,6 +39,8 @@ def evaluate_depth(predictors: dict[str, Predictor], data: Path, progress: bool 
     """
     rows = []
     upright = [*stereo_scenes(data), *labelled_photos(data, "val")]
+    if not upright:
+        raise ValueError(f"data must hold truth/stereo/*.disparity.png or photos held out; got {str(data)!r}")
     samples = [(sample, "") for sample in upright]
     samples += [(_turned(sample, 1 + i % 3), ", turned") for i, sample in enumerate(upright)]
     for sample, how in tqdm(samples, desc="photos", disable=not progress):

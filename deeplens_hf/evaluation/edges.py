@@ -1,7 +1,6 @@
 """What edges cost: shots of truth rendered with disparity that came through a depth network's small size."""
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +13,7 @@ from ..depth import working_size
 from ..disparity.edges import refine
 from . import report
 from .metrics import edge_band, psnr
-from .truth import Shot, layered_shots, traced_shots
+from .truth import Shot, rendered_shots
 
 Predictor = Callable[[Tensor], Sequence[Tensor]]  # image (1, 3, H, W) -> disparity, foreground (1, 1, H, W)
 FIGURES = ("psnr", "psnr_edges")
@@ -40,7 +39,7 @@ def evaluate_edges(
     ValueError if `data` does not hold the truth.
     """
     rows = []
-    for shot in tqdm(list(_shots(data)), desc="shots", disable=not progress):
+    for shot in tqdm(_shots(data), desc="shots", disable=not progress):
         size = shot.image.shape[-2:]
         small = F.interpolate(shot.disparity, working_size(size, long_side), mode="bilinear", antialias=True)
         with torch.inference_mode():
@@ -106,9 +105,10 @@ def write_report(rows: list[dict], out: Path) -> None:
     report.write({"summary": summarise(rows), "rows": rows}, to_markdown(rows), out, "edges")
 
 
-def _shots(data: Path) -> Iterator[Shot]:
+def _shots(data: Path) -> list[Shot]:
     """All layered shots; of each path-traced day scene and focus the one of middle blur."""
-    traced = [shot for shot in traced_shots(data) if shot.kind == "traced day"]
+    shots = rendered_shots(data)
+    traced = [shot for shot in shots if shot.kind == "traced day"]
     groups = report.group(traced, lambda shot: (shot.name, shot.focus_name)).values()
     middle = (sorted(members, key=lambda shot: shot.aperture)[len(members) // 2] for members in groups)
-    return chain(layered_shots(data), middle)
+    return [*(shot for shot in shots if shot.kind == "layered"), *middle]

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from itertools import chain, product
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from ..optics import pixels_per_disparity
 from . import report
 from .flaws import FLAWS
 from .metrics import edge_band, psnr, ssim
-from .truth import Shot, layered_shots, traced_shots
+from .truth import Shot, rendered_shots
 
 Renderer = Callable[[Tensor, Tensor, float, float], Tensor]  # image, disparity, focus, aperture -> image
 FIGURES = ("psnr", "psnr_edges", "psnr_inside", "ssim", "seconds")
@@ -30,8 +30,7 @@ def evaluate_render(renderers: dict[str, Renderer], data: Path, progress: bool =
     ValueError if `data` does not hold the truth.
     """
     rows = []
-    shots = list(chain(layered_shots(data), traced_shots(data)))
-    for shot in tqdm(shots, desc="shots", disable=not progress):
+    for shot in tqdm(rendered_shots(data), desc="shots", disable=not progress):
         band = edge_band(shot.disparity)
         maps = {TRUE: shot.disparity}
         if shot.kind == "layered":

@@ -57,10 +57,18 @@ class LabelledPhoto:
     annotated: bool  # the mask was made by hand
 
 
+def rendered_shots(root: Path) -> list[Shot]:
+    """All of both kinds. ValueError if there is none."""
+    shots = [*layered_shots(root), *traced_shots(root)]
+    if not shots:
+        raise ValueError(f"data must hold truth/layered/*_aif.png or truth/traced/*/meta.json; got {str(root)!r}")
+    return shots
+
+
 def layered_shots(root: Path) -> Iterator[Shot]:
     """Ray-traced scenes of cut-outs over a slanted photo, three focus settings each."""
-    for file in _files(root, "truth/layered", "*_aif.png"):
-        folder = file.parent
+    folder = _folder(root, "truth/layered")
+    for file in sorted(folder.glob("*_aif.png")):
         name = file.name.removesuffix("_aif.png")
         image, disparity = _image(file), _map(folder / f"{name}_disp.png")
         aperture = aperture_of_radius(LAYERED_RADIUS, image.shape[-2:])
@@ -75,7 +83,7 @@ def traced_shots(root: Path) -> Iterator[Shot]:
     The files give the blur radius as K * |inverse depth - focus| pixels, hence K * range per unit disparity.
     A scene counts as "lights" if the file of its unclipped light comes with it: its lamps clip in the 8-bit photo.
     """
-    for meta_file in _files(root, "truth/traced", "*/meta.json"):
+    for meta_file in sorted(_folder(root, "truth/traced").glob("*/meta.json")):
         folder, meta = meta_file.parent, json.loads(meta_file.read_text())
         kind = "lights" if (folder / "linear.npz").exists() else "traced day"
         with np.load(folder / "depth.npz") as arrays:
@@ -92,8 +100,8 @@ def traced_shots(root: Path) -> Iterator[Shot]:
 
 def stereo_scenes(root: Path) -> Iterator[StereoScene]:
     """Real table-top scenes; 16-bit files: 0 = unknown, else (value - 1) / 65534."""
-    for file in _files(root, "truth/stereo", "*.disparity.png"):
-        folder = file.parent
+    folder = _folder(root, "truth/stereo")
+    for file in sorted(folder.glob("*.disparity.png")):
         name = file.name.removesuffix(".disparity.png")
         raw = torch.from_numpy(np.array(Image.open(file)).astype(np.float32))[None, None]
         yield StereoScene(name, _image(folder / f"{name}.jpg"), ((raw - 1) / 65534).clamp(min=0), raw > 0)
@@ -129,13 +137,6 @@ def _folder(root: Path, inside: str) -> Path:
     if not folder.is_dir():
         raise ValueError(f"data must be a folder that holds {inside}, got {str(root)!r}")
     return folder
-
-
-def _files(root: Path, inside: str, pattern: str) -> list[Path]:
-    files = sorted(_folder(root, inside).glob(pattern))
-    if not files:
-        raise ValueError(f"data must hold {inside}/{pattern}; there is none in {str(root)!r}")
-    return files
 
 
 def _image(file: Path) -> Tensor:
