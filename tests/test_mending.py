@@ -230,3 +230,19 @@ def test_what_is_blurred_before_something_sharp_takes_its_fringe_along():
         assert torch.equal(with_fringe(light, defocus(near, far)), defocus(near, far)), (near, far)
     even = torch.full_like(light, 0.8)
     assert torch.equal(with_fringe(even, defocus(12, 0)), defocus(12, 0))
+
+
+def test_a_soft_rim_across_the_focus_is_not_sharp():
+    """Behind and in front meet: what lies between them in the photo's own map is no surface in focus."""
+    small = torch.where(torch.arange(16) < 8, -4.0, 3.0).expand(1, 1, 12, 16)
+    rim = torch.linspace(-8, 6, 5)  # softly from the one to the other, through the focus
+    soft = torch.cat([torch.full((13,), -8.0), rim, torch.full((14,), 6.0)]).expand(1, 1, 24, 32)
+    found = follow(soft, small, small)
+    assert float(found.abs().min()) == 6 and torch.equal(found < 0, soft < 0)
+    wire = torch.full((1, 1, 24, 32), -8.0)
+    wire[..., 15] = 0  # in focus, and between the pixels that the halved map has
+    halved = wire[..., ::2, ::2] / 2
+    assert torch.equal(follow(wire, halved, halved), wire)
+    slope = torch.linspace(-3, 3, 32).expand(1, 1, 24, 32)
+    halved = slope[..., ::2, ::2] / 2
+    assert float((follow(slope, halved, halved) - slope).abs().max()) < 0.2

@@ -168,4 +168,16 @@ def follow(larger: Tensor, before: Tensor, after: Tensor) -> Tensor:
     times = times_larger(larger, after)  # pixels of blur are smaller there
     moved = ((after - before).abs() * 2).clamp(max=1)  # half a pixel of blur is a move
     wide = F.interpolate(torch.cat([after * times, moved], 1), larger.shape[-2:], mode="bilinear")
-    return torch.lerp(larger, wide[:, :1], wide[:, 1:])
+    return blurred_as(torch.lerp(larger, wide[:, :1], wide[:, 1:]), after)
+
+
+def blurred_as(larger: Tensor, small: Tensor) -> Tensor:
+    """Where in front of the focus and behind it meet, no pixel of a larger photo, defocus (B, 1, H, W), is blurred less
+    than what is about it in the halved one, (B, 1, h, w).
+
+    A soft edge from the one to the other passes through the focus, where nothing is: sharp dots in a blurred rim.
+    """
+    meet = (window_min(small, 1) < 0) & (window_max(small, 1) > 0)  # else it may be a wire, too thin for the halved one
+    least = window_min(small.abs(), 1) * meet * times_larger(larger, small)
+    least = F.interpolate(least, larger.shape[-2:], mode="nearest")
+    return torch.where(larger < 0, torch.minimum(larger, -least), torch.maximum(larger, least))
