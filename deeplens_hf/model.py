@@ -232,6 +232,8 @@ class DeepLens(
         disparity, focus = fitted(disparity, prepared.misfits, times), with_plateaus(focus, prepared.plateaus)
         defocus = signed_defocus(disparity, focus, aperture, (height, width))
         mended = signed_defocus(prepared.disparity, focus, aperture, (height / times, width / times))
+        if foreground is not None:  # the map is a predicted one; `render_defocus` is given true ones, too
+            mended = with_fringe(levels[-1], mended)
         out = self._through_lens(image, levels, defocus, mended, foreground, shape, highlights, prepared.light)
         return out[..., :height, :width]
 
@@ -292,8 +294,6 @@ class DeepLens(
         recovered: Tensor | None = None,
     ) -> Tensor:
         """Levels as of `halved`, defocus (B, 1, H, W); that, its edges mended, and the foreground at the last level."""
-        if foreground is not None:  # beside a predicted map
-            mended = with_fringe(levels[-1], mended)
         maps = [defocus]  # (B, 1, H, W) and so on down
         for _ in levels[1:]:
             maps.append(halve_map(maps[-1]) / 2)

@@ -246,3 +246,17 @@ def test_a_soft_rim_across_the_focus_is_not_sharp():
     slope = torch.linspace(-3, 3, 32).expand(1, 1, 24, 32)
     halved = slope[..., ::2, ::2] / 2
     assert float((follow(slope, halved, halved) - slope).abs().max()) < 0.2
+
+
+def test_hair_goes_with_a_predicted_map_and_stays_with_a_true_one(model):
+    """Training's scenes have a foreground as well, 0.5 where it says nothing, and maps that are right."""
+    light = torch.full((1, 3, 64, 96), 0.8)
+    light[..., :48] = 0.1
+    hair = (..., slice(4, 64, 8), 49)  # dots beside the edge, which no map shows
+    light[hair] = 0.1
+    near = (torch.arange(96) < 48).float().expand(1, 1, 64, 96)
+    unknown = torch.full_like(near, 0.5)
+    with torch.inference_mode():
+        assert torch.equal(model.render_defocus(light, 9 * near, unknown), model.render_defocus(light, 9 * near))
+        taken, left = (model.render(light, near, 0.0, 30.0, each) for each in (unknown, None))
+    assert float(taken[hair].mean()) > float(left[hair].mean()) + 0.1

@@ -58,8 +58,7 @@ class EdgeMending(nn.Module):
 
         small_shown, small_place = halve(shown), halve(place)
         lean, sides = side_colours(small_shown, small_place)
-        lean = F.interpolate(lean, shown.shape[-2:], mode="bilinear")  # (B, 4, H, W)
-        mixed = ((shown * lean[:, :3]).sum(1, keepdim=True) + lean[:, 3:]).clamp(-0.5, 1.5)
+        mixed = near_colour(shown, lean).clamp(-0.5, 1.5)
         sides = F.interpolate(sides, small_shown.shape[-2:], mode="bilinear")  # (B, 13, H/2, W/2)
         from_near, from_far = (distance(small_shown - sides[:, first : first + 3]) for first in (0, 3))
         maps = torch.cat([sides, from_near, from_far, step, (halve(padded) - low) / whole], 1)
@@ -119,6 +118,12 @@ def side_colours(shown: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([factors, offset], 1), torch.cat([*colours, distance(line)], 1)
 
 
+def near_colour(shown: Tensor, lean: Tensor) -> Tensor:
+    """How much of the near side's colour each pixel has: (B, 3, H, W), lean as of `side_colours` -> (B, 1, H, W)."""
+    lean = F.interpolate(lean, shown.shape[-2:], mode="bilinear")  # (B, 4, H, W)
+    return (shown * lean[:, :3]).sum(1, keepdim=True) + lean[:, 3:]
+
+
 def distance(difference: Tensor) -> Tensor:
     """(B, 3, H, W) -> its length, (B, 1, H, W), with a gradient everywhere."""
     return (difference.square().sum(1, keepdim=True) + 1e-6).sqrt()
@@ -157,8 +162,7 @@ def with_fringe(light: Tensor, defocus: Tensor) -> Tensor:
     shown = lengthen(light, 4).clamp(min=1e-6).sqrt()
     place = lengthen((defocus / nearest.clamp(min=1)).clamp(0, 1), 4)  # 0 = behind, 1 = in front
     lean, _ = side_colours(halve(shown), halve(place))
-    lean = F.interpolate(lean, shown.shape[-2:], mode="bilinear")  # (B, 4, H, W)
-    mixed = ((shown * lean[:, :3]).sum(1, keepdim=True) + lean[:, 3:])[..., :height, :width]
+    mixed = near_colour(shown, lean)[..., :height, :width]
     takes = (matters > 0) & (mixed > 1 - 0.7 * matters)
     return torch.where(takes, nearest, defocus)
 
