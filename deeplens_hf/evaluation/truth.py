@@ -7,7 +7,6 @@ yields float tensors with a batch axis of one: image (1, 3, H, W) in [0, 1], map
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..files.manifest import entries
 from ..optics import aperture_of_radius
 
 LAYERED_FOCUS = {"mid": 0.48, "bg": 0.12, "near": 0.88}  # the disparity that each layered truth is focused at
@@ -112,16 +112,7 @@ def labelled_photos(root: Path, split: str) -> Iterator[LabelledPhoto]:
     if split not in ("train", "val"):
         raise ValueError(f"split must be 'train' or 'val', got {split!r}")
     folder = _folder(root, "photos/train")
-    manifest = folder.parent / "manifest.jsonl"
-    for number, line in enumerate(manifest.read_text().splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            name, group, its_split, source = itemgetter("id", "group", "split", "foreground")(json.loads(line))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{manifest}, line {number}, must have id, group, split, foreground: {error!r}") from None
-        if its_split != split:
-            continue
+    for name, group, source, _ in entries(folder.parent / "manifest.jsonl", split):
         yield LabelledPhoto(
             name,
             group,

@@ -4,7 +4,6 @@
 """
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..files.manifest import entries
 from ..files.pictures import grey_levels
 
 PEOPLE = ("ccp_people", "human_seg")  # groups whose masks people drew by hand
@@ -41,18 +41,7 @@ def labelled_photos(folder: Path, split: str) -> list[PhotoRecord]:
     if manifest is None:
         raise ValueError(f"data: no manifest.jsonl in {folder} or {folder / 'photos'}")
     base, records = manifest.parent / "train", []
-    for number, text in enumerate(manifest.read_text().splitlines(), 1):
-        if not text.strip():
-            continue
-        where = f"data: {manifest}, line {number},"
-        try:
-            name, group, mask, part = (json.loads(text)[field] for field in ("id", "group", "foreground", "split"))
-        except KeyError as error:
-            raise ValueError(f"{where} must have the field {error.args[0]}") from None
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{where} must be an object of JSON: {error}") from None
-        if part != split:
-            continue
+    for name, group, mask, where in entries(manifest, split):
         photo, foreground = base / f"{name}.jpg", base / f"{name}.foreground.png" if mask else None
         for file in filter(None, (photo, foreground)):  # depth is not read by all stages
             if not file.is_file():

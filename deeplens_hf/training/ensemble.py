@@ -26,6 +26,7 @@ from ..optics import srgb_to_linear
 from . import people
 from .data import PEOPLE, PhotoRecord, grey, mark, to_tensor
 from .large import LargeDepth
+from .record import add_weights
 from .scenes.drawn import ahead, kept_whole
 
 DETAIL_SIZE, BROAD_SIZE = 448, 288  # long sides, pixels
@@ -78,8 +79,7 @@ class EnsembledLabels:
         self.cache, self.device = cache, device
         weights = hashlib.sha256(repr((DETAIL_SIZE, BROAD_SIZE, LARGE, TEACHER, "at edges, no rings")).encode())
         for network in filter(None, (depth, large, mending)):
-            for value in network.state_dict().values():
-                weights.update(value.cpu().numpy().tobytes())
+            add_weights(weights, network)
         self.name = weights.hexdigest()[:8]
         rules = Path(people.__file__).read_bytes()
         self.grounded = f"{self.name}-{hashlib.sha256(rules).hexdigest()[:8]}"

@@ -66,9 +66,15 @@ def options(args: argparse.Namespace, records: list[PhotoRecord], start: nn.Modu
     """
     given = {name: str(getattr(args, name)) for name in OPTIONS}
     weights = hashlib.sha256()
-    for value in start.state_dict().values() if start else ():
-        weights.update(value.cpu().numpy().tobytes())
+    if start is not None:
+        add_weights(weights, start)
     return given | {"photos": mark(records) or args.data, "weights to start from": weights.hexdigest()}
+
+
+def add_weights(digest: "hashlib._Hash", network: nn.Module) -> None:
+    """Take all that a network has learned into a digest of `hashlib`."""
+    for value in network.state_dict().values():
+        digest.update(value.cpu().numpy().tobytes())
 
 
 def read_record(source: str) -> list[dict]:

@@ -1,0 +1,32 @@
+"""manifest.jsonl, which lists labelled photos: a line a photo, for training and for what is measured."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """A line: a photo's name, what kind it is, who made its mask (None: it has none), and where that stands."""
+
+    id: str
+    group: str
+    foreground: str | None
+    where: str  # for messages
+
+
+def entries(manifest: Path, split: str) -> Iterator[Entry]:
+    """The lines of this split. ValueError, with its number, for one that is no object of JSON or lacks a field."""
+    for number, line in enumerate(manifest.read_text().splitlines(), 1):
+        if not line.strip():
+            continue
+        where = f"data: {manifest}, line {number},"
+        try:
+            told = json.loads(line)
+            entry, part = Entry(told["id"], told["group"], told["foreground"], where), told["split"]
+        except KeyError as error:
+            raise ValueError(f"{where} must have the field {error.args[0]}") from None
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{where} must be an object of JSON: {error}") from None
+        if part == split:
+            yield entry
