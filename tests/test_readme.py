@@ -63,8 +63,8 @@ def test_commands_run_in_order_and_write_what_they_name(desk: Path):
 def test_training_commands_are_understood():
     commands = [shlex.split(line, comments=True)[1:] for line in COMMANDS if line.startswith("deeplens train")]
     assert {command[1] for command in commands} == set(DEFAULTS)
-    card = (ROOT / "model_card.md").read_text().replace("\\\n", "")
-    commands += [shlex.split(line)[1:] for line in card.splitlines() if line.startswith("deeplens train")]
+    runs = (ROOT / "docs" / "history" / "training.md").read_text().replace("\\\n", "")
+    commands += [shlex.split(line)[1:] for line in runs.splitlines() if line.startswith("deeplens train")]
     assert len(commands) > 50
     for command in commands:  # hours each: their own tests run them
         check(build_parser(command).parse_args(command))
