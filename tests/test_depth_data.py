@@ -17,7 +17,7 @@ from deeplens_hf.files.pictures import save_disparity
 from deeplens_hf.training import mixture
 from deeplens_hf.training.arguments import add_arguments
 from deeplens_hf.training.commands import run
-from deeplens_hf.training.data import labelled_photos
+from deeplens_hf.training.data import PEOPLE, labelled_photos
 from deeplens_hf.training.labels import sharpen
 from deeplens_hf.training.mixture import SHAPES, DepthMixture, Picture, Sources
 from deeplens_hf.training.scenes.exact import ExactScenes
@@ -199,6 +199,26 @@ def test_collages_are_made_of_your_own_photos_where_these_have_masks(data, tmp_p
     assert DepthMixture(bare, tmp_path, 2, 1, 1000, 4, 0).sources == Sources(collage=0), "what the record says"
     with pytest.raises(ValueError, match="sources: collage needs photos with masks"):
         DepthMixture(bare, tmp_path, 2, 1, 1000, 4, 0, Sources.parse("photos=0,tabletop=0,layered=0"))
+
+
+def test_other_subjects_have_their_share_of_photos_and_collages(data, tmp_path):
+    nobody = tmp_path / "nobody.png"
+    Image.new("L", (45, 60)).save(nobody)
+    records = [
+        replace(record, foreground=nobody if record.group in PEOPLE else None)
+        for record in labelled_photos(data, "train")
+    ]
+    animal = data / "train" / "00004.foreground.png"
+    records[4] = replace(records[4], foreground=animal)
+
+    def covered(text, records=records):
+        mixture = DepthMixture(records, tmp_path, 2, 1, 1000, 4, 0, Sources.parse(f"tabletop=0,layered=0,{text}"))
+        return sum(float(mixture[i]["foreground"].mean()) > 0.05 for i in range(16)), mixture.sources.subjects
+
+    assert covered("photos=1,collage=0,people=0,subjects=1") == (16, 1)
+    assert covered("photos=0,collage=1,subjects=1")[0] > 8
+    assert covered("photos=1,collage=0,people=1")[0] == covered("photos=0,collage=1")[0] == 0
+    assert covered("photos=1,collage=0,subjects=1", records[:4]) == (0, 0), "what the record says"
 
 
 def test_in_a_collage_the_subject_of_the_place_is_foreground_too(data, tmp_path):

@@ -26,7 +26,7 @@ OF_DEPTH = {"outline_weight", "labels", "depth_is"}
 TRACED = {"scenes", "cache", "size"}
 MIXED = {"scenes", "cache", "tabletops", "lit", "sources"}
 READ = {  # stage -> which of the options that not all of them read; all read the others
-    "depth": OF_MODEL | OF_DEPTH | MIXED | {"ensemble", "large"},
+    "depth": OF_MODEL | OF_DEPTH | MIXED | {"ensemble", "large", "subjects"},
     "depth --streaming": OF_MODEL | OF_DEPTH,
     "large": MIXED | {"tune"},
     "orientation": OF_MODEL,
@@ -39,7 +39,7 @@ READ = {  # stage -> which of the options that not all of them read; all read th
 OF_PHOTO_SETS = ("streaming", "split", "columns", "depth_is", "labels")
 MIX = (
     "what the depth stage learns from: parts of photos, collage, tabletop, layered, plane, lit, standing; "
-    "of photos: people, sharpened"
+    "of photos: people, sharpened; of the rest of them: subjects"
 )
 
 
@@ -80,6 +80,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--large", type=Path, metavar="FOLDER", help="of train large: has a say in the labels of --ensemble (depth)"
+    )
+    parser.add_argument(
+        "--subjects",
+        type=Path,
+        metavar="FOLDER",
+        help="of training/subjects.py: masks of the photos' subjects, but where they were drawn by hand (depth)",
     )
     parser.add_argument(
         "--tune",
@@ -154,6 +160,8 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError("lens_blur is of a new model, not of one that --from names: leave one of the two out")
     if args.large and not args.ensemble:
         raise ValueError("large has a say in the labels of --ensemble: give both")
+    if args.subjects and not (args.data and has_manifest(Path(args.data))):
+        raise ValueError("subjects needs --data with a manifest.jsonl, as training/subjects.py does")
     if args.stage == "large" and (args.freeze or args.keep or args.push_to):
         raise ValueError("freeze, keep and push_to are for the stages that train the model itself")
     if not 0 <= args.tune <= 1 or (args.tune and args.stage != "large"):

@@ -25,6 +25,7 @@ from ..disparity.mending import EdgeMending
 from ..optics import srgb_to_linear
 from . import people
 from .data import PEOPLE, PhotoRecord, grey, mark, to_tensor
+from .labels import held_together
 from .large import LargeDepth
 from .record import add_weights
 from .scenes.drawn import ahead, kept_whole
@@ -40,10 +41,12 @@ def ensembled(
     label: Tensor,
     large: LargeDepth | None = None,
     mending: EdgeMending | None = None,
+    subject: Tensor | None = None,
 ) -> Tensor:
     """image (1, 3, H, W), its disparity as labelled (1, 1, h, w) -> disparity (1, 1, H, W) in [0, 1].
 
-    mending: that of the weights that look, if they have one: softer steps without.
+    mending: that of the weights that look, if they have one: softer steps without. subject: its mask, of any size, in
+    [0, 1], if a better one is known than the weights' own.
     """
     small = resized(image, DETAIL_SIZE).clamp(0, 1)
 
@@ -56,6 +59,9 @@ def ensembled(
     if large is not None:
         coarse = standardise(torch.lerp(coarse, as_small(large(image)), LARGE))
     disparity = without_rings(reshaped(fine, torch.lerp(coarse, as_small(label), TEACHER)))
+    if subject is not None:
+        foreground = F.interpolate(subject, small.shape[-2:], mode="bilinear")
+        disparity = held_together(disparity, foreground)
     if mending is not None:
         disparity = mending(srgb_to_linear(small), disparity, foreground)
     return normalise_disparity(refine(torch.cat([disparity, foreground], 1), image)[:, :1])
@@ -77,7 +83,7 @@ class EnsembledLabels:
     ):
         self.depth, self.large, self.mending = (each and each.eval() for each in (depth, large, mending))
         self.cache, self.device = cache, device
-        weights = hashlib.sha256(repr((DETAIL_SIZE, BROAD_SIZE, LARGE, TEACHER, "at edges, no rings")).encode())
+        weights = hashlib.sha256(repr((DETAIL_SIZE, BROAD_SIZE, LARGE, TEACHER, "subjects in one piece")).encode())
         for network in filter(None, (depth, large, mending)):
             add_weights(weights, network)
         self.name = weights.hexdigest()[:8]
@@ -105,9 +111,10 @@ class EnsembledLabels:
     def _looked(self, record: PhotoRecord) -> Tensor:
         image = to_tensor(Image.open(record.photo).convert("RGB"))[None]
         label = to_tensor(grey(record.disparity))[None]
+        subject = to_tensor(grey(record.foreground))[None].to(self.device) if record.foreground else None
         with torch.inference_mode():
             depth, *others = (each and each.to(self.device) for each in (self.depth, self.large, self.mending))
-            return ensembled(depth, image.to(self.device), label.to(self.device), *others).cpu()
+            return ensembled(depth, image.to(self.device), label.to(self.device), *others, subject).cpu()
 
     def _grounded(self, record: PhotoRecord) -> Tensor:
         looked = self._kept(self.name, record, self._looked)

@@ -1,12 +1,15 @@
-"""Soft labels made sharp: a small network's disparity, brought to the edges of the photo and of the subject's mask."""
+"""Labels put right by masks: disparity brought to the edges of photo and subject, and the subject in one piece."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..disparity.edges import refine
+from ..layers.pooling import window_max, window_mean, window_min
 
 REACH = 7  # pixels of the label on either side of an outline that are filled anew
+THIN = 4  # pixels from the rim: what of a mask has no core so deep is thin
+BESIDE = (6, 12, 24, 48)  # pixels, within which a core is looked for
 
 
 def sharpen(disparity: Tensor, image: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -37,3 +40,20 @@ def _carry(values: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
 
 def _box(x: Tensor, side: int) -> Tensor:
     return F.avg_pool2d(x, side, stride=1, padding=side // 2, count_include_pad=False)
+
+
+def held_together(disparity: Tensor, mask: Tensor) -> Tensor:
+    """disparity of any scale, mask in [0, 1], (B, 1, h, w) each -> disparity, the subject's thin parts near.
+
+    What of the mask is thin (antlers, strings, a bird's feet) lies where the thick part next to it does, if the map has
+    it farther: networks that look at few pixels let it go with the background.
+    """
+    core = (window_min(mask, THIN) > 0.5).to(disparity.dtype)
+    thin = (4 * mask - 1.5).clamp(0, 1) * (1 - window_max(core, THIN))
+    near, known = disparity, core
+    for reach in BESIDE:
+        weight = window_mean(core, reach)
+        found = (weight > 1e-3).to(core.dtype) * (1 - known)
+        near = torch.lerp(near, window_mean(disparity * core, reach) / weight.clamp(min=1e-3), found)
+        known = known + found
+    return disparity + (near - disparity).clamp(min=0) * thin

@@ -40,6 +40,7 @@ class Sources:
     lit: float = 0.0
     standing: float = 0.0  # people set into lit scenes
     people: float = 0.5  # share of `photos` that is drawn from those with hand-drawn masks
+    subjects: float = 0.0  # share of the others that is drawn from those with other masks
     sharpened: float = 0.0  # share of photos whose labels are brought to the photo's edges: it costs edge F
 
     @classmethod
@@ -98,7 +99,7 @@ class DepthMixture(Dataset):
     ):
         self.records, self.length, self.batch_size, self.seed = records, length, batch_size, seed
         self.people = [record for record in records if record.group in PEOPLE and record.foreground]
-        self.subjects = self.people or [record for record in records if record.foreground]
+        self.others = [record for record in records if record.group not in PEOPLE and record.foreground]
         self.places = [record for record in records if record.group in PLACES] or records
         self.exact, self.labels = ExactScenes(records, cache, seed, lit=lit), labels
         self.counts = {"tabletop": tabletops, "layered": scenes, "plane": 1_000_000, "lit": len(self.exact.files)}
@@ -106,7 +107,11 @@ class DepthMixture(Dataset):
             raise ValueError("sources: lit and standing need a folder of lit scenes")
         if lit and not (sources.lit or sources.standing):
             raise ValueError("lit: give lit or standing a part in sources, which is 0 by itself")
-        lacking = {"collage": not self.subjects, "standing": not self.people}  # the record says so, too
+        lacking = {
+            "collage": not (self.people or self.others),
+            "standing": not self.people,
+            "subjects": not self.others,
+        }  # the record says so, too
         self.sources = replace(sources, **{kind: 0.0 for kind, lacks in lacking.items() if lacks})
         shares = np.array([getattr(self.sources, kind) for kind in KINDS])
         if not shares.any():
@@ -136,7 +141,11 @@ class DepthMixture(Dataset):
 
     def photo(self, draw: Generator) -> Picture:
         """A labelled photo."""
-        some = self.people if self.people and draw.random() < self.sources.people else self.records
+        some = self.records
+        if self.people and draw.random() < self.sources.people:
+            some = self.people
+        elif self.sources.subjects and draw.random() < self.sources.subjects:
+            some = self.others
         record = some[draw.integers(len(some))]
         image = Image.open(record.photo).convert("RGB")
         mask = grey(record.foreground) if record.foreground else None
@@ -157,10 +166,13 @@ class DepthMixture(Dataset):
     def collage(self, draw: Generator) -> Picture:
         """One to five people cut out and set into a place, large or small: all of them the foreground.
 
-        Where no photos are of people, the subjects of any; where the place has one of its own, it is foreground too.
+        Other subjects in their place where no photos are of people, and in as many collages as `sources.subjects` says;
+        where the place has one of its own, it is foreground too.
         After Ghiasi et al., "Simple copy-paste is a strong data augmentation method", CVPR 2021. No depth is claimed.
         """
         at = self.places[draw.integers(len(self.places))]
+        apart = self.sources.subjects and draw.random() < self.sources.subjects
+        cutouts = self.others if apart or not self.people else self.people
         place = Image.open(at.photo).convert("RGB")
         if draw.random() < 0.5:
             place = place.filter(ImageFilter.GaussianBlur(draw.uniform(0, 2)))
@@ -169,7 +181,7 @@ class DepthMixture(Dataset):
         count = int(draw.choice([1, 2, 3, 4, 5], p=[0.3, 0.25, 0.2, 0.15, 0.1]))
         base = draw.uniform(0.25, 1.1)
         for size in sorted(base * draw.uniform(0.75, 1.15, count)):  # the largest is the nearest: it comes last
-            record = self.subjects[draw.integers(len(self.subjects))]
+            record = cutouts[draw.integers(len(cutouts))]
             cutout = cut_out(record, draw)
             if cutout is None:
                 continue

@@ -20,6 +20,7 @@ from .scenes.flawed import FlawedScenes
 from .scenes.hdr import ClippedScenes
 from .scenes.hidden_scenes import HiddenScenes
 from .scenes.rendered import RenderedScenes
+from .subjects import with_subjects
 from .turned import TurnedPhotos
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def _depth(course: Course) -> tuple[Dataset, Facts]:
     mixture = course.photos(sources, args.tabletops, args.scenes, course.labels(), args.lit)
     facts |= {"scenes": args.scenes, "tabletops": args.tabletops, "sources": asdict(mixture.sources)}
     facts |= {"labels": "ensembled with large" if args.large else "ensembled"} if args.ensemble else {}
+    facts |= {"subjects": len(list(args.subjects.glob("*.png")))} if args.subjects else {}
     return mixture, facts | ({"lit": len(mixture.exact.files)} if args.lit else {})
 
 
@@ -157,7 +159,8 @@ def find_photos(args: argparse.Namespace, accelerator: Accelerator) -> list[Phot
     if args.data is None:
         return []
     if has_manifest(Path(args.data)):
-        return labelled_photos(Path(args.data), "train")
+        records = labelled_photos(Path(args.data), "train")
+        return with_subjects(records, args.subjects) if args.subjects else records
     from .photo_sets import MATERIAL, unpack
 
     most = MATERIAL if args.streaming else None
