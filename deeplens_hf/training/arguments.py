@@ -160,8 +160,6 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError("lens_blur is of a new model, not of one that --from names: leave one of the two out")
     if args.large and not args.ensemble:
         raise ValueError("large has a say in the labels of --ensemble: give both")
-    if args.subjects and not (args.data and has_manifest(Path(args.data))):
-        raise ValueError("subjects needs --data with a manifest.jsonl, as training/subjects.py does")
     if args.stage == "large" and (args.freeze or args.keep or args.push_to):
         raise ValueError("freeze, keep and push_to are for the stages that train the model itself")
     if not 0 <= args.tune <= 1 or (args.tune and args.stage != "large"):

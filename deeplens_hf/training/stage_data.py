@@ -161,6 +161,8 @@ def find_photos(args: argparse.Namespace, accelerator: Accelerator) -> list[Phot
     if has_manifest(Path(args.data)):
         records = labelled_photos(Path(args.data), "train")
         return with_subjects(records, args.subjects) if args.subjects else records
+    if args.subjects:
+        raise ValueError("subjects needs --data with a manifest.jsonl, as training/subjects.py does")
     from .photo_sets import MATERIAL, unpack
 
     most = MATERIAL if args.streaming else None
