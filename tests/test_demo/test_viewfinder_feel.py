@@ -84,8 +84,8 @@ def test_wide_pictures_lie_one_above_the_other(visit, wide):
     boxes = {}
     for ratio, path in wide.items():
         visitor.upload(path)
-        stages = visitor.page.locator("#viewfinder .stage")
-        boxes[ratio] = [stages.nth(i).bounding_box() for i in range(2)]
+        stages = visitor.page.locator("#viewfinder .stage")  # asked at once: the page above them may still settle
+        boxes[ratio] = stages.evaluate_all("stages => stages.map(stage => stage.getBoundingClientRect().toJSON())")
     beside, above = boxes[2.1], boxes[2.4]
     assert beside[0]["y"] == beside[1]["y"]
     assert above[0]["x"] == above[1]["x"] and above[1]["y"] > above[0]["y"] + above[0]["height"]
