@@ -129,7 +129,7 @@ def test_the_teacher_has_its_share_of_the_say_and_the_photo_is_looked_at_once(da
     assert labels(replace(record, photo=namesake)).tobytes() != first.tobytes()
 
 
-def test_people_of_hand_drawn_masks_hold_together_and_others_are_left_alone(data, tmp_path):
+def test_people_of_hand_drawn_masks_hold_together_and_others_keep_their_relief(data, tmp_path):
     mask = np.zeros((48, 64), np.uint8)
     mask[8:36, 26:34] = 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
@@ -140,7 +140,7 @@ def test_people_of_hand_drawn_masks_hold_together_and_others_are_left_alone(data
     inside = (..., slice(22, 66), slice(56, 64))
     assert person[inside].std() < 0.05 < 0.1 < thing[inside].std()  # the photo, and so the label, is near below
     far = (..., slice(0, 90), slice(96, 128))  # from its mask
-    torch.testing.assert_close(thing[far], to_tensor(labels(plain))[far], atol=0.01, rtol=0)
+    torch.testing.assert_close(thing[far], to_tensor(labels(plain))[far])
 
 
 def trained(stage, data, out, *more):

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ..disparity.edges import refine
 from ..layers.pooling import window_max, window_mean, window_min
+from .people import carried
 
 REACH = 7  # pixels of the label on either side of an outline that are filled anew
 THIN = 4  # pixels from the rim: what of a mask has no core so deep is thin
@@ -43,17 +44,12 @@ def _box(x: Tensor, side: int) -> Tensor:
 
 
 def held_together(disparity: Tensor, mask: Tensor) -> Tensor:
-    """disparity of any scale, mask in [0, 1], (B, 1, h, w) each -> disparity, the subject's thin parts near.
+    """disparity of any scale, mask in [0, 1], (1, 1, h, w) each -> disparity, the subject's thin parts near.
 
     What of the mask is thin (antlers, strings, a bird's feet) lies where the thick part next to it does, if the map has
     it farther: networks that look at few pixels let it go with the background.
     """
     core = (window_min(mask, THIN) > 0.5).to(disparity.dtype)
     thin = (4 * mask - 1.5).clamp(0, 1) * (1 - window_max(core, THIN))
-    near, known = disparity, core
-    for reach in BESIDE:
-        weight = window_mean(core, reach)
-        found = (weight > 1e-3).to(core.dtype) * (1 - known)
-        near = torch.lerp(near, window_mean(disparity * core, reach) / weight.clamp(min=1e-3), found)
-        known = known + found
+    near = carried(disparity, core, window_mean, BESIDE, least=1e-3)
     return disparity + (near - disparity).clamp(min=0) * thin

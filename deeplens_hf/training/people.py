@@ -4,6 +4,8 @@ Networks let arms and heads sink into what is behind them, lift whoever stands i
 a dark ring about them: such a person is cut out, blurred in parts, with a halo. Masks drawn by hand say who is where.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,6 +18,7 @@ LEAST = 0.01  # of the picture: smaller pieces of a mask are nobody
 STANDING = 0.3  # of the picture's height that a person has to have, for feet that are seen to be theirs
 RING = 0.045  # of the long side: how far about people the disparity dips
 DIP = 0.1  # by how much at most
+ALONG = (4, 8, 16, 32, 64, 128)  # pixels, within which what is missing is looked for, one after the other
 CARRIED = 0.07  # of the range, from a person's level: what is so near, about them, they carry
 
 
@@ -81,19 +84,28 @@ def pieces(solid: Tensor) -> list[Tensor]:
     return [number == name for name, count in zip(names, counts, strict=True) if count >= LEAST * solid.numel()]
 
 
-def carried(values: Tensor, known: Tensor) -> Tensor:
-    """(1, 1, h, w) each: where not known, 0 or 1, the mean of what is along the rows, as near as there is any."""
-    out, missing = torch.where(known > 0, values, 0.0), known == 0
-    for reach in (4, 8, 16, 32, 64, 128):
-        if not missing.any():
-            break
-        weight, total = (mean_along(each, reach) for each in (known, values * known))
-        here = missing & (weight > 0.02)
-        out[here], missing = (total / weight.clamp(min=1e-6))[here], missing & ~here
-    return torch.where(missing, values, out)
-
-
 def mean_along(x: Tensor, reach: int) -> Tensor:
     """Over `reach` pixels to either side, and a quarter of that up and down: (1, 1, h, w) -> the same."""
     x = F.avg_pool2d(x, (1, 2 * reach + 1), 1, (0, reach))
     return F.avg_pool2d(x, (2 * (reach // 4) + 1, 1), 1, (reach // 4, 0))
+
+
+def carried(
+    values: Tensor,
+    known: Tensor,
+    mean: Callable[[Tensor, int], Tensor] = mean_along,
+    reaches: tuple[int, ...] = ALONG,
+    least: float = 0.02,
+) -> Tensor:
+    """(1, 1, h, w) each: where not known, 0 or 1, the mean of what is along the rows, as near as there is any.
+
+    mean: over other windows than `mean_along` has, of these reaches; least: the share of a window that has to be known.
+    """
+    out, missing = torch.where(known > 0, values, 0.0), known == 0
+    for reach in reaches:
+        if not missing.any():
+            break
+        weight, total = (mean(each, reach) for each in (known, values * known))
+        here = missing & (weight > least)
+        out[here], missing = (total / weight.clamp(min=1e-6))[here], missing & ~here
+    return torch.where(missing, values, out)

@@ -105,7 +105,8 @@ def _depth(course: Course) -> tuple[Dataset, Facts]:
     mixture = course.photos(sources, args.tabletops, args.scenes, course.labels(), args.lit)
     facts |= {"scenes": args.scenes, "tabletops": args.tabletops, "sources": asdict(mixture.sources)}
     facts |= {"labels": "ensembled with large" if args.large else "ensembled"} if args.ensemble else {}
-    facts |= {"subjects": len(list(args.subjects.glob("*.png")))} if args.subjects else {}
+    given = [record for record in course.records if record.foreground and record.foreground.parent == args.subjects]
+    facts |= {"subjects": len(given)} if args.subjects else {}
     return mixture, facts | ({"lit": len(mixture.exact.files)} if args.lit else {})
 
 
