@@ -1,5 +1,6 @@
 """Recovering clipped light: only what is clipped, lamps and gleams but no white paper, and what it is learned from."""
 
+import io
 import math
 
 import numpy as np
@@ -8,11 +9,13 @@ import torch
 from PIL import Image
 
 from deeplens_hf import DeepLens, DeepLensConfig
-from deeplens_hf.rendering.highlights import HighlightRecovery, character, darkness, marked_part
-from deeplens_hf.training.data import PhotoRecord
+from deeplens_hf.optics import linear_to_srgb, srgb_to_linear
+from deeplens_hf.rendering.highlights import CLIPPED_FROM, HighlightRecovery, character, darkness, marked_part
+from deeplens_hf.training.data import PhotoRecord, to_tensor
 from deeplens_hf.training.losses import highlights_loss
 from deeplens_hf.training.record import of_format
-from deeplens_hf.training.scenes.hdr import ClippedScenes, glare, specks
+from deeplens_hf.training.scenes.camera import glare, photographed
+from deeplens_hf.training.scenes.hdr import ClippedScenes, specks
 
 
 def night(size=96):
@@ -96,6 +99,19 @@ def test_white_paper_stays_and_gleams_on_metal_shine(model):
     assert float(paper_found[paper >= 1].mean()) < 1.15
     assert float(ball_found[ball >= 1].mean()) > 1.5
     assert torch.equal(ball_found[ball < 0.9], ball[ball < 0.9])
+
+
+@pytest.mark.parametrize("quality", [95, 85, 75])
+def test_a_lamp_in_a_jpeg_file_is_brighter_than_it_looks(model, quality):
+    """Found in photos: grain and compression about a lamp were taken for detail, and it kept a tenth of its light."""
+    light = night()
+    lamp = light == 1
+    pixels = (linear_to_srgb(light)[0] * 255).round().byte().permute(1, 2, 0).numpy()
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=quality)
+    with torch.inference_mode():
+        radiance = model.lens_blur.recovered(srgb_to_linear(to_tensor(Image.open(file))[None]))
+    assert float(radiance[lamp].mean()) > 2
 
 
 def test_weights_of_format_3_and_untrained_ones_leave_the_day_as_it_is():
@@ -189,6 +205,39 @@ def test_glare_keeps_the_light_and_reaches_farther_from_brighter_lamps():
             assert float(seen.sum()) == pytest.approx(float(light.sum()), rel=0.01)
         spread.append(int((seen > 0.5).sum()))
     assert spread[1] > spread[0]
+
+
+def test_a_photo_of_a_lamp_has_light_to_be_found_where_it_clips_and_only_there():
+    light = torch.full((3, 64, 64), 0.03)
+    light[:, 26:38, 26:38] = 40.0
+    for seed in range(12):
+        shown, wanted = photographed(light, np.random.default_rng(seed))
+        decoded = srgb_to_linear(shown)
+        clipped = decoded > CLIPPED_FROM
+        assert shown.shape == light.shape and 0 <= float(shown.min()) and float(shown.max()) <= 1
+        assert torch.equal(wanted[~clipped], decoded[~clipped])
+        assert bool((wanted >= decoded).all()) and float(wanted.max()) == pytest.approx(40, rel=0.01)
+        again = photographed(light, np.random.default_rng(seed))
+        assert torch.equal(again[0], shown) and torch.equal(again[1], wanted)
+
+
+def test_a_photo_is_as_upright_as_what_it_shows():
+    light = torch.linspace(0.6, 0.05, 64).view(1, 64, 1).expand(3, 64, 64).contiguous()
+    for seed in range(12):
+        shown, _ = photographed(light, np.random.default_rng(seed))
+        rows = shown[:, 18:46].mean((0, 2))  # what is mirrored about a smaller photo is farther outside
+        assert float(rows[:6].mean()) > float(rows[11:17].mean()) + 0.03 > float(rows[-6:].mean()) + 0.06
+
+
+def test_a_photo_darkened_passes_for_night_and_its_white_is_white(tmp_path):
+    picture = np.full((80, 80, 3), 110, np.uint8)
+    picture[20:60, 20:60] = 255
+    Image.fromarray(picture).save(tmp_path / "white.png")
+    photo = PhotoRecord(tmp_path / "white.png", tmp_path / "none", None, "own")
+    scenes = ClippedScenes([photo], tmp_path / "night", 2, 8, seed=0, size=64)
+    for seed in range(4):
+        light, _ = scenes.photo(np.random.default_rng(seed), darkened=True)
+        assert float(darkness(light[None])) > 0.5 and float(light.max()) <= 1
 
 
 @pytest.mark.parametrize("by_day", [False, True])

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.random import Generator
 from PIL import Image
 from torch import Tensor
@@ -20,43 +19,22 @@ from ...optics import linear_to_srgb, srgb_to_linear
 from ...rendering.highlights import darkness
 from ..data import PhotoRecord, to_tensor
 from . import mattes
+from .camera import glare, photographed
 from .drawn import DrawnScenes, kept_whole
 from .mattes import Map
 from .street import night_street
 from .studio import Studio
-from .textures import log_uniform
 
 SMALLEST_LAMP = 1.0  # pixels
 STREETS = 3  # of five drawn scenes
 LIT, PHOTOS = 0.4, 0.35  # shares of the samples, where there are scenes that an engine lit
+DARKENED = 0.2  # of the others: photos so dark that they pass for night, whose white things are no lamps
+PHOTOGRAPHED = 0.6  # of the others: through a camera, not as drawn
 
 
 def is_street(index: int) -> bool:
     """Whether the drawn scene of this number is a street; the others are anything, by night."""
     return index % 5 < STREETS
-
-
-def glare(light: Tensor, draw: Generator) -> Tensor:
-    """What a real lens makes of light before a sensor clips it, (3, H, W) -> the same: soft edges, and often a veil.
-
-    It is what tells a lamp from white paper in a photo: the brighter, the farther its edge reaches beyond itself.
-    """
-    sharp = _gaussian(light, log_uniform(draw, 0.3, 1.2))
-    if draw.random() < 0.5:
-        return sharp
-    share = log_uniform(draw, 1e-3, 0.03)
-    return sharp + share * (_gaussian(light, log_uniform(draw, 2, 10)) - sharp)
-
-
-def _gaussian(light: Tensor, sigma: float) -> Tensor:
-    """(3, H, W), blurred along both sides; the border goes on outside."""
-    reach = min(math.ceil(3 * sigma), light.shape[-1] - 1)
-    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).view(1, 1, 1, -1)
-    for _ in range(2):  # along one side, then, turned over, along the other
-        padded = F.pad(light[:, None], (reach, reach, 0, 0), mode="replicate")  # (3, 1, H, W + 2 reach)
-        light = F.conv2d(padded, kernel)[:, 0].transpose(-1, -2)
-    return light.contiguous()
 
 
 def specks(shown: Tensor) -> Tensor:
@@ -124,10 +102,10 @@ class ClippedScenes(DrawnScenes):
             light += (sheet.radiance - light) * sheet.alpha[..., None]
         return light
 
-    def photo(self, draw: Generator) -> tuple[Tensor, Tensor]:
+    def photo(self, draw: Generator, darkened: bool = False) -> tuple[Tensor, Tensor]:
         """Part of a photo not taken at night, often edited as people do, and where that is all there is to know of it.
 
-        (3, S, S) linear and (1, S, S) of bool.
+        (3, S, S) linear and (1, S, S) of bool. darkened: so that it passes for night, its whites as they were.
         """
         while True:
             with Image.open(self.photos[draw.integers(len(self.photos))]) as file:
@@ -142,12 +120,14 @@ class ClippedScenes(DrawnScenes):
                 shown = grey + math.exp(draw.uniform(0, 1)) * (shown - grey)
             if draw.random() < 0.5:
                 shown = shown * draw.uniform(1, 1.4)
+            shown = shown.clamp(0, 1) ** draw.uniform(1.5, 4) if darkened else shown
             known = ~specks(shown)
             if draw.random() < 0.25:
                 shown, board = printed(shown, draw)
                 known |= board
             light = srgb_to_linear(shown.clamp(0, 1))
-            if float(darkness(light[None])) < 1:
+            dark = float(darkness(light[None]))
+            if dark > 0.5 if darkened else dark < 1:
                 return light, known
 
     def __getitem__(self, position: int) -> dict[str, Tensor]:
@@ -155,8 +135,9 @@ class ClippedScenes(DrawnScenes):
         draw = np.random.default_rng((self.seed, 7, position))
         upright = False
         kind, known = draw.random() if self.lit else 1.0, torch.ones(1, self.size, self.size, dtype=torch.bool)
-        if kind < PHOTOS and self.photos:
-            light, known = self.photo(draw)
+        darkened = kind >= PHOTOS + LIT and draw.random() < DARKENED
+        if self.photos and (kind < PHOTOS or darkened):
+            light, known = self.photo(draw, darkened)
         else:
             if kind < PHOTOS + LIT:
                 scene = np.load(self.lit[draw.integers(len(self.lit))]).astype(np.float32)
@@ -170,8 +151,11 @@ class ClippedScenes(DrawnScenes):
             light = light.flip(-1) if draw.random() < 0.5 else light
             if kind >= PHOTOS + LIT or draw.random() < 0.5:  # an engine's scenes often are shown without glare
                 light = glare(light, draw)
+        image = linear_to_srgb(light)
+        if kind >= PHOTOS + LIT and not darkened and draw.random() < PHOTOGRAPHED:
+            image, light = photographed(light, draw)
         return {
-            "image": (linear_to_srgb(light) * 255).round() / 255,
+            "image": (image * 255).round() / 255,
             "light": light,
             "known": known,
             "position": torch.tensor(position),
