@@ -129,6 +129,23 @@ def test_a_missed_small_subject_costs_more_than_its_area():
     assert float(outline_loss(missed, torch.zeros_like(mask))) < 0.02, "nothing to be found, nothing missed"
 
 
+def test_a_lost_antler_costs_more_than_as_much_of_a_flank():
+    mask = torch.zeros(1, 1, 96, 96)
+    mask[..., 40:80, 20:70] = 1
+    mask[..., 10:40, 40:42] = 1
+    gone, cut = mask.clone(), mask.clone()
+    gone[..., 10:40, 40:42] = 0
+    cut[..., 50:80, 20:22] = 0  # as many pixels
+    assert float(outline_loss(gone, mask)) > 1.5 * float(outline_loss(cut, mask))
+    one, zero = torch.ones(1), torch.zeros(1)
+    depth = 0.2 + 0.6 * mask
+    lost, worn = (0.2 + 0.6 * each for each in (gone, cut))
+    parts = [depth_loss(each, mask, depth, mask, one)["disparity"] for each in (lost, worn)]
+    assert float(parts[0]) > 1.5 * float(parts[1])
+    plain = [depth_loss(each, mask, depth, 0 * mask, zero)["disparity"] for each in (lost, worn)]
+    assert float(plain[0]) == pytest.approx(float(plain[1]), rel=0.05), "without a mask nothing is thin"
+
+
 def test_samples_without_a_disparity_teach_none():
     truth = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(2))
     wrong, mask = torch.stack([truth[0], 1 - truth[1]]), torch.zeros_like(truth)

@@ -221,6 +221,19 @@ def test_other_subjects_have_their_share_of_photos_and_collages(data, tmp_path):
     assert covered("photos=1,collage=0,subjects=1", records[:4]) == (0, 0), "what the record says"
 
 
+def test_subjects_with_thin_parts_are_drawn_more_often(data, tmp_path):
+    records = [replace(record, group="animals") for record in labelled_photos(data, "train")[:4]]
+    for n, record in enumerate(records):
+        mask = np.zeros((120, 160), np.uint8)
+        mask[40:100, 30:110] = 255
+        mask[10:40, 60:63] = 255 if n == 1 else 0
+        Image.fromarray(mask).save(tmp_path / f"{n}.png")
+        records[n] = replace(record, foreground=tmp_path / f"{n}.png")
+    mixture = DepthMixture(records, tmp_path, 2, 1, 1000, 4, 0, Sources.parse("subjects=1"))
+    antlered, *plain = mixture.chances[[1, 0, 2, 3]]
+    assert mixture.chances.sum() == pytest.approx(1) and antlered > 2 * max(plain) and min(plain) > 0.125
+
+
 def test_in_a_collage_the_subject_of_the_place_is_foreground_too(data, tmp_path):
     place = labelled_photos(data, "train")[0]
     collages = DepthMixture([place], tmp_path, 2, 1, 1000, 4, 0)

@@ -56,14 +56,16 @@ def test_a_mask_is_trusted_where_both_looks_and_our_own_network_agree():
 
 def test_masks_drawn_by_hand_stay(tmp_path):
     drawn = Path("drawn.png")
-    records = [PhotoRecord(Path(f"{n}.jpg"), Path(), drawn if n < 2 else None, "ccp_people" if n == 0 else "animals")
+    records = [PhotoRecord(Path(f"{n}.jpg"), Path(), drawn if n != 2 else None, "ccp_people" if n == 0 else "animals")
                for n in range(4)]  # fmt: skip
     with pytest.raises(ValueError, match="has no ID.png of these photos"):
         with_subjects(records, tmp_path)
     for n in (0, 1, 2):
         Image.new("L", (8, 8), 255).save(tmp_path / f"{n}.png")
     found = [record.foreground for record in with_subjects(records, tmp_path)]
-    assert found == [drawn, tmp_path / "1.png", tmp_path / "2.png", None]
+    assert found == [drawn, tmp_path / "1.png", tmp_path / "2.png", None], (
+        "another teacher's mask is none to learn from"
+    )
 
 
 def packaged(folder: Path) -> Path:

@@ -49,7 +49,15 @@ def held_together(disparity: Tensor, mask: Tensor) -> Tensor:
     What of the mask is thin (antlers, strings, a bird's feet) lies where the thick part next to it does, if the map has
     it farther: networks that look at few pixels let it go with the background.
     """
-    core = (window_min(mask, THIN) > 0.5).to(disparity.dtype)
-    thin = (4 * mask - 1.5).clamp(0, 1) * (1 - window_max(core, THIN))
-    near = carried(disparity, core, window_mean, BESIDE, least=1e-3)
-    return disparity + (near - disparity).clamp(min=0) * thin
+    near = carried(disparity, thick_part(mask), window_mean, BESIDE, least=1e-3)
+    return disparity + (near - disparity).clamp(min=0) * thin_parts(mask)
+
+
+def thick_part(mask: Tensor) -> Tensor:
+    """What of a mask, (B, 1, h, w) in [0, 1], is deep inside: the same, 0 or 1."""
+    return (window_min(mask, THIN) > 0.5).to(mask.dtype)
+
+
+def thin_parts(mask: Tensor) -> Tensor:
+    """Antlers, strings, a bird's feet: what of a mask, (B, 1, h, w) in [0, 1], is not next to anything thick."""
+    return (4 * mask - 1.5).clamp(0, 1) * (1 - window_max(thick_part(mask), THIN))

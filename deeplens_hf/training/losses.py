@@ -4,10 +4,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..layers.pooling import window_max
 from ..optics import disc, linear_to_srgb
 from ..rendering.aperture_blur import convolve
+from .labels import THIN, thin_parts
 
 NOISE_WEIGHT = 1.6e-3  # of a decibel in the render loss: about as much as the other parts have
+THIN_WEIGHT = 4.0  # of disparity about thin parts, which are few pixels, beside 1
 
 
 def standardise(disparity: Tensor) -> Tensor:
@@ -32,15 +35,21 @@ def gradient_matching(difference: Tensor, scales: int = 4) -> Tensor:
 def outline_loss(foreground: Tensor, truth: Tensor, reach: int = 4, emphasis: float = 4.0) -> Tensor:
     """What |S - Sg| is slow to teach, small subjects and sharp outlines: maps (B, 1, H, W) in [0, 1] -> (B,).
 
-    Cross-entropy, which counts `emphasis` times more within `reach` pixels of the true outline, and one minus the soft
-    intersection over union (Rahman and Wang, ISVC 2016), of which an empty mask has none.
+    Cross-entropy, which counts `emphasis` times more within `reach` pixels of the true outline and twice that more about
+    thin parts, and one minus the soft intersection over union (Rahman and Wang, ISVC 2016), of which an empty mask has
+    none.
     """
     rim = F.max_pool2d(truth, 2 * reach + 1, 1, reach) + F.max_pool2d(1 - truth, 2 * reach + 1, 1, reach) - 1
-    weight = 1 + emphasis * rim.clamp(min=0)  # (B, 1, H, W)
+    weight = 1 + emphasis * (rim.clamp(min=0) + 2 * about_thin(truth))  # (B, 1, H, W)
     entropy = F.binary_cross_entropy(foreground.clamp(1e-4, 1 - 1e-4), truth, reduction="none") * weight
     both, total = (foreground * truth).sum((1, 2, 3)), (foreground + truth).sum((1, 2, 3))
     overlap = (1 - both / (total - both).clamp(min=1)) * (truth.mean((1, 2, 3)) > 0.002)
     return entropy.sum((1, 2, 3)) / weight.sum((1, 2, 3)) + overlap
+
+
+def about_thin(mask: Tensor) -> Tensor:
+    """Thin parts of a mask (B, 1, H, W) in [0, 1], and what is beside them: the same."""
+    return window_max(thin_parts(mask), THIN)
 
 
 def depth_loss(
@@ -69,8 +78,10 @@ def depth_loss(
         return (values * has).sum() / (has.sum() if count is None else count).clamp(min=1e-6)
 
     difference = standardise(disparity) - standardise(true_disparity)  # (B, 1, H, W)
+    weight = 1 + THIN_WEIGHT * about_thin(true_foreground)  # (B, 1, H, W)
+    error = (difference.abs() * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3))
     parts = {
-        "disparity": mean(difference.abs().mean((1, 2, 3)), has_disparity, maps),
+        "disparity": mean(error, has_disparity, maps),
         "gradient": mean(gradient_matching(difference), has_disparity, maps),
         "foreground": mean((foreground - true_foreground).abs().mean((1, 2, 3)), has_foreground, masks),
         "outline": mean(outline_loss(foreground, true_foreground), has_foreground, masks),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.random import Generator
 from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 from torch import Tensor
@@ -14,13 +15,14 @@ from torch.utils.data import Dataset
 
 from .data import PEOPLE, PhotoRecord, grey, to_tensor
 from .ensemble import EnsembledLabels
-from .labels import sharpen
+from .labels import sharpen, thin_parts
 from .scenes.exact import ExactScenes
 from .standing import cut_out, standing
 
 SHAPES = ((224, 224), (192, 256), (256, 192), (192, 288), (288, 192), (256, 352), (352, 256))  # (h, w), one a batch
 SHADOWED = 0.12  # share of the samples that a shadow falls on
 PAINTED = 0.1  # share of the samples that something is painted on
+MASKS, MOST_THIN = 300, 0.4  # pixels at which masks are compared by their thin parts, and the most that count
 UPSIDE_DOWN = 0.05  # share of the samples: "low in the picture" is not "near"
 PLACES = ("urban_sun", "wallpaper", "deep_photo_style", "opensfm")  # groups of photos without a subject of their own
 
@@ -100,6 +102,7 @@ class DepthMixture(Dataset):
         self.records, self.length, self.batch_size, self.seed = records, length, batch_size, seed
         self.people = [record for record in records if record.group in PEOPLE and record.foreground]
         self.others = [record for record in records if record.group not in PEOPLE and record.foreground]
+        self.chances = _chances(self.others) if sources.subjects and self.others else None
         self.places = [record for record in records if record.group in PLACES] or records
         self.exact, self.labels = ExactScenes(records, cache, seed, lit=lit), labels
         self.counts = {"tabletop": tabletops, "layered": scenes, "plane": 1_000_000, "lit": len(self.exact.files)}
@@ -141,12 +144,12 @@ class DepthMixture(Dataset):
 
     def photo(self, draw: Generator) -> Picture:
         """A labelled photo."""
-        some = self.records
         if self.people and draw.random() < self.sources.people:
-            some = self.people
+            record = self.people[draw.integers(len(self.people))]
         elif self.sources.subjects and draw.random() < self.sources.subjects:
-            some = self.others
-        record = some[draw.integers(len(some))]
+            record = self.others[draw.choice(len(self.others), p=self.chances)]
+        else:
+            record = self.records[draw.integers(len(self.records))]
         image = Image.open(record.photo).convert("RGB")
         mask = grey(record.foreground) if record.foreground else None
         if self.labels is not None:
@@ -181,7 +184,8 @@ class DepthMixture(Dataset):
         count = int(draw.choice([1, 2, 3, 4, 5], p=[0.3, 0.25, 0.2, 0.15, 0.1]))
         base = draw.uniform(0.25, 1.1)
         for size in sorted(base * draw.uniform(0.75, 1.15, count)):  # the largest is the nearest: it comes last
-            record = cutouts[draw.integers(len(cutouts))]
+            chances = self.chances if cutouts is self.others else None
+            record = cutouts[draw.choice(len(cutouts), p=chances)]
             cutout = cut_out(record, draw)
             if cutout is None:
                 continue
@@ -198,6 +202,17 @@ class DepthMixture(Dataset):
             place.paste(person, (left, foot - target[1]), matte)
             foreground.paste(255, (left, foot - target[1]), matte)
         return Picture(place, None, foreground)
+
+
+def _chances(records: list[PhotoRecord]) -> np.ndarray:
+    """How often each is drawn: half of the draws go to all alike, half by how much of the mask is thin."""
+    thin = []
+    for record in records:
+        mask = to_tensor(grey(record.foreground))[None]
+        mask = F.interpolate(mask, scale_factor=MASKS / max(mask.shape[-2:]), mode="bilinear", antialias=True)
+        thin.append(min(float(thin_parts(mask).sum() / mask.sum().clamp(min=1)), MOST_THIN))
+    share = np.array(thin) + 1e-6
+    return (1 / len(records) + share / share.sum()) / 2
 
 
 def augment(picture: Picture, shape: tuple[int, int], draw: Generator) -> dict[str, Tensor]:

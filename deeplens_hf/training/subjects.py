@@ -95,16 +95,19 @@ def trusted(masks: list[Tensor], ours: Tensor) -> Tensor | None:
 
 
 def with_subjects(records: list[PhotoRecord], folder: Path) -> list[PhotoRecord]:
-    """The records, those without a mask drawn by hand with that of `folder`, where there is one.
+    """The records, those without a mask drawn by hand with that of `folder`, or with none: another teacher's mask is
+    not to be learned from where IS-Net's is not trusted.
 
     Raises:
         ValueError: the folder has none for any of them.
     """
-    found = [replace(record, foreground=folder / f"{record.photo.stem}.png") for record in records]
-    masks = [mask.group not in PEOPLE and mask.foreground.is_file() for mask in found]
+    masks = [folder / f"{record.photo.stem}.png" for record in records]
+    drawn = [record.group in PEOPLE for record in records]
+    masks = [mask if mask.is_file() and not by_hand else None for mask, by_hand in zip(masks, drawn, strict=True)]
     if not any(masks):
         raise ValueError(f"subjects: {folder} has no ID.png of these photos; training/subjects.py makes them")
-    return [mask if has else record for record, mask, has in zip(records, found, masks, strict=True)]
+    each = zip(records, masks, drawn, strict=True)
+    return [record if by_hand else replace(record, foreground=mask) for record, mask, by_hand in each]
 
 
 def main() -> None:
