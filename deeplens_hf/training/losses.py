@@ -36,8 +36,8 @@ def outline_loss(foreground: Tensor, truth: Tensor, reach: int = 4, emphasis: fl
     """What |S - Sg| is slow to teach, small subjects and sharp outlines: maps (B, 1, H, W) in [0, 1] -> (B,).
 
     Cross-entropy, which counts `emphasis` times more within `reach` pixels of the true outline, and twice that more
-    about thin parts; and one minus the soft intersection over union (Rahman and Wang, ISVC 2016), of which an empty mask
-    has none.
+    about thin parts; and one minus the soft intersection over union (Rahman and Wang, ISVC 2016): an empty mask has
+    none.
     """
     rim = F.max_pool2d(truth, 2 * reach + 1, 1, reach) + F.max_pool2d(1 - truth, 2 * reach + 1, 1, reach) - 1
     weight = 1 + emphasis * (rim.clamp(min=0) + 2 * about_thin(truth))  # (B, 1, H, W)
