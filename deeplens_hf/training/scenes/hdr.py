@@ -29,7 +29,7 @@ SMALLEST_LAMP = 1.0  # pixels
 STREETS = 3  # of five drawn scenes
 LIT, PHOTOS = 0.4, 0.35  # shares of the samples, where there are scenes that an engine lit
 DARKENED = 0.2  # of the others: photos so dark that they pass for night, whose white things are no lamps
-PHOTOGRAPHED = 0.6  # of the others: through a camera, not as drawn
+PHOTOGRAPHED = 0.6  # of what is left, drawn scenes: through a camera, not as drawn
 
 
 def is_street(index: int) -> bool:
@@ -135,8 +135,9 @@ class ClippedScenes(DrawnScenes):
         draw = np.random.default_rng((self.seed, 7, position))
         upright = False
         kind, known = draw.random() if self.lit else 1.0, torch.ones(1, self.size, self.size, dtype=torch.bool)
-        darkened = kind >= PHOTOS + LIT and draw.random() < DARKENED
-        if self.photos and (kind < PHOTOS or darkened):
+        drawn = kind >= PHOTOS + LIT
+        darkened = drawn and bool(self.photos) and draw.random() < DARKENED
+        if darkened or (kind < PHOTOS and self.photos):
             light, known = self.photo(draw, darkened)
         else:
             if kind < PHOTOS + LIT:
@@ -149,10 +150,10 @@ class ClippedScenes(DrawnScenes):
             turns = int(draw.integers(4))
             light = light if upright else torch.rot90(light, turns, (-2, -1))
             light = light.flip(-1) if draw.random() < 0.5 else light
-            if kind >= PHOTOS + LIT or draw.random() < 0.5:  # an engine's scenes often are shown without glare
+            if drawn or draw.random() < 0.5:  # an engine's scenes often are shown without glare
                 light = glare(light, draw)
         image = linear_to_srgb(light)
-        if kind >= PHOTOS + LIT and not darkened and draw.random() < PHOTOGRAPHED:
+        if drawn and not darkened and draw.random() < PHOTOGRAPHED:
             image, light = photographed(light, draw)
         return {
             "image": (image * 255).round() / 255,
