@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .disparity.fusion import reshaped, standardise, without_rings
+from .disparity.fusion import agreed, reshaped, standardise, without_rings
 from .layers.encoders import ENCODERS, STRIDE, encode
 
-BROAD_SIZE = 0.64  # of the working size: the mirrored photo is looked at there, for the broad shape of the scene,
+BROAD_SIZE = 0.53  # of the working size: the mirrored photo is looked at there, for the broad shape of the scene,
 BROAD_SHARE = 0.7  # in which that look has this say,
-SUBJECT_SHARE = 0.3  # and this one in what the subject is
-ANY_WAY_SIZE = 0.5  # of each of the four looks at what shows no up: there are three more of them
+SUBJECT_SHARE = 0.5  # and this one in the broad shape of the subject
+ANY_WAY_SIZE = 0.38  # of each of the four looks at what shows no up: there are three more of them
 
 
 def working_size(size: tuple[int, int], long_side: int) -> tuple[int, int]:
@@ -121,7 +121,7 @@ class DepthPrediction(nn.Module):
         disparity, foreground = self(image)
         small, subject = (map.flip(-1) for map in self.look_broadly(image.flip(-1)))
         disparity = without_rings(reshaped(standardise(disparity), small, BROAD_SHARE))
-        return disparity, torch.lerp(foreground, subject, SUBJECT_SHARE)
+        return disparity, agreed(foreground, subject, SUBJECT_SHARE)
 
     def infer_any_way(self, image: Tensor, ways: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As `infer`, of a photo (1, 3, h, w) that shows no up: turned by 0 to 3 quarters as probably as `ways`, (4,).
@@ -138,7 +138,7 @@ class DepthPrediction(nn.Module):
             seen = seen + probability * span(upright[0])
         disparity = without_rings(reshaped(standardise(disparity), shape))
         relief = span(shape) / seen.clamp(min=1e-6)
-        return disparity, torch.lerp(foreground, subject, SUBJECT_SHARE), relief
+        return disparity, agreed(foreground, subject, SUBJECT_SHARE), relief
 
     def look_broadly(self, image: Tensor, share: float = BROAD_SIZE) -> tuple[Tensor, Tensor]:
         """As `forward` of the picture (B, 3, h, w) at this share of its size; the disparity standardised."""

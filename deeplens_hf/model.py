@@ -132,7 +132,7 @@ class DeepLens(
         height, width = image.shape[-2:]
         image = long_enough(image)
         small = resized(image, self.config.depth_size).clamp(0, 1)
-        ways = self.ways(small)
+        ways = self.ways(image)
         if bool((ways[:, 0] == 1).all()):  # as most photos are
             maps, relief = torch.cat(self.predict_small(small), 1), None  # (B, 2, h, w)
         else:  # one by one: photos on their side have another shape
@@ -142,7 +142,7 @@ class DeepLens(
         return DepthMaps(normalise_disparity(disparity, relief), foreground)
 
     def ways(self, image: Tensor) -> Tensor:
-        """How much each of 0 to 3 quarter turns to the left counts for each of (B, 3, h, w); see `Orientation.ways`."""
+        """How much each of 0 to 3 quarter turns to the left counts for each of (B, 3, H, W); see `Orientation.ways`."""
         if self.orientation is None or self.depth.training:  # as they lie, while depth is learned from them
             return image.new_tensor([1, 0, 0, 0]).expand(len(image), 4)
         return self.orientation.ways(self.depth, image)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from deeplens_hf.disparity.fusion import BROAD, EVEN, KEPT, reshaped, standardise, without_rings
+from deeplens_hf.disparity.fusion import BROAD, EVEN, KEPT, agreed, reshaped, standardise, without_rings
 
 
 def scene(height=96, width=128):
@@ -82,6 +82,36 @@ def test_no_share_and_no_difference_change_nothing():
     fine, coarse = (standardise(torch.randn(2, 1, 40, 30)) for _ in range(2))
     torch.testing.assert_close(reshaped(fine, coarse, 0.0), fine)
     torch.testing.assert_close(reshaped(fine, fine), fine)
+
+
+# ---- the subject
+
+
+def test_thin_parts_that_only_the_large_look_sees_stay_in_the_subject():
+    """Where a mean of both looks, each with the same say, would lose them."""
+    fine, coarse = (torch.full((1, 1, 96, 128), 0.02) for _ in range(2))
+    fine[..., 20:70, 60:62] = 0.8  # a stalk
+    both = agreed(fine, coarse, 0.5)
+    assert float(torch.lerp(fine, coarse, 0.5)[..., 30:60, 60:62].max()) < 0.5
+    assert float(both[..., 30:60, 60:62].min()) > 0.6
+    assert float(both[..., :54].max()) < 0.03
+
+
+def test_what_the_small_look_knows_better_comes_into_the_subject():
+    _, disc = scene()
+    doubted = torch.where(disc, 0.3, 0.02)
+    both = agreed(doubted, torch.where(disc, 0.95, 0.02), 0.5)
+    assert float(both[about(~disc, 3, 20)].min()) > 0.6  # but for its rim
+    assert float(both[about(disc, 8, 40)].max()) < 0.03
+
+
+def test_looks_that_agree_on_the_subject_are_left_alone():
+    torch.manual_seed(3)
+    fine, coarse = torch.rand(2, 1, 1, 40, 30) * 0.9 + 0.05
+    torch.testing.assert_close(agreed(fine, fine, 0.5), fine, atol=1e-4, rtol=0)
+    torch.testing.assert_close(agreed(fine, coarse, 0.0), fine, atol=1e-4, rtol=0)
+    half = agreed(fine.bfloat16(), coarse.bfloat16(), 0.5)
+    torch.testing.assert_close(half.float(), agreed(fine, coarse, 0.5), atol=0.02, rtol=0)
 
 
 # ---- rings

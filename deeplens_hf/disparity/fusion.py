@@ -1,4 +1,4 @@
-"""Several looks at one photo made one map of disparity: the fine edges of large ones, the broad shape of small ones.
+"""Several looks at one photo made one: the fine edges of large ones, the broad shape of small ones.
 
 A smaller picture shows a network more of the scene at once, a larger one finer edges (Miangoleh et al., "Boosting
 monocular depth estimation models to high-resolution via content-adaptive multi-resolution merging", CVPR 2021). What
@@ -14,6 +14,8 @@ from ..layers.pooling import window_max, window_mean, window_min
 BROAD = 0.15  # of the long side: windows within which the broad shape of a scene follows the fine one
 KEPT = 0.5  # of each fine step at least, where both disagree on which side is near
 EVEN = 0.01  # variance, of a map whose own is 1, below which a window has no step to follow
+SUBJECT = 0.025  # of the long side: windows within which the fine subject follows the broad one
+UNSURE = 1e-4  # probability, the least and the most that logits are taken of
 RING = 0.02  # of the long side: half the width of the darker rings that networks draw about near things
 STEP = 0.1  # of a map's range: what stands out by less from its surroundings has no such ring
 
@@ -37,6 +39,16 @@ def reshaped(fine: Tensor, coarse: Tensor, share: float = 1.0) -> Tensor:
     slope = slope.clamp(min=KEPT - 1)
     slope, offset = window_mean(torch.cat([slope, mean_way - slope * mean], 1), reach).split(1, 1)
     return fine + share * (slope * fine + offset)
+
+
+def agreed(fine: Tensor, coarse: Tensor, share: float) -> Tensor:
+    """The subject by two looks, probabilities (B, 1, h, w): the broad shape is `share` the small look's.
+
+    In logits, and thin parts, which only the large look can see, stay: they are lost in a mean of both.
+    """
+    fine, coarse = (torch.logit(x if x.dtype.itemsize >= 4 else x.float(), UNSURE) for x in (fine, coarse))
+    reach = reach_of(fine, SUBJECT)
+    return torch.sigmoid(fine + share * window_mean(window_mean(coarse - fine, reach), reach))
 
 
 def without_rings(disparity: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ from ..rendering.aperture_blur import convolve
 from .labels import THIN, thin_parts
 
 NOISE_WEIGHT = 1.6e-3  # of a decibel in the render loss: about as much as the other parts have
-THIN_WEIGHT = 4.0  # of disparity about thin parts, which are few pixels, beside 1
 
 
 def standardise(disparity: Tensor) -> Tensor:
@@ -78,10 +77,8 @@ def depth_loss(
         return (values * has).sum() / (has.sum() if count is None else count).clamp(min=1e-6)
 
     difference = standardise(disparity) - standardise(true_disparity)  # (B, 1, H, W)
-    weight = 1 + THIN_WEIGHT * about_thin(true_foreground)  # (B, 1, H, W)
-    error = (difference.abs() * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3))
     parts = {
-        "disparity": mean(error, has_disparity, maps),
+        "disparity": mean(difference.abs().mean((1, 2, 3)), has_disparity, maps),
         "gradient": mean(gradient_matching(difference), has_disparity, maps),
         "foreground": mean((foreground - true_foreground).abs().mean((1, 2, 3)), has_foreground, masks),
         "outline": mean(outline_loss(foreground, true_foreground), has_foreground, masks),

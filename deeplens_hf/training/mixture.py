@@ -19,7 +19,8 @@ from .labels import sharpen, thin_parts
 from .scenes.exact import ExactScenes
 from .standing import cut_out, standing
 
-SHAPES = ((224, 224), (192, 256), (256, 192), (192, 288), (288, 192), (256, 352), (352, 256))  # (h, w), one a batch
+UPRIGHT = ((256, 192), (288, 192), (352, 256), (448, 304))
+SHAPES = ((224, 224), *UPRIGHT, *((w, h) for h, w in UPRIGHT))  # (h, w), one a batch
 SHADOWED = 0.12  # share of the samples that a shadow falls on
 PAINTED = 0.1  # share of the samples that something is painted on
 MASKS, MOST_THIN = 300, 0.4  # pixels at which masks are compared by their thin parts, and the most that count
