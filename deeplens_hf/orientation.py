@@ -60,7 +60,7 @@ class Orientation(nn.Module):
         What is not clearly upright is looked at from all four sides, every other time mirrored: a photo on its head,
         turned once more by half, has to look upright.
         """
-        # once, not for each look, and by way of twice that size: made small another way, one photo in 150 is taken for turned
+        # once, not for each look, and by way of twice that size: made small another way, one photo in 150 seems turned
         image = resized(resized(image, 2 * SIZE).clamp(0, 1), SIZE)
         logits = self.look(depth, image)  # (B, 4)
         upright = logits.softmax(1)[:, 0] > CLEAR  # (B,)
