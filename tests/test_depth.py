@@ -146,7 +146,6 @@ def test_samples_without_a_disparity_teach_none():
     assert float(parts["disparity"]) < 1e-5 and float(parts["gradient"]) < 1e-5
 
 
-@pytest.mark.slow
 def unfolded(encoder: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """The deepest features by the library's own layers, convolution and batch norm apart."""
     x = encoder.stem(x)
