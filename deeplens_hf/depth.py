@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .disparity.fusion import agreed, reshaped, standardise, without_rings
+from .disparity.fusion import agreed, precise, reshaped, standardise, without_rings
 from .layers.encoders import ENCODERS, STRIDE, encode
 
 BROAD_SIZE = 0.53  # of the working size: the mirrored photo is looked at there, for the broad shape of the scene,
@@ -148,8 +148,8 @@ class DepthPrediction(nn.Module):
 
 def resized(image: Tensor, long_side: int) -> Tensor:
     """image (B, 3, H, W) -> (B, 3, h, w): the working size of this long side."""
-    whole = image if image.dtype.itemsize >= 4 else image.float()  # no antialiasing in half precision on a CPU
     size = working_size(image.shape[-2:], long_side)
+    whole = precise(image)  # no antialiasing in half precision on a CPU
     return F.interpolate(whole, size, mode="bilinear", antialias=True).to(image.dtype)
 
 

@@ -31,7 +31,7 @@ def reshaped(fine: Tensor, coarse: Tensor, share: float = 1.0) -> Tensor:
 
     Within each window the way there is a line over the fine map's values, so a step of it stays one step.
     """
-    fine, coarse = (x if x.dtype.itemsize >= 4 else x.float() for x in (fine, coarse))  # variances by differences
+    fine, coarse = precise(fine), precise(coarse)  # variances by differences
     reach = reach_of(fine, BROAD / 2)
     way = coarse - fine
     mean, mean_way, square, product = window_mean(torch.cat([fine, way, fine * fine, fine * way], 1), reach).split(1, 1)
@@ -46,7 +46,7 @@ def agreed(fine: Tensor, coarse: Tensor, share: float) -> Tensor:
 
     In logits, and thin parts, which only the large look can see, stay: they are lost in a mean of both.
     """
-    fine, coarse = (torch.logit(x if x.dtype.itemsize >= 4 else x.float(), UNSURE) for x in (fine, coarse))
+    fine, coarse = (torch.logit(precise(x), UNSURE) for x in (fine, coarse))
     reach = reach_of(fine, SUBJECT)
     return torch.sigmoid(fine + share * window_mean(window_mean(coarse - fine, reach), reach))
 
@@ -65,6 +65,11 @@ def without_rings(disparity: Tensor) -> Tensor:
     whole = disparity.amax((1, 2, 3), keepdim=True) - disparity.amin((1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
     ring = (2 - 4 * valley / step.clamp(min=1e-6)).clamp(0, 1)
     return disparity + valley * ring * (step / (STEP * whole).clamp(min=1e-6) - 1).clamp(0, 1)
+
+
+def precise(x: Tensor) -> Tensor:
+    """As it is, or, of half precision, in single."""
+    return x if x.dtype.itemsize >= 4 else x.float()
 
 
 def reach_of(x: Tensor, share: float) -> int:

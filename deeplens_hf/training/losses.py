@@ -39,16 +39,12 @@ def outline_loss(foreground: Tensor, truth: Tensor, reach: int = 4, emphasis: fl
     none.
     """
     rim = F.max_pool2d(truth, 2 * reach + 1, 1, reach) + F.max_pool2d(1 - truth, 2 * reach + 1, 1, reach) - 1
-    weight = 1 + emphasis * (rim.clamp(min=0) + 2 * about_thin(truth))  # (B, 1, H, W)
+    beside_thin = window_max(thin_parts(truth), THIN)  # and the parts themselves
+    weight = 1 + emphasis * (rim.clamp(min=0) + 2 * beside_thin)  # (B, 1, H, W)
     entropy = F.binary_cross_entropy(foreground.clamp(1e-4, 1 - 1e-4), truth, reduction="none") * weight
     both, total = (foreground * truth).sum((1, 2, 3)), (foreground + truth).sum((1, 2, 3))
     overlap = (1 - both / (total - both).clamp(min=1)) * (truth.mean((1, 2, 3)) > 0.002)
     return entropy.sum((1, 2, 3)) / weight.sum((1, 2, 3)) + overlap
-
-
-def about_thin(mask: Tensor) -> Tensor:
-    """Thin parts of a mask (B, 1, H, W) in [0, 1], and what is beside them: the same."""
-    return window_max(thin_parts(mask), THIN)
 
 
 def depth_loss(

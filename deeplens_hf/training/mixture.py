@@ -143,14 +143,18 @@ class DepthMixture(Dataset):
             picture = Picture(Image.fromarray(image), Image.fromarray(disparity), None)
         return augment(picture, shape, draw)
 
+    def one_of(self, records: list[PhotoRecord], draw: Generator) -> PhotoRecord:
+        """Of `others` those with thin parts more often, of all else each as often."""
+        return records[draw.choice(len(records), p=self.chances if records is self.others else None)]
+
     def photo(self, draw: Generator) -> Picture:
         """A labelled photo."""
+        some = self.records
         if self.people and draw.random() < self.sources.people:
-            record = self.people[draw.integers(len(self.people))]
+            some = self.people
         elif self.sources.subjects and draw.random() < self.sources.subjects:
-            record = self.others[draw.choice(len(self.others), p=self.chances)]
-        else:
-            record = self.records[draw.integers(len(self.records))]
+            some = self.others
+        record = self.one_of(some, draw)
         image = Image.open(record.photo).convert("RGB")
         mask = grey(record.foreground) if record.foreground else None
         if self.labels is not None:
@@ -185,9 +189,7 @@ class DepthMixture(Dataset):
         count = int(draw.choice([1, 2, 3, 4, 5], p=[0.3, 0.25, 0.2, 0.15, 0.1]))
         base = draw.uniform(0.25, 1.1)
         for size in sorted(base * draw.uniform(0.75, 1.15, count)):  # the largest is the nearest: it comes last
-            chances = self.chances if cutouts is self.others else None
-            record = cutouts[draw.choice(len(cutouts), p=chances)]
-            cutout = cut_out(record, draw)
+            cutout = cut_out(self.one_of(cutouts, draw), draw)
             if cutout is None:
                 continue
             person, matte, _ = cutout
