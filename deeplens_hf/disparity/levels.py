@@ -4,6 +4,7 @@ And what all pictures of a photo have in common, whatever the lens: found once, 
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch.nn.functional as F
@@ -14,6 +15,8 @@ from ..optics import srgb_to_linear
 from ..upsampling import halve_light, halve_map
 from .registration import Misfit
 from .unstepping import Plateaus
+
+LAMP_SIZE = 1280  # pixels of the long side, at most, at which lamps are looked for
 
 
 class Prepared(NamedTuple):
@@ -50,3 +53,20 @@ def last_map(map: Tensor, halvings: int) -> Tensor:
 def last_foreground(foreground: Tensor | None, levels: list[Tensor]) -> Tensor | None:
     """(B, 1, H, W) -> (B, 1, h, w), of the last level's size, averaged."""
     return None if foreground is None else F.interpolate(foreground, levels[-1].shape[-2:], mode="area")
+
+
+def recovered(levels: list[Tensor], recover: Callable[[Tensor], Tensor]) -> Tensor:
+    """The last level's light (B, 3, h, w) as `recover` finds it at LAMP_SIZE; itself where nothing was lost.
+
+    Much of what a lamp has lost that was halved since is in its rim, which is darker than white; of one much larger
+    the networks see but a part. recover: linear light -> the same, or the tensor itself.
+    """
+    fits = (number for number, level in enumerate(levels) if max(level.shape[-2:]) <= LAMP_SIZE)
+    at = min(next(fits, len(levels)), len(levels) - 1)
+    light = srgb_to_linear(levels[0]) if at == 0 < len(levels) - 1 else levels[at]
+    found = recover(light)
+    if found is light:
+        return levels[-1]
+    for _ in levels[at + 1 :]:
+        found = halve(found)
+    return found
