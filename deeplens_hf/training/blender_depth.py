@@ -16,12 +16,13 @@ from pathlib import Path
 
 import bpy
 import numpy as np
-from blender import Stage, arguments, between, exposed
+from blender import Scenes
+from blender_stage import arguments, between, exposed
 
 LEAST_SPREAD = 8  # of 255: less is the inside of a wall
 
 
-class Place(Stage):
+class Place(Scenes):
     """One scene under construction: z is up, and the camera anywhere."""
 
     def box_on(self, x: float, y: float, half: tuple, made: bpy.types.Material, floor: float = 0.0, yaw: float = 0.0):
