@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .depth import ENCODERS, DepthPrediction, normalise_disparity, resized
 from .disparity.edges import refine
-from .disparity.levels import Prepared, halved, halvings_until, last_foreground, last_map, recovered
+from .disparity.levels import Prepared, halved, halvings_until, last_foreground, last_map, recovered_light
 from .disparity.mending import EdgeMending, follow, with_fringe
 from .disparity.registration import fitted, registered
 from .disparity.unstepping import plateaus, unstepped, with_plateaus
@@ -243,7 +243,7 @@ class DeepLens(
         image, disparity, foreground = self._accepted(image, disparity, foreground)
         levels = halved(image, self._halvings(image))
         prepared = self.prepare_map(levels, disparity, last_foreground(foreground, levels))
-        return prepared._replace(light=recovered(levels, self.lens_blur.recovered), levels=levels)
+        return prepared._replace(light=recovered_light(levels, self.lens_blur.recovered), levels=levels)
 
     @without_autocast
     def render_defocus(
@@ -291,7 +291,7 @@ class DeepLens(
         foreground: Tensor | None,
         shape: ApertureShape,
         highlights: float,
-        radiance: Tensor | None = None,
+        recovered: Tensor | None = None,
     ) -> Tensor:
         """Levels as of `halved`, defocus (B, 1, H, W); that, its edges mended, and the foreground at the last level."""
         maps = [defocus]  # (B, 1, H, W) and so on down
@@ -300,9 +300,9 @@ class DeepLens(
         maps = [*(follow(larger, maps[-1], mended) for larger in maps[:-1]), mended]
         # (B, 3, h, w) linear, (B, F, h/2, w/2)
         subject = torch.zeros_like(mended) if foreground is None else foreground * 2 - 1
-        if radiance is None:
-            radiance = recovered(levels, self.lens_blur.recovered) if highlights else levels[-1]
-        light, features = self.lens_blur(levels[-1], mended, subject, shape, highlights, radiance)
+        if recovered is None and highlights:
+            recovered = recovered_light(levels, self.lens_blur.recovered)
+        light, features = self.lens_blur(levels[-1], mended, subject, shape, highlights, recovered)
         for level in reversed(range(1, len(levels) - 1)):
             light = self.upsampling(levels[level], maps[level], light, features)
         # always the last time: a small photo's own detail comes in at its size

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from deeplens_hf import DeepLens, DeepLensConfig
-from deeplens_hf.disparity.levels import halved, recovered
+from deeplens_hf.disparity.levels import halved, recovered_light
 from deeplens_hf.optics import linear_to_srgb, srgb_to_linear
 from deeplens_hf.rendering.highlights import CLIPPED_FROM, HighlightRecovery, character, darkness, marked_part
 from deeplens_hf.training.data import PhotoRecord, to_tensor
@@ -117,7 +117,7 @@ def test_a_lamp_in_a_jpeg_file_is_brighter_than_it_looks(model, quality):
 
 @pytest.mark.parametrize("side, blurred_at", [(2560, 640), (1280, 640), (800, 800)])
 def test_lamps_of_a_large_photo_are_looked_for_before_they_are_too_small(side, blurred_at):
-    """Found in photos of 12 megapixels: halved, a lamp's rim is darker than white, and what it had lost stayed lost."""
+    """Found with drawn streets: halved, a lamp's rim is darker than white, and what it had lost stayed lost."""
     halvings = int(math.log2(side / blurred_at))
     lamps = torch.full((1, 3, 40, side), 0.02)
     lamps[..., 11:22, 21:32] = lamps[..., 10:13, 101:106] = 1.0
@@ -128,12 +128,12 @@ def test_lamps_of_a_large_photo_are_looked_for_before_they_are_too_small(side, b
         return torch.where(light > CLIPPED_FROM, 20 * light, light)
 
     levels = halved(linear_to_srgb(lamps) if halvings else lamps, halvings)
-    found = recovered(levels, recover)
+    found = recovered_light(levels, recover)
     assert looks == [min(side, 1280)] and found.shape == levels[-1].shape
     late, wanted = (float(light.mean()) for light in (recover(levels[-1]), torch.where(lamps == 1, 20.0, lamps)))
     assert float(found.mean()) <= 1.01 * wanted
     assert halvings == 0 or float(found.mean()) > 1.1 * late
-    assert recovered(levels, lambda light: light) is levels[-1]
+    assert recovered_light(levels, lambda light: light) is levels[-1]
 
 
 def test_weights_of_format_3_and_untrained_ones_leave_the_day_as_it_is():

@@ -55,18 +55,18 @@ def last_foreground(foreground: Tensor | None, levels: list[Tensor]) -> Tensor |
     return None if foreground is None else F.interpolate(foreground, levels[-1].shape[-2:], mode="area")
 
 
-def recovered(levels: list[Tensor], recover: Callable[[Tensor], Tensor]) -> Tensor:
+def recovered_light(levels: list[Tensor], recover: Callable[[Tensor], Tensor]) -> Tensor:
     """The last level's light (B, 3, h, w) as `recover` finds it at LAMP_SIZE; itself where nothing was lost.
 
     Much of what a lamp has lost that was halved since is in its rim, which is darker than white; of one much larger
     the networks see but a part. recover: linear light -> the same, or the tensor itself.
     """
-    fits = (number for number, level in enumerate(levels) if max(level.shape[-2:]) <= LAMP_SIZE)
-    at = min(next(fits, len(levels)), len(levels) - 1)
-    light = srgb_to_linear(levels[0]) if at == 0 < len(levels) - 1 else levels[at]
+    last = len(levels) - 1
+    at = min(halvings_until(max(levels[0].shape[-2:]), LAMP_SIZE), last)
+    light = srgb_to_linear(levels[0]) if at == 0 < last else levels[at]
     found = recover(light)
     if found is light:
         return levels[-1]
-    for _ in levels[at + 1 :]:
+    for _ in range(at, last):
         found = halve(found)
     return found
