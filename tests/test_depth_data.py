@@ -14,12 +14,11 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 
 from deeplens_hf.files.pictures import save_disparity
-from deeplens_hf.training import mixture
 from deeplens_hf.training.arguments import add_arguments
 from deeplens_hf.training.commands import run
 from deeplens_hf.training.data import PEOPLE, labelled_photos
 from deeplens_hf.training.labels import sharpen
-from deeplens_hf.training.mixture import SHAPES, DepthMixture, Picture, Sources
+from deeplens_hf.training.mixture import SHAPES, DepthMixture, Sources
 from deeplens_hf.training.scenes.exact import ExactScenes
 from deeplens_hf.training.scenes.hdr import ClippedScenes
 from deeplens_hf.training.scenes.hidden_scenes import HiddenScenes
@@ -281,39 +280,3 @@ def test_training_records_its_mix(data, tmp_path):
     run(parser.parse_args([*arguments, "--steps", "1", "--batch-size", "2", "--workers", "0", "--device", "cpu"]))
     entry = json.loads((tmp_path / "weights" / "training.json").read_text())[-1]
     assert (entry["sources"]["collage"], entry["sources"]["tabletop"], entry["outline_weight"]) == (0.5, 0, 0.5)
-
-
-def test_a_shadow_darkens_a_part_and_leaves_depth_alone(monkeypatch):
-    flat = Picture(Image.new("RGB", (80, 60), (200, 180, 160)), Image.linear_gradient("L").resize((80, 60)), None)
-    plain = np.asarray(flat.image).astype(int)
-    dark = [np.asarray(mixture._shadowed(flat.image, np.random.default_rng(seed))).astype(int) for seed in range(12)]
-    assert all((shadowed <= plain).all() for shadowed in dark)
-    share = np.mean([(shadowed < 0.85 * plain).mean() for shadowed in dark])
-    assert 0.05 < share < 0.8
-    monkeypatch.setattr(mixture, "UPSIDE_DOWN", 0)
-    maps = []
-    for often in (0, 1):
-        monkeypatch.setattr(mixture, "SHADOWED", often)
-        maps.append(mixture.augment(flat, (48, 64), np.random.default_rng(3))["disparity"])
-    assert maps[0].equal(maps[1])
-
-
-def test_what_is_painted_on_stays_behind_the_subject_and_leaves_depth_alone(monkeypatch):
-    for name, often in (("UPSIDE_DOWN", 0), ("SHADOWED", 0), ("PAINTED", 1)):
-        monkeypatch.setattr(mixture, name, often)
-    monkeypatch.setattr(mixture, "_recolour", lambda image, draw, strength: image)
-    monkeypatch.setattr(mixture, "_camera", lambda image, draw: image)
-    flat, subject = Image.new("RGB", (80, 60), (200, 180, 160)), Image.new("L", (80, 60))
-    subject.paste(255, (0, 0, 40, 60))
-    picture = Picture(flat, Image.linear_gradient("L").resize((80, 60)), subject)
-    painted = behind = 0
-    for seed in range(12):
-        sample = mixture.augment(picture, (48, 64), np.random.default_rng(seed))
-        monkeypatch.setattr(mixture, "PAINTED", 0)
-        plain = mixture.augment(picture, (48, 64), np.random.default_rng(seed))
-        monkeypatch.setattr(mixture, "PAINTED", 1)
-        assert sample["disparity"].equal(plain["disparity"]) and sample["foreground"].equal(plain["foreground"])
-        changed = (sample["image"] != plain["image"]).any(0)  # (h, w)
-        assert not changed[sample["foreground"][0] == 1].any()
-        painted, behind = painted + changed.sum(), behind + (sample["foreground"] < 1).sum()
-    assert 0.02 < painted / behind < 0.5

@@ -20,10 +20,11 @@ from torch.utils.data import Dataset
 from ..disparity.own_depth import read_own_depth
 from ..files.data_sets import leave_encoded, open_picture
 from ..files.pictures import PhotoError, check_lies, decoded, grey_levels, read_photo
+from .augmentation import Picture, augment
 from .data import PhotoRecord, labelled_photos
-from .mixture import SHAPES, Picture, augment
+from .mixture import SHAPES
 
-LONG_SIDE = 640  # pixels that photos are kept at: training sees 352 at most
+LONG_SIDE = 640  # pixels that photos are kept at: training sees 448 at most
 COLUMNS = {  # what a column is taken for by its name, unless told
     "image": ("image", "photo", "img"),
     "depth": ("disparity", "depth", "depth_map"),

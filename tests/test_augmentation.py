@@ -1,0 +1,86 @@
+"""What befalls samples of the depth stage: shadows and paint are no steps in depth, and no part of a subject."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deeplens_hf.training import augmentation
+from deeplens_hf.training.augmentation import Picture, augment
+
+
+def test_a_shadow_darkens_a_part_and_leaves_depth_alone(monkeypatch):
+    flat = Picture(Image.new("RGB", (80, 60), (200, 180, 160)), Image.linear_gradient("L").resize((80, 60)), None)
+    plain = np.asarray(flat.image).astype(int)
+    dark = [
+        np.asarray(augmentation._shadowed(flat.image, np.random.default_rng(seed))).astype(int) for seed in range(12)
+    ]
+    assert all((shadowed <= plain).all() for shadowed in dark)
+    share = np.mean([(shadowed < 0.85 * plain).mean() for shadowed in dark])
+    assert 0.05 < share < 0.8
+    monkeypatch.setattr(augmentation, "UPSIDE_DOWN", 0)
+    maps = []
+    for often in (0, 1):
+        monkeypatch.setattr(augmentation, "SHADOWED", often)
+        maps.append(augment(flat, (48, 64), np.random.default_rng(3))["disparity"])
+    assert maps[0].equal(maps[1])
+
+
+def test_what_is_painted_on_stays_behind_the_subject_and_leaves_depth_alone(monkeypatch):
+    for name, often in (("UPSIDE_DOWN", 0), ("SHADOWED", 0), ("PAINTED", 1)):
+        monkeypatch.setattr(augmentation, name, often)
+    monkeypatch.setattr(augmentation, "recolour", lambda image, draw, strength: image)
+    monkeypatch.setattr(augmentation, "_camera", lambda image, draw: image)
+    flat, subject = Image.new("RGB", (80, 60), (200, 180, 160)), Image.new("L", (80, 60))
+    subject.paste(255, (0, 0, 40, 60))
+    picture = Picture(flat, Image.linear_gradient("L").resize((80, 60)), subject)
+    painted = behind = 0
+    for seed in range(12):
+        sample = augment(picture, (48, 64), np.random.default_rng(seed))
+        monkeypatch.setattr(augmentation, "PAINTED", 0)
+        plain = augment(picture, (48, 64), np.random.default_rng(seed))
+        monkeypatch.setattr(augmentation, "PAINTED", 1)
+        assert sample["disparity"].equal(plain["disparity"]) and sample["foreground"].equal(plain["foreground"])
+        changed = (sample["image"] != plain["image"]).any(0)  # (h, w)
+        assert not changed[sample["foreground"][0] == 1].any()
+        painted, behind = painted + changed.sum(), behind + (sample["foreground"] < 1).sum()
+    assert 0.02 < painted / behind < 0.5
+
+
+@pytest.fixture
+def cast(monkeypatch):
+    """Samples (plain, shadowed) of one picture whose only augmentation is the shadow that its subject casts."""
+    for name in ("UPSIDE_DOWN", "SHADOWED", "PAINTED"):
+        monkeypatch.setattr(augmentation, name, 0)
+    monkeypatch.setattr(augmentation, "recolour", lambda image, draw, strength: image)
+    monkeypatch.setattr(augmentation, "_camera", lambda image, draw: image)
+
+    def both(picture, seed):
+        samples = []
+        for often in (0, 1):
+            monkeypatch.setattr(augmentation, "CAST", often)
+            samples.append(augment(picture, (48, 64), np.random.default_rng(seed)))
+        return samples
+
+    return both
+
+
+def test_a_subject_casts_its_shadow_on_what_is_behind_it_alone(cast):
+    flat, subject = Image.new("RGB", (80, 60), (200, 180, 160)), Image.new("L", (80, 60))
+    subject.paste(255, (30, 20, 50, 40))
+    picture = Picture(flat, Image.linear_gradient("L").resize((80, 60)), subject)
+    sizes = []
+    for seed in range(12):
+        plain, shadowed = cast(picture, seed)
+        assert shadowed["disparity"].equal(plain["disparity"]) and shadowed["foreground"].equal(plain["foreground"])
+        assert (shadowed["image"] <= plain["image"]).all()
+        darker = (shadowed["image"] < 0.8 * plain["image"]).all(0)  # (h, w)
+        assert not darker[shadowed["foreground"][0] > 0.99].any()
+        sizes.append(float(darker.sum() / (plain["foreground"] > 0.5).sum().clamp(min=1)))
+    assert 0.1 < np.median(sizes) < 1.5
+
+
+def test_where_nobody_stands_nobody_casts_a_shadow(cast):
+    flat = Image.new("RGB", (80, 60), (200, 180, 160))
+    for subject in (None, Image.new("L", (80, 60))):
+        plain, shadowed = cast(Picture(flat, None, subject), 0)
+        assert shadowed["image"].equal(plain["image"])
