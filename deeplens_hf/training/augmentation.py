@@ -12,7 +12,7 @@ from torch import Tensor
 from .data import to_tensor
 
 SHADOWED = 0.12  # share of the samples that a shadow of something unseen falls on
-CAST = 0.45  # share of those with a foreground in which it casts a shadow on what is behind it
+CAST = 0.3  # share of those with a foreground in which it casts a shadow on what is behind it
 PAINTED = 0.1  # share of the samples that something is painted on
 UPSIDE_DOWN = 0.05  # share of the samples: "low in the picture" is not "near"
 
@@ -72,10 +72,10 @@ def _cast(image: Image.Image, foreground: Tensor, draw: Generator) -> Image.Imag
     middle = np.array([box[0] + box[2], box[1] + box[3]]) / 2
     reach = np.array([box[2] - box[0], box[3] - box[1]]) * draw.uniform(0.05, 0.45)
     angle = draw.uniform(0, 2 * np.pi)
-    form = np.eye(2) * draw.uniform(0.8, 1.25) + draw.normal(0, 0.2, (2, 2))  # of what falls, as seen from the shadow
-    offset = middle - form @ (middle + reach * (np.cos(angle), np.sin(angle)))
-    form = np.column_stack([form, offset])
-    shadow = subject.transform(image.size, Image.Transform.AFFINE, form.ravel().tolist(), Image.Resampling.BILINEAR)
+    to_subject = np.eye(2) * draw.uniform(0.8, 1.25) + draw.normal(0, 0.2, (2, 2))  # from the shadow's pixels
+    offset = middle - to_subject @ (middle + reach * (np.cos(angle), np.sin(angle)))
+    affine = np.column_stack([to_subject, offset]).ravel().tolist()
+    shadow = subject.transform(image.size, Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR)
     shadow = ImageChops.subtract(shadow.filter(ImageFilter.GaussianBlur(draw.exponential(1.5))), subject)
     dark = ImageEnhance.Brightness(image).enhance(draw.uniform(0.2, 0.7))
     return Image.composite(dark, image, shadow)
