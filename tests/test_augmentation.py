@@ -8,8 +8,34 @@ from deeplens_hf.training import augmentation
 from deeplens_hf.training.augmentation import Picture, augment
 
 
-def test_a_shadow_darkens_a_part_and_leaves_depth_alone(monkeypatch):
-    flat = Picture(Image.new("RGB", (80, 60), (200, 180, 160)), Image.linear_gradient("L").resize((80, 60)), None)
+@pytest.fixture
+def augmented(monkeypatch):
+    """Samples (without, with) one augmentation of a picture, and none but it."""
+    for name in ("UPSIDE_DOWN", "SHADOWED", "CAST", "PAINTED"):
+        monkeypatch.setattr(augmentation, name, 0)
+    monkeypatch.setattr(augmentation, "recolour", lambda image, draw, strength: image)
+    monkeypatch.setattr(augmentation, "_camera", lambda image, draw: image)
+
+    def both(picture, seed, name):
+        samples = []
+        for often in (0, 1):
+            monkeypatch.setattr(augmentation, name, often)
+            samples.append(augment(picture, (48, 64), np.random.default_rng(seed)))
+        return samples
+
+    return both
+
+
+def scene(box: tuple[int, int, int, int] | None) -> Picture:
+    """One colour, a slope, and a subject in `box`, if any."""
+    subject = None if box is None else Image.new("L", (80, 60))
+    if subject:
+        subject.paste(255, box)
+    return Picture(Image.new("RGB", (80, 60), (200, 180, 160)), Image.linear_gradient("L").resize((80, 60)), subject)
+
+
+def test_a_shadow_darkens_a_part_and_leaves_depth_alone(augmented):
+    flat = scene(None)
     plain = np.asarray(flat.image).astype(int)
     dark = [
         np.asarray(augmentation._shadowed(flat.image, np.random.default_rng(seed))).astype(int) for seed in range(12)
@@ -17,28 +43,14 @@ def test_a_shadow_darkens_a_part_and_leaves_depth_alone(monkeypatch):
     assert all((shadowed <= plain).all() for shadowed in dark)
     share = np.mean([(shadowed < 0.85 * plain).mean() for shadowed in dark])
     assert 0.05 < share < 0.8
-    monkeypatch.setattr(augmentation, "UPSIDE_DOWN", 0)
-    maps = []
-    for often in (0, 1):
-        monkeypatch.setattr(augmentation, "SHADOWED", often)
-        maps.append(augment(flat, (48, 64), np.random.default_rng(3))["disparity"])
-    assert maps[0].equal(maps[1])
+    without, shadowed = augmented(flat, 3, "SHADOWED")
+    assert shadowed["disparity"].equal(without["disparity"])
 
 
-def test_what_is_painted_on_stays_behind_the_subject_and_leaves_depth_alone(monkeypatch):
-    for name, often in (("UPSIDE_DOWN", 0), ("SHADOWED", 0), ("PAINTED", 1)):
-        monkeypatch.setattr(augmentation, name, often)
-    monkeypatch.setattr(augmentation, "recolour", lambda image, draw, strength: image)
-    monkeypatch.setattr(augmentation, "_camera", lambda image, draw: image)
-    flat, subject = Image.new("RGB", (80, 60), (200, 180, 160)), Image.new("L", (80, 60))
-    subject.paste(255, (0, 0, 40, 60))
-    picture = Picture(flat, Image.linear_gradient("L").resize((80, 60)), subject)
+def test_what_is_painted_on_stays_behind_the_subject_and_leaves_depth_alone(augmented):
     painted = behind = 0
-    for seed in range(12):
-        sample = augment(picture, (48, 64), np.random.default_rng(seed))
-        monkeypatch.setattr(augmentation, "PAINTED", 0)
-        plain = augment(picture, (48, 64), np.random.default_rng(seed))
-        monkeypatch.setattr(augmentation, "PAINTED", 1)
+    for seed in range(48):
+        plain, sample = augmented(scene((0, 0, 40, 60)), seed, "PAINTED")
         assert sample["disparity"].equal(plain["disparity"]) and sample["foreground"].equal(plain["foreground"])
         changed = (sample["image"] != plain["image"]).any(0)  # (h, w)
         assert not changed[sample["foreground"][0] == 1].any()
@@ -46,31 +58,10 @@ def test_what_is_painted_on_stays_behind_the_subject_and_leaves_depth_alone(monk
     assert 0.02 < painted / behind < 0.5
 
 
-@pytest.fixture
-def cast(monkeypatch):
-    """Samples (plain, shadowed) of one picture whose only augmentation is the shadow that its subject casts."""
-    for name in ("UPSIDE_DOWN", "SHADOWED", "PAINTED"):
-        monkeypatch.setattr(augmentation, name, 0)
-    monkeypatch.setattr(augmentation, "recolour", lambda image, draw, strength: image)
-    monkeypatch.setattr(augmentation, "_camera", lambda image, draw: image)
-
-    def both(picture, seed):
-        samples = []
-        for often in (0, 1):
-            monkeypatch.setattr(augmentation, "CAST", often)
-            samples.append(augment(picture, (48, 64), np.random.default_rng(seed)))
-        return samples
-
-    return both
-
-
-def test_a_subject_casts_its_shadow_on_what_is_behind_it_alone(cast):
-    flat, subject = Image.new("RGB", (80, 60), (200, 180, 160)), Image.new("L", (80, 60))
-    subject.paste(255, (30, 20, 50, 40))
-    picture = Picture(flat, Image.linear_gradient("L").resize((80, 60)), subject)
+def test_a_subject_casts_its_shadow_on_what_is_behind_it_alone(augmented):
     sizes = []
     for seed in range(12):
-        plain, shadowed = cast(picture, seed)
+        plain, shadowed = augmented(scene((30, 20, 50, 40)), seed, "CAST")
         assert shadowed["disparity"].equal(plain["disparity"]) and shadowed["foreground"].equal(plain["foreground"])
         assert (shadowed["image"] <= plain["image"]).all()
         darker = (shadowed["image"] < 0.8 * plain["image"]).all(0)  # (h, w)
@@ -79,8 +70,7 @@ def test_a_subject_casts_its_shadow_on_what_is_behind_it_alone(cast):
     assert 0.1 < np.median(sizes) < 1.5
 
 
-def test_where_nobody_stands_nobody_casts_a_shadow(cast):
-    flat = Image.new("RGB", (80, 60), (200, 180, 160))
-    for subject in (None, Image.new("L", (80, 60))):
-        plain, shadowed = cast(Picture(flat, None, subject), 0)
-        assert shadowed["image"].equal(plain["image"])
+@pytest.mark.parametrize("nobody", [None, (0, 0, 0, 0)])
+def test_where_nobody_stands_nobody_casts_a_shadow(augmented, nobody):
+    plain, shadowed = augmented(scene(nobody), 0, "CAST")
+    assert shadowed["image"].equal(plain["image"])

@@ -51,8 +51,9 @@ def augment(picture: Picture, shape: tuple[int, int], draw: Generator) -> dict[s
         sample[f"has_{name}"] = torch.tensor(float(map is not None))
     image = cut(picture.image, Image.Resampling.BICUBIC)
     image = _shadowed(image, draw) if draw.random() < SHADOWED else image
-    image = _cast(image, sample["foreground"], draw) if draw.random() < CAST else image
-    image = _painted(image, sample["foreground"], draw) if draw.random() < PAINTED else image
+    subject = Image.fromarray((sample["foreground"][0] * 255).byte().numpy())
+    image = _cast(image, subject, draw) if draw.random() < CAST else image
+    image = _painted(image, subject, draw) if draw.random() < PAINTED else image
     image = recolour(image, draw, 0.35)
     return sample | {"image": _camera(to_tensor(image), draw)}
 
@@ -63,9 +64,8 @@ def _shadowed(image: Image.Image, draw: Generator) -> Image.Image:
     return Image.composite(ImageEnhance.Brightness(image).enhance(draw.uniform(0.3, 0.8)), image, shadow)
 
 
-def _cast(image: Image.Image, foreground: Tensor, draw: Generator) -> Image.Image:
-    """With the foreground's own shadow beside it, sheared and stretched as by a low sun: no part of the foreground."""
-    subject = Image.fromarray((foreground[0] * 255).byte().numpy())
+def _cast(image: Image.Image, subject: Image.Image, draw: Generator) -> Image.Image:
+    """With the subject's own shadow beside it, sheared and stretched as by a low sun: no part of the subject."""
     box = subject.getbbox()
     if box is None:
         return image
@@ -77,11 +77,10 @@ def _cast(image: Image.Image, foreground: Tensor, draw: Generator) -> Image.Imag
     affine = np.column_stack([to_subject, offset]).ravel().tolist()
     shadow = subject.transform(image.size, Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR)
     shadow = ImageChops.subtract(shadow.filter(ImageFilter.GaussianBlur(draw.exponential(1.5))), subject)
-    dark = ImageEnhance.Brightness(image).enhance(draw.uniform(0.2, 0.7))
-    return Image.composite(dark, image, shadow)
+    return Image.composite(ImageEnhance.Brightness(image).enhance(draw.uniform(0.2, 0.7)), image, shadow)
 
 
-def _painted(image: Image.Image, foreground: Tensor, draw: Generator) -> Image.Image:
+def _painted(image: Image.Image, subject: Image.Image, draw: Generator) -> Image.Image:
     """With a polygon, or strokes from one place as of fingers, painted or dyed on what is behind the subject: flat."""
     size, colour = np.array(image.size), tuple(draw.integers(20, 236, 3).tolist())
     if draw.random() < 0.5:
@@ -95,7 +94,6 @@ def _painted(image: Image.Image, foreground: Tensor, draw: Generator) -> Image.I
     paint = Image.new("RGB", image.size, colour)
     if draw.random() < 0.5:  # what is there shows through
         paint = ImageOps.colorize(ImageOps.autocontrast(image.convert("L")), "black", "white", mid=colour)
-    subject = Image.fromarray((foreground[0] * 255).byte().numpy())
     opacity = draw.uniform(0.6, 1)
     return Image.composite(paint, image, ImageChops.subtract(shape.point(lambda value: value * opacity), subject))
 
