@@ -14,6 +14,7 @@ skimage = pytest.importorskip("skimage.data")
 
 PICTURES = Path(__file__).parent / "pictures"
 FLIPPED = Image.Transpose.FLIP_TOP_BOTTOM
+SKIN = (0.85, 0.65, 0.53)
 
 
 def picture(name: str) -> Image.Image:
@@ -26,7 +27,7 @@ def picture(name: str) -> Image.Image:
 @cache
 def predicted(model, name: str, flipped: bool = False) -> np.ndarray:
     """Disparity (H, W) as the upright photo lies, predicted from it or from the photo standing on its head."""
-    photo = hand_on_bricks()[0] if name == "hand_on_bricks" else picture(name)
+    photo = painted_hand()[0] if name == "painted_hand" else picture(name)
     disparity = model.open(photo.transpose(FLIPPED) if flipped else photo).disparity
     return disparity[::-1] if flipped else disparity
 
@@ -46,7 +47,9 @@ def lower_edge(disparity: np.ndarray) -> float:
     return alike(disparity, np.linspace(0, 1, len(disparity))[:, None].repeat(disparity.shape[1], 1))
 
 
-def hand_on_bricks() -> tuple[Image.Image, np.ndarray, np.ndarray]:
+def painted_hand(
+    floor: str = "brick", colour: tuple[float, float, float] = SKIN
+) -> tuple[Image.Image, np.ndarray, np.ndarray]:
     """A floor seen aslant with a hand painted on it -> the picture, where the hand is, and the floor's true disparity.
 
     The floor is a plane, so its inverse distance is affine in the picture's rows, hand and all.
@@ -55,7 +58,7 @@ def hand_on_bricks() -> tuple[Image.Image, np.ndarray, np.ndarray]:
     rows, columns = (np.mgrid[0:height, 0:width] + 0.5) / np.array([height, width]).reshape(2, 1, 1)
     inverse = 0.45 + 0.55 * rows
     v, u = 1 / inverse, (columns - 0.5) / inverse  # on the floor
-    bricks = skimage.brick()[(v * 700).astype(int) % 512, (u * 500).astype(int) % 512][..., None] / 255.0
+    ground = getattr(skimage, floor)()[(v * 700).astype(int) % 512, (u * 500).astype(int) % 512][..., None] / 255.0
 
     def capsule(a: tuple[float, float], b: tuple[float, float], radius: float) -> np.ndarray:
         (ax, ay), (bx, by) = a, b
@@ -70,9 +73,15 @@ def hand_on_bricks() -> tuple[Image.Image, np.ndarray, np.ndarray]:
     )
     for x, length in ((-0.13, 0.25), (-0.05, 0.33), (0.04, 0.33), (0.12, 0.27)):
         hand |= capsule((0.7 * x, 1.35), (1.2 * x, 1.35 - length), 0.03)
-    skin = np.array([0.85, 0.65, 0.53])
-    colours = np.where(hand[..., None], skin, bricks * np.array([1.0, 0.8, 0.55]))
+    colours = np.where(hand[..., None], np.array(colour), ground * np.array([1.0, 0.8, 0.55]))
     return Image.fromarray((colours * 255).astype(np.uint8)), hand, inverse
+
+
+def off_the_floor(disparity: np.ndarray, hand: np.ndarray, inverse: np.ndarray) -> float:
+    """The painted hand's step, from the plane that its floor lies in, as a share of the whole range."""
+    slope, offset = np.polyfit(inverse[~hand], disparity[~hand], 1)
+    off = disparity - (slope * inverse + offset)
+    return float(abs(off[hand].mean() - off[~hand].mean()))
 
 
 # ---- flat, of many colours
@@ -80,12 +89,21 @@ def hand_on_bricks() -> tuple[Image.Image, np.ndarray, np.ndarray]:
 
 @pytest.mark.xfail(strict=False, reason="a step of 0.17: the network knows a hand when it sees one")
 def test_paint_on_a_floor_is_no_step_in_depth(model):
-    _, hand, inverse = hand_on_bricks()
-    disparity = predicted(model, "hand_on_bricks")
+    _, hand, inverse = painted_hand()
+    disparity = predicted(model, "painted_hand")
     assert alike(disparity[~hand], inverse[~hand]) > 0.9
-    slope, offset = np.polyfit(inverse[~hand], disparity[~hand], 1)
-    off = disparity - (slope * inverse + offset)  # from the plane that the bricks lie in
-    assert abs(off[hand].mean() - off[~hand].mean()) < 0.08  # of the whole range
+    assert off_the_floor(disparity, hand, inverse) < 0.08
+
+
+@pytest.mark.xfail(strict=False, reason="steps of 0.06 to 0.58, 0.34 in the mean")
+def test_paint_of_other_colours_on_other_floors_is_none_either(model):
+    """So that who learns the hand above has learned more than that."""
+    steps = []
+    for floor in ("brick", "grass", "gravel"):
+        for colour in (SKIN, (0.9, 0.9, 0.9), (0.2, 0.4, 0.8), (0.25, 0.2, 0.15)):
+            photo, hand, inverse = painted_hand(floor, colour)
+            steps.append(off_the_floor(model.open(photo).disparity, hand, inverse))
+    assert np.mean(steps) < 0.08
 
 
 @pytest.mark.xfail(strict=False, reason="a step of 0.34")
@@ -125,8 +143,8 @@ def test_what_lies_flat_from_above_has_little_depth(model, name):
 
 
 def test_a_floor_on_its_head_keeps_its_slant(model):
-    _, hand, inverse = hand_on_bricks()
-    assert alike(predicted(model, "hand_on_bricks", flipped=True)[~hand], inverse[~hand]) > 0.5
+    _, hand, inverse = painted_hand()
+    assert alike(predicted(model, "painted_hand", flipped=True)[~hand], inverse[~hand]) > 0.5
 
 
 def test_from_above_what_stands_on_the_table_is_nearer_than_the_table(model):
