@@ -95,14 +95,17 @@ def test_paint_on_a_floor_is_no_step_in_depth(model):
     assert off_the_floor(disparity, hand, inverse) < 0.08
 
 
-@pytest.mark.xfail(strict=False, reason="steps of 0.06 to 0.58, 0.34 in the mean")
-def test_paint_of_other_colours_on_other_floors_is_none_either(model):
-    """So that who learns the hand above has learned more than that."""
+@pytest.mark.xfail(strict=False, reason="steps of 0.06 to 0.49, 0.29 in the mean")
+def test_paint_of_other_colours_on_other_floors_is_none_either(model, monkeypatch):
+    """So that who learns the hand above has learned more than that. As they lie: orientation is another matter."""
+    monkeypatch.setattr(type(model), "ways", lambda self, image: image.new_tensor([[1, 0, 0, 0]]))
     steps = []
     for floor in ("brick", "grass", "gravel"):
         for colour in (SKIN, (0.9, 0.9, 0.9), (0.2, 0.4, 0.8), (0.25, 0.2, 0.15)):
             photo, hand, inverse = painted_hand(floor, colour)
-            steps.append(off_the_floor(model.open(photo).disparity, hand, inverse))
+            disparity = model.open(photo).disparity
+            assert alike(disparity[~hand], inverse[~hand]) > 0.9
+            steps.append(off_the_floor(disparity, hand, inverse))
     assert np.mean(steps) < 0.08
 
 
