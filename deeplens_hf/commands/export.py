@@ -4,11 +4,13 @@ A graph cannot look at its data, so the lens blur has all the slabs that the wid
 itself takes only those that a photo has; and it convolves where the model goes through an FFT.
 """
 
+import copy
 import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from ..depth import normalise_disparity, working_size
-from ..disparity.mending import follow
+from ..disparity.mending import follow, with_fringe
 from ..inputs import LEAST_SIDE
 from ..layers.pooling import halve
 from ..lens_blur import SlabLensBlur
@@ -54,8 +56,8 @@ class RenderGraph(nn.Module):
     """A photo of the lens blur's own size through a lens.
 
     image (1, 3, H, W) sRGB, disparity, foreground (1, 1, H, W), focus, aperture (1,) -> picture (1, 3, H, W) sRGB; and
-    light (1, 3, H, W) linear, features (1, F, H/2, W/2), defocus (1, 1, H, W) with its edges mended, for the upsampling
-    graph.
+    light (1, 3, H, W) linear, features (1, F, H/2, W/2), defocus (1, 1, H, W) with its edges mended and its fringe, for the
+    upsampling graph.
     """
 
     outputs = ("picture", "light", "features", "defocus")
@@ -74,7 +76,7 @@ class RenderGraph(nn.Module):
         photo = srgb_to_linear(image)
         if self.mending is not None:
             disparity = self.mending(photo, disparity, foreground)
-        defocus = signed_defocus(disparity, focus, aperture)
+        defocus = with_fringe(photo, signed_defocus(disparity, focus, aperture))
         light, features = self.lens_blur(photo, defocus, foreground * 2 - 1, **self.fixed)
         return linear_to_srgb(self.upsampling(photo, defocus, light, features)), light, features, defocus
 
@@ -236,14 +238,15 @@ def _compare(model: DeepLens, runs: dict[str, Run], scene: Scene, max_aperture: 
     ):
         note("depth", answer, wanted)
     maps = {"image": scene.small_image, "disparity": scene.small_disparity}
+    halving = copy.copy(model)  # works at the render graph's size, as the two graphs together do
+    halving.config = replace(model.config, blur_size=max(scene.small_image.shape[-2:]))
     for focus, aperture in ((0.9, 0.0), (0.9, max_aperture / 2), (0.3, max_aperture)):
         lens = _lens(focus, aperture, model)
         picture, *low = runs["render"](**maps, foreground=scene.small_foreground, **lens)
         note("render", picture, model.render(**maps, **lens, foreground=scene.small_foreground))
         large = {"image": scene.image, "disparity": scene.disparity}
         (picture,) = runs["upsampling"](**large, **lens, **dict(zip(RenderGraph.outputs[1:], low, strict=True)))
-        defocus = signed_defocus(scene.disparity, **lens)
-        note("upsampling", picture, model.render_defocus(scene.image, defocus, scene.foreground, halvings=1))
+        note("upsampling", picture, halving.render(**large, **lens, foreground=scene.foreground))
     return differences
 
 
