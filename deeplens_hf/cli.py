@@ -151,6 +151,7 @@ def build_parser(argv: list[str]) -> Parser:
 def refocus(args: argparse.Namespace) -> int:
     """Blur a photo as a lens would, or many; prints the file written, or how many."""
     from .commands import batch
+    from .commands.workers import calibrate_by_exif
     from .files import pictures
     from .optics import ApertureShape
 
@@ -162,27 +163,26 @@ def refocus(args: argparse.Namespace) -> int:
     settings |= {"shape": shape, "highlights": args.highlights}
     lens = args.reference or args.focal_length is not None or args.sensor_width is not None
     if batch.is_many(args.photo, args.out):
-        if lens or args.farthest < math.inf:
-            raise ValueError("--reference, --farthest, --focal-length and --sensor-width go with a single photo")
+        if lens or args.farthest != math.inf:  # nan, too
+            raise ValueError(
+                "--reference, --farthest, --focal-length and --sensor-width go with a single photo and a file as -o"
+            )
         return _refocus_many(args, settings)
     # what can be checked is checked before the model takes its time
     pictures.check_target(args.out, pictures.FORMATS)
     _check_sources_stay("-o", args.out, args.photo[0], args.depth)
     for name in ("workers", "suffix", "overwrite", "shard", "split"):
-        if getattr(args, name):
+        if getattr(args, name) is not None and getattr(args, name) is not False:
             raise ValueError(f"--{name} goes with many photos")
-    if args.farthest < math.inf and not args.reference:
+    if args.farthest != math.inf and not args.reference:
         raise ValueError("--farthest goes with --reference")
     if lens and not isinstance(args.aperture, str):
         raise ValueError("--reference, --focal-length and --sensor-width go with an f-number, such as --aperture f/2")
     photo = _open(args, args.photo[0])
     if lens:
         photo.calibrate(args.reference, args.focal_length, args.sensor_width, args.farthest)
-    elif isinstance(args.aperture, str) and photo.dioptres:  # a depth map in metres: EXIF may know the lens
-        try:
-            photo.calibrate()
-        except pictures.PhotoError as error:
-            print(f"deeplens: {args.aperture} is nominal, not of a real lens: {error}", file=sys.stderr)
+    elif missing := calibrate_by_exif(photo, args.aperture):
+        print(f"deeplens: {missing}", file=sys.stderr)
     pictures.save_picture(photo.refocus(**settings), args.out)
     print(args.out)
     return 0
@@ -198,8 +198,11 @@ def _refocus_many(args: argparse.Namespace, settings: dict) -> int:
     if args.depth:
         from .disparity.own_depth import EMBEDDED, is_model
 
-        if args.depth != EMBEDDED and not is_model(args.depth):
-            raise ValueError(f"--depth must be 'embedded' or a depth model for many photos, got {args.depth!r}")
+        model = is_model(args.depth) and (not Path(args.depth).is_dir() or Path(args.depth, "config.json").exists())
+        if args.depth != EMBEDDED and not model:
+            raise ValueError(
+                f"--depth must be 'embedded' or a depth model where -o is a folder, for many photos; got {args.depth!r}"
+            )
         opening = {"disparity": args.depth, "depth_is": args.depth_is}
     print(describe_weights(args.model), file=sys.stderr)
     report = batch.refocus_many(

@@ -207,7 +207,8 @@ class DeepLens(
             shape: of the aperture: blades, ring, cat's eye; a disc if not given.
             highlights: 0 to 2: how much of the light that clipped lamps have lost is given back before the blur; 0 =
                 none, 1 = as predicted. What is in focus stays as it is.
-            prepared: what `prepare` made of the same photo, disparity and foreground: spares a third of the time.
+            prepared: what `prepare` made of the same photo, disparity and foreground: spares a third of the time. It
+                is not compared with them, but in size.
 
         Returns:
             (B, 3, H, W), sRGB in [0, 1].
@@ -224,6 +225,8 @@ class DeepLens(
         if not 0 <= highlights <= MAX_HIGHLIGHTS:  # nan neither
             raise ValueError(f"highlights must lie in [0, {MAX_HIGHLIGHTS:g}]; got {highlights!r}")
         levels = (prepared and prepared.levels) or halved(image, self._halvings(image))
+        if levels[0].shape != image.shape:
+            raise ValueError(f"prepared must be of this photo, {tuple(image.shape)}; it is of {tuple(levels[0].shape)}")
         foreground = last_foreground(foreground, levels)
         if prepared is None:
             prepared = self.prepare_map(levels, disparity, foreground)

@@ -50,6 +50,8 @@ def open_photo(
     """
     picture = read_photo(source)
     if disparity is None:
+        if depth_is is not None:
+            raise PhotoError("depth_is goes with disparity")
         return Photo(model, picture)
     return Photo(model, picture, *read_own_depth(disparity, picture, source, depth_is, model.device))
 
@@ -227,7 +229,12 @@ class Photo:
         return max(focus - slack, 0.0), min(focus + slack, 1.0)
 
     def reduced(self, long_side: int) -> "Photo":
-        """A copy of at most so many pixels a side: the same aperture and focus give the same picture, sooner."""
+        """A copy of at most so many pixels a side: the same aperture and focus give the same picture, sooner.
+
+        PhotoError below 1 pixel.
+        """
+        if not long_side >= 1:
+            raise PhotoError(f"long_side must be at least 1 pixel, got {long_side!r}")
         small = self.picture.copy()
         small.thumbnail((long_side, long_side))
 

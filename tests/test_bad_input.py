@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from deeplens_hf.files import pictures
 from deeplens_hf.files.pictures import MAX_PIXELS, PhotoError, read_photo, save_disparity, save_picture
@@ -32,6 +32,14 @@ def whole(pixels: np.ndarray, suffix: str) -> bytes:
     return file.getvalue()
 
 
+def raw(pixels: np.ndarray) -> bytes:
+    """A TIFF as cameras write raw photos: what a program for pictures finds first is a thumbnail."""
+    file, tags = io.BytesIO(), TiffImagePlugin.ImageFileDirectory_v2()
+    tags[254], tags[50706] = 1, b"\1\4\0\0"  # NewSubfileType, DNGVersion
+    Image.fromarray(pixels).resize((32, 24)).save(file, "TIFF", tiffinfo=tags)
+    return file.getvalue()
+
+
 @pytest.fixture
 def bad_files(tmp_path: Path, pixels: np.ndarray) -> Path:
     folder = tmp_path / "bad"
@@ -47,6 +55,7 @@ def bad_files(tmp_path: Path, pixels: np.ndarray) -> Path:
         "huge.ppm": b"P6 30000 30000 255\n" + b"\0" * 1000,
         "big.png": png_header(20000, 10001),  # just above the limit
         "no.npy": b"\x93NUMPY but not quite",
+        "raw.dng": raw(pixels),
     }
     for name, content in contents.items():
         (folder / name).write_bytes(content)
@@ -70,6 +79,7 @@ NO_PHOTO = {  # file: what the message must say
     "big.png": "at most 200 megapixels",
     "missing.jpg": "must be an existing file",
     "folder": "",
+    "raw.dng": "must be a developed picture; this is a raw one",
 }
 NO_DISPARITY = {
     "notes.jpg": "must be a picture",
@@ -206,13 +216,14 @@ def test_no_retouched_disparity(model, pixels, planes, retouched):
         model.open(pixels, disparity=planes).corrected(retouched)
 
 
-@pytest.mark.parametrize("name", ["out.gif", "out", "out.jpg.txt", "nowhere/out.jpg"])
+@pytest.mark.parametrize("name", ["out.gif", "out", "out.jpg.txt", "nowhere/out.jpg", "folder.png"])
 def test_no_target(pixels, tmp_path, name):
+    (tmp_path / "folder.png").mkdir()
     with pytest.raises(PhotoError, match="path must"):
         save_picture(Image.fromarray(pixels), tmp_path / name)
     with pytest.raises(PhotoError, match="path must"):
         save_disparity(np.zeros((4, 4)), tmp_path / name)
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(tmp_path) == ["folder.png"] and os.listdir(tmp_path / "folder.png") == []
 
 
 @pytest.mark.parametrize("quality", [0, 101, -5])

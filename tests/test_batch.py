@@ -1,5 +1,6 @@
 """Many photos at once, as people run it: what is written, skipped, reported, and shared among machines."""
 
+import io
 import multiprocessing
 import os
 import signal
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
+from test_phone_depth import gdepth
 
 from deeplens_hf import cli
 from deeplens_hf.commands import batch
@@ -66,6 +68,37 @@ def test_nothing_left_to_do_needs_no_model(album, tmp_path, capfd):
         (out / name).write_bytes(b"")
     assert cli.main(["refocus", str(album), "--out", str(out), "--model", str(tmp_path / "nowhere")]) == 0
     assert capfd.readouterr().out.startswith("0 written, 4 already there, 0 failed")
+
+
+def test_a_folder_of_depth_maps_is_no_depth_model(album, model_folder, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(batch, "run_tasks", lambda *_: pytest.fail("told before any worker starts"))
+    command = ["refocus", album, "--depth", album / "trip", "--out", tmp_path / "out", "--model", model_folder]
+    assert cli.main([str(each) for each in command]) == 2
+    assert "--depth must be 'embedded' or a depth model" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_an_f_number_is_the_lenss_in_a_batch_as_it_is_alone(told, model_folder, tmp_path, pixels, capfd):
+    """f/0.95 is no nominal aperture, but depth that came in metres and the EXIF tell that of the lens, or do not."""
+    exif = Image.Exif()
+    if told:
+        lens = {ExifTags.Base.FocalLength: 5.0, ExifTags.Base.FocalLengthIn35mmFilm: 40}
+        exif.get_ifd(ExifTags.IFD.Exif).update(lens)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", exif=exif, quality=95)
+    (tmp_path / "photo.jpg").write_bytes(gdepth(file.getvalue()))
+    command = ["refocus", tmp_path / "photo.jpg", "--depth", "embedded", "--model", model_folder, "--device", "cpu"]
+    (tmp_path / "many").mkdir()
+    for aperture, nominal in (("f/0.95", False), ("f/2", True)):
+        done = []
+        for out in (tmp_path / "one.png", tmp_path / "many"):
+            more = ["--aperture", aperture, "-o", out, *(["--overwrite", "--suffix", ".png"] if out.is_dir() else [])]
+            status = cli.main([str(each) for each in command + more])
+            done.append((status == 0, "f/2 is nominal, not of a real lens" in capfd.readouterr().err))
+        assert done == [(told or nominal, nominal and not told)] * 2
+        if done[0][0]:
+            one, many = (np.asarray(Image.open(tmp_path / each)) for each in ("one.png", "many/photo.png"))
+            assert np.array_equal(one, many)
 
 
 def test_settings_that_suit_no_photo_stop_at_once(album, model_folder, tmp_path, capfd):
@@ -170,6 +203,15 @@ def test_each_result_has_a_name_of_its_own(album, pixels, tmp_path):
         find_photos([str(tmp_path / "empty")], out)
 
 
+def test_no_result_lies_beside_its_photo(album):
+    """Given again, the run would take it for a photo; and a JPEG there may be the camera's own."""
+    (album / "trip" / "a.png").rename(album / "trip" / "a.heic")
+    for photos, suffix in (([str(album)], ".webp"), ([str(album / "trip")], None), ([str(album / "a.png")], ".jpg")):
+        out = album / "trip" if "trip" in photos[0] else album
+        with pytest.raises(ValueError, match="out must not be the folder of the photos"):
+            find_photos(photos, out, suffix)
+
+
 def test_a_pattern_finds_no_results_of_its_own(album, monkeypatch):
     """Given again, a run blurs no picture twice; a folder of results that lies elsewhere hides no photo."""
     monkeypatch.chdir(album.parent)
@@ -243,6 +285,7 @@ def test_one_or_many(album, tmp_path):
     assert not is_many(["missing.jpg"], Path("out.jpg"))
     assert is_many([one], tmp_path) and is_many([one, one], Path("out.jpg")) and is_many([str(album)], Path("out"))
     assert is_many(["owner/name"], Path("out")) and is_many(["trip/*.jpg"], Path("out"))
+    assert is_many(["owner/name"], Path("out.v2")) and is_many(["trip/*.jpg"], Path("out.v2")), "no picture's suffix"
 
 
 def test_a_data_set_is_numbered_and_may_be_a_stream(album, tmp_path, monkeypatch):

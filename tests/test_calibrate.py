@@ -135,6 +135,8 @@ def test_reduced_and_retouched_it_stays_calibrated_and_upright_too(scene, model)
     photo, metres = scene
     photo.calibrate([((5, 50), metres[50, 5]), ((120, 50), metres[50, 120])], **FULL_FRAME)
     assert photo.reduced(64).calibration == photo.corrected(photo.disparity).calibration == photo.calibration
+    with pytest.raises(PhotoError, match="long_side must be at least 1 pixel, got 0"):
+        photo.reduced(0)
     upright = model.open(np.asarray(photo.picture).swapaxes(0, 1), disparity=photo.disparity.T.copy())
     lens = upright.calibrate([((50, 5), metres[50, 5]), ((50, 120), metres[50, 120])], **FULL_FRAME)
     assert lens.aperture(8) == pytest.approx(photo.calibration.aperture(8))

@@ -65,6 +65,9 @@ def test_no_photo_and_no_map_is_replaced_by_its_result(model_folder, photo_file,
     [
         ("refocus photo.png --rotation 20 -o out.png", "--rotation goes with --blades"),
         ("refocus photo.png --roundness 0.5 -o out.png", "--roundness goes with --blades"),
+        ("refocus photo.png --workers 0 -o out.png", "--workers goes with many photos"),
+        ("refocus photo.png --farthest nan -o out.png", "--farthest goes with --reference"),
+        ("refocus photo.png --reference 1,2,3 --aperture f/2 -o .", "go with a single photo and a file as -o"),
         ("evaluate depth --data . --beside foo", "--beside goes with evaluate render, not depth"),
     ],
 )

@@ -202,9 +202,11 @@ def test_what_is_prepared_once_serves_every_lens(model, size, focus, highlights)
 
 
 def test_what_was_prepared_of_another_photo_is_refused(model):
-    other = model.prepare(*scene((96, 128)))._replace(levels=None)
-    with pytest.raises(ValueError, match="prepared.disparity must be a float tensor"):
+    other = model.prepare(*scene((96, 128)))
+    with pytest.raises(ValueError, match="prepared must be of this photo"):
         model.render(*scene((128, 96)), 0.5, 4.0, prepared=other)
+    with pytest.raises(ValueError, match="prepared.disparity must be a float tensor"):
+        model.render(*scene((128, 96)), 0.5, 4.0, prepared=other._replace(levels=None))
 
 
 def test_predicted_maps_have_the_images_size_and_range(small):

@@ -61,8 +61,10 @@ def test_metres_need_no_reference(model, pixels):
     calibration = photo.calibrate(focal_length_mm=50, sensor_width_mm=36)
     assert calibration.distance(photo.disparity) == pytest.approx(METRES, rel=1e-4)
     levels = model.open(pixels, disparity=(METRES * 50).astype(np.uint8), depth_is="depth")  # of some unit
-    with pytest.raises(PhotoError, match="references must be one or two points"):
-        levels.calibrate(focal_length_mm=50, sensor_width_mm=36)
+    millimetres = Image.fromarray((METRES * 50_000).astype(np.int32))  # more than 16 bits, and no floats
+    for photo in (levels, model.open(pixels, disparity=millimetres, depth_is="depth")):
+        with pytest.raises(PhotoError, match="references must be one or two points"):
+            photo.calibrate(focal_length_mm=50, sensor_width_mm=36)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +73,7 @@ def test_metres_need_no_reference(model, pixels):
         (np.zeros((9, 9)), "depth", "must hold distances above 0"),
         (METRES, "distance", "depth_is must be 'disparity' or 'depth', got 'distance'"),
         (np.full((9, 9), np.nan), None, "finite numbers"),
+        (None, "depth", "depth_is goes with disparity"),
     ],
 )
 def test_no_depth(model, pixels, source, depth_is, says):

@@ -66,7 +66,7 @@ class Report:
 def is_many(photos: list[str], out: Path) -> bool:
     """Whether `deeplens refocus` shall write into a folder: several photos, or what is no single photo."""
     first = Path(photos[0])
-    return len(photos) > 1 or first.is_dir() or out.is_dir() or not (first.is_file() or out.suffix)
+    return len(photos) > 1 or first.is_dir() or out.is_dir() or not (first.is_file() or out.suffix.lower() in FORMATS)
 
 
 def refocus_many(
@@ -155,7 +155,7 @@ def find_photos(photos: list[str], out: Path, suffix: str | None = None) -> list
 
     Raises:
         ValueError: something that is not there, no photo at all, two photos of one name from different places, or a
-            result that would replace its photo.
+            result that would lie beside its photo.
     """
     places: dict[Path, Path] = {}  # photo -> its place below `out`
     for each in photos:
@@ -192,8 +192,9 @@ def find_photos(photos: list[str], out: Path, suffix: str | None = None) -> list
                 f"photo: {first} and {file} would both become {out / target}; give each folder an --out of its own"
             )
         taken[str(target).lower()] = file
-        if (out / target).resolve() == file.resolve():
-            raise ValueError(f"out must not be the folder of the photos: {file} would be replaced")
+        # nor beside them: given again, a run would take its results for photos, and --overwrite a photo for a result
+        if file.resolve() == (out / target).resolve() or file.parent.resolve() == (out / target).parent.resolve():
+            raise ValueError(f"out must not be the folder of the photos: {file} would be replaced, or be a result")
         tasks.append(Task(str(file), file, out / target))
     return sorted(tasks, key=lambda task: str(task.out))
 

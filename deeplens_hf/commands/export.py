@@ -56,8 +56,8 @@ class RenderGraph(nn.Module):
     """A photo of the lens blur's own size through a lens.
 
     image (1, 3, H, W) sRGB, disparity, foreground (1, 1, H, W), focus, aperture (1,) -> picture (1, 3, H, W) sRGB; and
-    light (1, 3, H, W) linear, features (1, F, H/2, W/2), defocus (1, 1, H, W) with its edges mended and its fringe, for the
-    upsampling graph.
+    light (1, 3, H, W) linear, features (1, F, H/2, W/2), defocus (1, 1, H, W) its edges mended and with its fringe,
+    for the upsampling graph.
     """
 
     outputs = ("picture", "light", "features", "defocus")

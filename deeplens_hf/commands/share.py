@@ -90,10 +90,11 @@ def preview(photo: "Photo"):
     """The photo, its predicted depth and the photo refocused on its subject, side by side: a PIL image."""
     from PIL import Image, ImageOps
 
-    from ..files.pictures import colour_disparity
+    from ..files.pictures import colour_disparity, in_srgb
 
     pictures = [photo.picture, colour_disparity(photo.disparity), photo.refocus(aperture=10)]
-    pictures = [ImageOps.contain(picture.convert("RGB"), (4 * HEIGHT, HEIGHT)) for picture in pictures]
+    pictures = [in_srgb(picture, picture.info.get("icc_profile")) for picture in pictures]  # the sheet has no profile
+    pictures = [ImageOps.contain(picture, (4 * HEIGHT, HEIGHT)) for picture in pictures]
     width, height = pictures[0].size
     sheet = Image.new("RGB", (3 * width + 2 * GAP, height), "white")
     for i, picture in enumerate(pictures):

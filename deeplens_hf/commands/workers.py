@@ -2,16 +2,20 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterable, Iterator
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ..files.data_sets import open_picture
-from ..files.pictures import one_line, save_picture
+from ..files.pictures import PhotoError, one_line, save_picture
+
+if TYPE_CHECKING:
+    from ..photo import Photo
 
 
 class Task(NamedTuple):
@@ -95,7 +99,9 @@ def work(
     try:
         model = DeepLens.from_pretrained(model_name).to(device)
         blank = np.full((64, 64), 0.5, np.float32)
-        model.open(blank, disparity=blank).refocus(**settings | {"point": None})  # settings that suit no photo
+        # how far an f-number may go is each lens's own affair
+        real = {"aperture": 0.0} if opening and isinstance(settings.get("aperture"), str) else {}
+        model.open(blank, disparity=blank).refocus(**settings | {"point": None} | real)  # settings that suit no photo
     except Exception as error:
         return pipe.send(("unfit", one_line(error)))
     pipe.send(("ready", None))
@@ -103,12 +109,24 @@ def work(
         while (task := pipe.recv()) is not None:
             try:
                 photo = model.open(open_picture(task.source), **opening or {})
+                if missing := calibrate_by_exif(photo, settings.get("aperture")):
+                    print(f"deeplens: {task.name}: {missing}", file=sys.stderr)
                 save_picture(photo.refocus(**settings), task.out)
                 pipe.send(("done", None))
             except Exception as error:  # whatever it is, the next photo has its turn
                 pipe.send(("failed", one_line(error)))
     except (EOFError, ConnectionError):
         pass  # the program is gone
+
+
+def calibrate_by_exif(photo: "Photo", aperture: float | str | None) -> str | None:
+    """Make an f-number that of the photo's own lens, where its depth came in metres; tells what EXIF lacks."""
+    if isinstance(aperture, str) and photo.dioptres:
+        try:
+            photo.calibrate()
+        except PhotoError as error:
+            return f"{aperture} is nominal, not of a real lens: {error}"
+    return None
 
 
 def choose_crew(device: str | None, workers: int | None) -> list[tuple[str, int]]:

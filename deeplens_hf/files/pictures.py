@@ -27,6 +27,7 @@ FORMATS = {
 DIOPTRES = "Dioptres"  # a disparity .png's text: the inverse distances, in 1/m, of values 0 and 65535
 DISPARITY_SUFFIXES = (".png", ".npy")
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+DNG_VERSION = 50706  # a TIFF tag
 BEST = {"quality": 95, "subsampling": 0}  # of a JPEG, unless another quality is asked for
 
 # inferno (Smith and van der Walt, CC0): a fit of degree 6 in t, a row a power of t, columns red, green, blue
@@ -129,10 +130,12 @@ def save_disparity(disparity: np.ndarray, path: str | os.PathLike, dioptres: tup
 
 
 def check_target(path: str | os.PathLike, suffixes: Collection[str]) -> str:
-    """The suffix of a file to be written; PhotoError unless it is one of these and the folder exists."""
+    """The suffix of a file to be written; PhotoError unless it is one of these, no folder, and its folder exists."""
     path = Path(path)
     if path.suffix.lower() not in suffixes:
         raise PhotoError(f"path must end in {', '.join(suffixes)}, got {str(path)!r}")
+    if path.is_dir():
+        raise PhotoError(f"path must be a file, {str(path)!r} is a folder")
     if not path.parent.is_dir():
         raise PhotoError(f"path must lie in an existing folder, got {str(path)!r}")
     if not os.access(path.parent, os.W_OK):
@@ -183,11 +186,14 @@ def open_header(file: IO[bytes], name: str) -> Image.Image:
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         pillow_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MAX_PIXELS
         try:
-            return Image.open(file)
+            picture = Image.open(file)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             raise PhotoError(f"{name} must have at most {MAX_PIXELS // 10**6} megapixels; it claims more") from None
         finally:
             Image.MAX_IMAGE_PIXELS = pillow_limit
+    if picture.format == "TIFF" and DNG_VERSION in picture.tag_v2:  # Pillow would open the thumbnail in it
+        raise PhotoError(f"{name} must be a developed picture; this is a raw one (DNG)")
+    return picture
 
 
 def _decode(picture: Image.Image, name: str) -> Image.Image:
@@ -205,6 +211,11 @@ def _rgb(picture: Image.Image) -> Picture:
     profile, told = picture.info.get("icc_profile"), picture.info.get("exif")
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
         picture = _from_array(grey_levels(picture))
+    if profile and profile[16:20] == b"GRAY":
+        alpha = picture.convert("RGBA").getchannel("A") if picture.has_transparency_data else None
+        picture = in_srgb(picture.convert("L"), profile)
+        if alpha:
+            picture.putalpha(alpha)
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
@@ -227,10 +238,13 @@ def in_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 def grey_levels(picture: Image.Image, name: str = "disparity") -> np.ndarray:
-    """One channel (H, W): uint8, uint16 or float, on the scale it had. PhotoError, of `name`, if it has colours."""
+    """One channel (H, W): uint8, uint16, int32 or float, on the scale it had.
+
+    PhotoError, of `name`, if it has colours.
+    """
     if picture.mode == "I":  # 16 bits in a wider type
         values = np.array(picture)
-        return values.astype(np.uint16) if values.min() >= 0 and values.max() <= 65535 else values.astype(np.float32)
+        return values.astype(np.uint16) if values.min() >= 0 and values.max() <= 65535 else values
     if picture.mode == "F" or picture.mode.startswith("I;16"):
         return np.array(picture)
     rgb = np.array(picture.convert("RGB"))  # (H, W, 3)

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import struct
 from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import unquote
@@ -13,6 +14,7 @@ import torch
 import yaml
 from huggingface_hub import ModelCard
 from PIL import Image
+from test_pictures import profile
 
 from deeplens_hf import DeepLens, DeepLensConfig, WeightsError, cli
 from deeplens_hf.commands import share
@@ -123,6 +125,19 @@ def test_every_photo_is_shown_whatever_its_name(model_folder, pixels, tmp_path):
     assert there == ["X-2.jpg", "my photo (1) ü.jpg", "x-2-2.jpg", "x-3.jpg", "x.jpg"]
     shown = re.findall(r"^!\[.*\]\((previews/[^\s()]+)\)$", (tmp_path / "out" / "README.md").read_text(), re.M)
     assert sorted(unquote(each) for each in shown) == [f"previews/{name}" for name in there]
+
+
+def test_previews_show_the_photos_colours_without_its_profile(model):
+    """Of one in linear light, which would look far too dark."""
+    xyz = {"r": (28576, 14581, 912), "g": (25238, 46992, 6363), "b": (9376, 3963, 46787)}  # sRGB's colours, / 65536
+    tags = {f"{name}XYZ".encode(): b"XYZ " + bytes(4) + struct.pack(">3i", *value) for name, value in xyz.items()}
+    tags |= {f"{name}TRC".encode(): b"curv" + bytes(8) for name in xyz}
+    photo = model.open(Image.new("RGB", (96, 80), (55, 55, 55)), disparity=np.zeros((80, 96), np.float32))
+    photo.picture.info["icc_profile"] = profile(b"RGB ", b"XYZ ", tags | {b"wtpt": b"XYZ " + bytes(20)})
+    sheet = np.array(share.preview(photo))  # three pictures side by side
+    height = len(sheet)
+    for side in (sheet[:, : height // 2], sheet[:, -height // 2 :]):  # the photo and the refocused one
+        assert np.median(side, axis=(0, 1)) == pytest.approx((128,) * 3, abs=2)
 
 
 def test_a_release_that_cannot_be_is_refused_before_the_work(model_folder, photo_file, tmp_path, monkeypatch, capsys):
