@@ -244,7 +244,8 @@ def build_demo(
             button.click(None, None, button, js=SAVING)
             taken = button.click(function, inputs, ready, show_progress="hidden", **gpu)
             taken.success(None, js=FETCH.format(function.__name__))
-            taken.then(None, None, button, js=at_rest)
+            for ended in (taken.success, taken.failure):  # nothing comes `then` after an error
+                ended(None, None, button, js=at_rest)
         rolling = roll.click(studio.roll, cut, cut, queue=False, **quiet)
         anew = {"trigger_mode": "multiple", "show_progress_on": film, **reel}  # pressed again, the film before ends
         rolling.success(studio.film, [scene, cut, start, end, seconds, easing, *lens], [film, reels], **anew)

@@ -138,9 +138,10 @@ async function openScene() {
     setMode("point");
     photo.stage.style.backgroundImage = `url(${scene.photo})`; // decoded already when it is compared with the result
     photo.img.src = scene.photo;
-    const low = photo.stage.getBoundingClientRect().bottom > 0.8 * window.innerHeight;
+    const { top, bottom } = photo.stage.getBoundingClientRect();
+    const away = top < 0 || bottom > 0.8 * window.innerHeight;
     // the camera's box is about to shrink: the page scrolls after that
-    if (low && !window.cameraOn()) finder.scrollIntoView({ behavior: "smooth" });
+    if (away && !window.cameraOn()) finder.scrollIntoView({ behavior: "smooth" });
   }
   want(same ? { ...props.value, id: scene.id } : {});
   const read = await readLevels(scene.disparity);
@@ -162,7 +163,8 @@ function showShot() {
 
 function showWish() {
   if (!scene || props.value?.id !== scene.id) return;
-  finder.setAttribute("data-busy", "");
+  // gradio tells the server nothing of a value that is what it was: no picture would come and end the waiting
+  if (JSON.stringify(props.value) !== JSON.stringify(props.shot?.wish)) finder.setAttribute("data-busy", "");
   placeMarks(props.value.point ? [props.value.point] : []);
   showChoices();
 }

@@ -110,6 +110,21 @@ def test_a_button_says_that_it_saves_and_then_what_it_did(visit, photo, tmp_path
     playwright.expect(visitor.page.get_by_role("button", name=name)).to_be_enabled()
 
 
+def test_a_button_is_at_rest_again_after_a_save_that_failed(visit, photo, tmp_path):
+    visitor = visit()
+    visitor.upload(photo)
+    visitor.click("photo", 60, 100, SIZE)
+    visitor.until(visitor.focus, pytest.approx((60, 100), abs=1))
+    visitor.page.get_by_label("Focus x").fill("5000")
+    visitor.told()
+    button = visitor.page.get_by_role("button", name="Save full resolution")
+    button.click()
+    visitor.page.locator(".toast-body.error").wait_for()
+    playwright.expect(button).to_be_enabled()
+    visitor.page.get_by_label("Focus x").fill("60")
+    assert visitor.download("Save full resolution", tmp_path).name == "photo_refocused.jpg"
+
+
 def test_the_example_chosen_last_wins_and_an_upload_ends_its_outline(visit, photo):
     visitor = visit()
     buttons, outlined = visitor.page.locator("#examples button"), visitor.page.locator("#examples .selected")

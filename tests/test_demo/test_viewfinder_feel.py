@@ -126,6 +126,32 @@ def test_lit_is_what_is_in_focus(visit, photo):
     playwright.expect(modes).to_have_text(list(HINTS))
 
 
+def test_what_is_in_focus_already_is_not_waited_for(visit, photo):
+    visitor = visit()
+    visitor.upload(photo)
+    button(visitor, "Subject").click()
+    visitor.page.wait_for_timeout(500)
+    visitor.settle()
+    before = visitor.address("photo")
+    visitor.click("photo", 60, 180, SIZE)
+    visitor.changed(before)
+    visitor.click("photo", 60, 180, SIZE)
+    visitor.page.wait_for_timeout(500)
+    visitor.settle()
+
+
+def test_next_photo_is_brought_into_sight_from_below_it(visit, photo, examples):
+    visitor = visit(1280, 720)
+    visitor.upload(photo)
+    visitor.tab("Depth")
+    visitor.page.evaluate("scrollTo(0, 1e5)")
+    stage = visitor.page.locator("#viewfinder .stage").first
+    visitor.until(lambda: stage.bounding_box()["y"] < -50, True)
+    drop(visitor, 600, 700, examples / "coffee.jpg")
+    visitor.another_scene(visitor.scene())
+    visitor.until(lambda: stage.bounding_box()["y"] >= 0, True)
+
+
 def test_original_is_there_while_the_button_is_held(visit, photo):
     visitor = visit(has_touch=True)
     visitor.upload(photo)
