@@ -1,5 +1,6 @@
 """The viewfinder in the hand: what it dims, says, lights, compares, undoes, and what a dropped file does."""
 
+import base64
 import io
 from pathlib import Path
 
@@ -16,6 +17,21 @@ HINTS = {
     "Range": "drag from the nearest to the farthest thing that shall be sharp",
     "Depth brush": "paint where the depth is wrong",
 }
+
+
+TYPELESS = """([name, bytes, way]) => { // a file that the browser knows no type of, as Windows gives it
+    const files = new DataTransfer();
+    files.items.add(new File([Uint8Array.from(atob(bytes), one => one.charCodeAt(0))], name, {type: ""}));
+    const field = document.querySelector("#upload input[type=file]");
+    if (way === "dialog") {
+        field.files = files.files;
+        field.dispatchEvent(new Event("change", {bubbles: true}));
+        return;
+    }
+    const target = way === "box" ? field.parentElement : document.body;
+    for (const kind of ["dragenter", "dragover", "drop"])
+        target.dispatchEvent(new DragEvent(kind, {bubbles: true, cancelable: true, dataTransfer: files}));
+}"""
 
 
 def button(visitor, name: str) -> "playwright.Locator":
@@ -267,3 +283,38 @@ def test_file_dropped_anywhere_is_opened_and_the_page_stays(visit, photo, exampl
     visitor.another_scene(before)
     assert visitor.pixels("photo").shape == (400, 600, 3)
     playwright.expect(visitor.page.get_by_label("Depth from")).to_have_value("my depth map")
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("IMG_1.HEIC", "box"),
+        ("IMG_1.HEIC", "anywhere"),
+        ("IMG_1.HEIC", "dialog"),
+        ("stereo.mpo", "box"),
+        ("scan", "box"),
+    ],
+)
+def test_photo_without_a_type_is_opened(visit, examples, name, way):
+    file = io.BytesIO()
+    with Image.open(examples / "coffee.jpg") as coffee:
+        if name.endswith("HEIC"):
+            pytest.importorskip("pillow_heif").from_pillow(coffee).save(file)
+        else:
+            coffee.save(file, "MPO" if name.endswith("mpo") else "JPEG")
+    visitor = visit()
+    box = visitor.page.locator("#upload")
+    plain = set(box.get_attribute("class").split())
+    visitor.page.evaluate(TYPELESS, [name, base64.b64encode(file.getvalue()).decode(), way])
+    visitor.another_scene(None)
+    assert visitor.pixels("photo").shape == (400, 600, 3)
+    visitor.until(
+        lambda: set(box.get_attribute("class").split()), plain
+    )  # it does not look as if a file was still held over it
+
+
+@pytest.mark.parametrize("way", ["box", "anywhere"])
+def test_letter_without_a_type_gets_a_sentence(visit, way):
+    visitor = visit()
+    visitor.page.evaluate(TYPELESS, ["letter", base64.b64encode(b"no photo").decode(), way])
+    assert "not a picture that can be read" in visitor.told()
