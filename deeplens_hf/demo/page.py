@@ -55,6 +55,13 @@ LOADED = """() => {
 # a panel comes in below what is in sight; so much of it is scrolled to, and no more
 PANEL_SHOWN = """() => setTimeout(() => [...document.querySelectorAll("[role=tabpanel]")]
     .find(panel => panel.offsetParent).scrollIntoView({behavior: "smooth", block: "nearest"}), 50)"""
+# one brush, in the viewfinder and among the controls
+BRUSH_CHOSEN = """() => {
+    const [kind, radius] = [...document.querySelectorAll("[data-brush]")].map(field => field.value);
+    return [kind, Number(radius)];
+}"""
+BRUSH_SHOWN = """(...brush) => document.querySelectorAll("[data-brush]")
+    .forEach((field, i) => field.value = brush[i])"""
 BLADES_SHOWN = """blades => Array(2).fill({__type__: "update", interactive: blades !== "Round"})"""
 SAVING = """() => ({__type__: "update", value: "Saving …", interactive: false})"""
 FETCH = "() => setTimeout(() => document.querySelector('#ready-{}').click(), 100)"
@@ -163,7 +170,7 @@ def build_demo(
                         with gr.Row():
                             paint_x = gr.Number(label="Paint at x", **at_focus)
                             paint_y = gr.Number(label="Paint at y", **at_focus)
-                        radius = gr.Slider(0.01, 0.3, 0.08, step=0.01, label="Brush size", buttons=[])
+                        radius = gr.Slider(0.01, 0.3, 0.05, step=0.01, label="Brush size", buttons=[])
                         with gr.Row():
                             paint = gr.Button("Paint", min_width=80)
                             undo = gr.Button("Undo stroke", min_width=80)
@@ -223,6 +230,8 @@ def build_demo(
         here = "(wish, old) => wish?.point ? wish.point.join(', ') : wish?.range ? old : 'subject'"
         start_here.click(None, [view, start], start, js=here)
         end_here.click(None, [view, end], end, js=here)
+        view.brush(None, None, [kind, radius], js=BRUSH_CHOSEN)
+        gr.on([kind.input, radius.input], None, [kind, radius], js=BRUSH_SHOWN)
         blades.change(None, blades, [roundness, rotation], js=BLADES_SHOWN)
         tabs.select(None, js=PANEL_SHOWN)
 

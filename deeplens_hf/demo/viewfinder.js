@@ -8,6 +8,7 @@
 // To the server, as the value, which says all of what the visitor wants sharp:
 //   {id, file, point: [x, y] or null, range: [far, near] or null}; the scene's, pixels, disparities in [0, 1]
 // and as the events "stroke": {kind, radius, points: [[x, y], ...]}, drawn with the depth brush, and "undo" of one
+// To the page, the event "brush": another brush was chosen
 const finder = element.querySelector(".finder");
 const panes = [...finder.querySelectorAll("figure")].map((figure) => ({
   stage: figure.querySelector(".stage"),
@@ -239,6 +240,8 @@ function brush() {
   const [kind, radius] = ["kind", "radius"].map((name) => finder.querySelector(`[data-brush=${name}]`).value);
   return { kind, radius: Number(radius) };
 }
+
+for (const field of finder.querySelectorAll("[data-brush]")) field.addEventListener("input", () => trigger("brush"));
 
 // The brush's outline, on both panes.
 function placeTip(point) {

@@ -146,6 +146,25 @@ def test_brush_copies_the_depth_of_the_focus_point_by_keyboard(visit, photo):
     assert np.abs(painted[200:] - plain[200:]).mean() < 1  # nowhere else
 
 
+def test_there_is_one_brush(visit, photo):
+    visitor = visit()
+    visitor.upload(photo)
+    visitor.page.get_by_role("button", name="Depth brush").click()
+    visitor.tab("Depth")
+    kind, size = (visitor.page.locator(f"[data-brush={name}]") for name in ("kind", "radius"))
+    paints, field = visitor.page.get_by_label("Depth brush paints").first, visitor.field("Brush size")
+    assert float(field.input_value()) == float(size.input_value())
+    kind.select_option("copy")
+    size.press("End")
+    playwright.expect(paints).to_have_value("depth of the focus point")
+    playwright.expect(field).to_have_value("0.3")
+    paints.click()
+    visitor.page.locator("li[aria-label=farther]").click()
+    field.fill("0.12")
+    playwright.expect(kind).to_have_value("farther")
+    playwright.expect(size).to_have_value("0.12")
+
+
 def test_calibrated_the_readout_says_the_real_blur(visit, photo, model):
     visitor = visit()
     visitor.upload(photo)
