@@ -132,7 +132,7 @@ def build_demo(
                         highlights = gr.Slider(0, 2, 1, step=0.1, label="Glow of lights", **plain)
                 with gr.Tab("Before / after"):
                     slider = gr.ImageSlider(
-                        show_label=False, type="pil", format="jpeg", height=520, interactive=False,
+                        show_label=False, type="pil", format="jpeg", height=500, interactive=False,
                         buttons=["fullscreen"], elem_id="compare",
                     )  # fmt: skip
                 with gr.Tab("Rack focus"), gr.Row(equal_height=False):

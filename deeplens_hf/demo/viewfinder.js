@@ -131,7 +131,7 @@ async function openScene() {
   const opened = scene;
   finder.dataset.scene = scene.id;
   const ratio = scene.size[0] / scene.size[1];
-  finder.style.setProperty("--ratio", ratio);
+  finder.closest(".gradio-container").style.setProperty("--ratio", ratio);
   finder.toggleAttribute("data-wide", ratio > 2.2); // beside one another the panes would be thin strips
   depth.img.src = scene.depth;
   act("undo").disabled = !scene.strokes;

@@ -28,6 +28,15 @@ TELLS = """() => { // keeps each message from now on: they leave the page after 
         .observe(document.body, {childList: true, subtree: true});
 }"""
 
+NAMES = """(box, ratio) => { // whether both names lie in the lower corners of a picture so wide
+    const wrap = box.querySelector(".slider-wrap"), {clientWidth, clientHeight} = wrap;
+    const wide = Math.min(clientWidth, clientHeight * ratio);
+    const [left, below] = [(clientWidth - wide) / 2, (clientHeight - wide / ratio) / 2];
+    const [name, other] = ["::before", "::after"].map(part => getComputedStyle(wrap, part));
+    return [[name.left, left], [other.right, left], [name.bottom, below], [other.bottom, below]]
+        .every(([is, edge]) => edge + 2 < parseFloat(is) && parseFloat(is) < edge + 20);
+}"""
+
 
 def value(visitor, label: str) -> str:
     return visitor.page.get_by_role("textbox", name=label).input_value()
@@ -221,6 +230,24 @@ def test_what_is_chosen_can_be_read_and_compared(visit, photo, scheme):
     visitor.tab("Before / after")
     for name in ("Photo", "Refocused"):
         visitor.page.locator("#compare").get_by_alt_text(name, exact=True).wait_for()
+
+
+@pytest.mark.parametrize("window", [(1280, 1000), (390, 844)], ids=["desktop", "phone"])
+def test_names_lie_on_the_pictures_compared(visit, photo, examples, window):
+    visitor = visit(*window)
+    compared = visitor.page.locator("#compare")
+    for path, ratio in ((photo, SIZE[0] / SIZE[1]), (examples / "landscape.jpg", 1.6)):
+        visitor.upload(path)
+        visitor.tab("Before / after")
+        compared.locator("img").nth(1).wait_for()
+        visitor.until(lambda ratio=ratio: compared.evaluate(NAMES, ratio), True)
+        box = compared.bounding_box()
+        assert box["height"] == pytest.approx(min(box["width"] / ratio, 500), abs=2)  # no band above or below it
+        compared.get_by_label("fullscreen").click()
+        visitor.until(lambda ratio=ratio: compared.bounding_box()["height"] >= window[1], True)
+        visitor.until(lambda ratio=ratio: compared.evaluate(NAMES, ratio), True)
+        visitor.page.keyboard.press("Escape")
+        visitor.until(lambda: compared.bounding_box()["height"] < window[1], True)
 
 
 @pytest.mark.parametrize(
