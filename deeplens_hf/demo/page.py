@@ -227,9 +227,6 @@ def build_demo(
         stop.change(None, stop, says, js="stop => stop")
         gr.on([x.input, y.input], None, [view, x, y], view, js=POINT_TYPED)
         gr.on([far.input, near.input], None, [view, far, near], view, js=RANGE_TYPED)
-        here = "(wish, old) => wish?.point ? wish.point.join(', ') : wish?.range ? old : 'subject'"
-        start_here.click(None, [view, start], start, js=here)
-        end_here.click(None, [view, end], end, js=here)
         view.brush(None, None, [kind, radius], js=BRUSH_CHOSEN)
         gr.on([kind.input, radius.input], None, [kind, radius], js=BRUSH_SHOWN)
         blades.change(None, blades, [roundness, rotation], js=BLADES_SHOWN)
@@ -255,6 +252,8 @@ def build_demo(
             taken.success(None, js=FETCH.format(function.__name__))
             for ended in (taken.success, taken.failure):  # nothing comes `then` after an error
                 ended(None, None, button, js=at_rest)
+        for button, text in ((start_here, start), (end_here, end)):
+            button.click(studio.film_end, view, text, concurrency_limit=None, **quiet)
         rolling = roll.click(studio.roll, cut, cut, queue=False, **quiet)
         anew = {"trigger_mode": "multiple", "show_progress_on": film, **reel}  # pressed again, the film before ends
         rolling.success(studio.film, [scene, cut, start, end, seconds, easing, *lens], [film, reels], **anew)

@@ -246,6 +246,15 @@ class Studio:
         save_disparity(scene.photo.disparity, path, scene.photo.dioptres)
         return str(path)
 
+    @staticmethod
+    def film_end(wish: dict | None) -> str | dict:
+        """The focus point, as `_plane` reads it; what is there stays while a range is sharp, which has none."""
+        if wish and wish.get("range"):
+            gr.Info("A film starts and ends at a point: click one first.")
+            return SKIP
+        x_y = wish and wish.get("point")
+        return ", ".join(map(str, x_y)) if x_y else "subject"
+
     @classmethod
     def roll(cls, cut: Event | None) -> Event:
         """A flag for a film: once set, that film ends at its next frame, or before its first. The one before ends."""

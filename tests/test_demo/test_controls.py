@@ -55,6 +55,7 @@ def test_a_range_that_is_shown_leaves_the_ends_of_a_film(visit, photo):
     start = visitor.page.get_by_role("textbox", name="From")
     start.fill("far")
     visitor.page.get_by_role("button", name="From the focus point").click()
+    assert "click one first" in visitor.told()
     visitor.page.wait_for_timeout(500)
     assert start.input_value() == "far"
 

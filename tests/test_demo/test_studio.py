@@ -88,6 +88,12 @@ def test_a_distance_does_not_outlive_its_depth_without_a_word(studio, scene, sai
     assert swapped.photo.calibration is None and len(said) == 1 and "nominal again" in said[0]
 
 
+def test_a_film_ends_at_the_focus_point(studio, scene, said):
+    assert studio.film_end(wish(scene, [20, 30])) == "20, 30"
+    assert studio.film_end(wish(scene)) == studio.film_end(None) == "subject" and not said
+    assert studio.film_end(wish(scene) | {"range": [0.2, 0.4]}) == SKIP and len(said) == 1
+
+
 def test_whatever_makes_a_scene_takes_turns(model, tmp_path):
     """Side by side they would start from the same scene, and the last to end would win."""
     page = build_demo(model)
