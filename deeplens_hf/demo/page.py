@@ -26,6 +26,10 @@ RANGE_TYPED = """(wish, far, near) => !wish ? wish
     : {...wish, point: null, range: [Math.min(far, near), Math.max(far, near)]}"""
 WISH_SHOWN = """(wish, x, y, far, near) => [...(wish?.point ?? [null, null]),
     ...(wish?.range?.map(end => Math.round(end * 100) / 100) ?? [far, near])]"""
+# what was said of the photo before goes once another comes; an emptied box is none
+HUSH = "document.querySelectorAll('[data-testid=toast-close]').forEach(button => button.click())"
+HANDED_OVER = f"file => (file && {HUSH}, [file])"
+CHOSEN = f"() => ({HUSH}, [])"
 # once its photo is opened the box is emptied for the next one, unless that has come in the meantime; gradio tells twice
 # of a photo that takes another's place in the box
 OPENING = """(file, cut) => {
@@ -199,7 +203,9 @@ def build_demo(
         raw = {"preprocess": False}  # the file as it came, not decoded by gradio
         # gradio drops what comes while another is at work, and the emptied box itself waits for its turn at the GPU
         every = {"trigger_mode": "multiple"}
-        admitted = upload.change(studio.admit, upload, None, concurrency_limit=None, **every, **raw, **quiet)
+        admitted = upload.change(
+            studio.admit, upload, None, js=HANDED_OVER, concurrency_limit=None, **every, **raw, **quiet
+        )
         admitted.failure(None, None, upload, js="() => null")
         # whoever calls the listener past `admit` meets its validator, whose refusals browsers log as errors
         opening = {"validator": check_opening, "show_progress_on": upload, "js": OPENING, **every, **raw, **gpu}
@@ -207,7 +213,7 @@ def build_demo(
         opened.then(None, upload, upload, js=EMPTIED).then(None, js=CAMERA_OFF)
         page.load(None, None, [paint_x, paint_y, metres, focal, sensor], js=LOADED)
         # by way of a state: a listener of select that is to run once more would see the first choice again
-        gallery.select(studio.choose, None, chosen, trigger_mode="multiple", **quiet)
+        gallery.select(studio.choose, None, chosen, js=CHOSEN, trigger_mode="multiple", **quiet)
         latest = {"trigger_mode": "always_last", "show_progress_on": gallery}
         chosen.change(studio.open_example, [chosen, cut], [*made, *fresh], **latest, **gpu)
         # its input tells of a click twice, its select not of a key
