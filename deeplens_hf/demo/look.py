@@ -55,6 +55,7 @@ CSS = """
 #stop input[type=number], #stop .head, #stop .min_value, #stop .max_value { display: none; }
 #viewfinder, #viewfinder .html-container, #readout .html-container { padding: 0; }
 .tabs .row > button { align-self: center; }
+.tabs .row > .row { min-width: min(420px, 100%); } /* one above the other where their fields would be too narrow */
 #upload:has([aria-label="Capture from camera"].selected) { height: min(420px, 60vh) !important; }
 #readout { min-width: 118px; padding: 0; }
 #readout b, #readout span { display: block; line-height: 1.2; }

@@ -88,6 +88,8 @@ def build_demo(
     gpu = {"concurrency_id": "gpu", "concurrency_limit": 1, **private}
     reel = {"concurrency_id": "film", "concurrency_limit": 1, **private}  # takes turns with the rest: `Darkroom.film`
     at_focus = {"info": "pixels", "placeholder": "focus point", "precision": 0, "min_width": 100}
+    of_point = {"placeholder": "main subject", "precision": 0, "min_width": 130}
+    of_range = {"buttons": [], "min_width": 200, "step": 0.01}
     plain = {"buttons": [], "min_width": 230}
     of_exif = {"placeholder": "the EXIF's"}
 
@@ -118,16 +120,19 @@ def build_demo(
                 )  # fmt: skip
                 save = gr.Button("Save full resolution", variant="primary", scale=1, min_width=190)
             with gr.Tabs() as tabs:
-                with gr.Tab("Focus"), gr.Row():
-                    x = gr.Number(label="Focus x", info="pixels from the left", precision=0, placeholder="main subject")
-                    y = gr.Number(label="Focus y", info="pixels from the top", precision=0, placeholder="main subject")
-                    far = gr.Slider(0, 1, 0, step=0.01, label="Sharp from", info="0 is the farthest", **plain)
-                    near = gr.Slider(0, 1, 1, step=0.01, label="Sharp to", info="1 is the nearest", **plain)
+                with gr.Tab("Focus"), gr.Row(equal_height=True):
+                    with gr.Row(equal_height=True):
+                        x = gr.Number(label="Focus x", info="pixels from the left", **of_point)
+                        y = gr.Number(label="Focus y", info="pixels from the top", **of_point)
+                    with gr.Row(equal_height=True):
+                        far = gr.Slider(0, 1, 0, label="Sharp from", info="0 is the farthest", **of_range)
+                        near = gr.Slider(0, 1, 1, label="Sharp to", info="1 is the nearest", **of_range)
                 with gr.Tab("Lens"):
                     with gr.Row():
                         blades = gr.Radio(
-                            [ROUND, "5", "6", "7", "8", "9"], value=ROUND, label="Aperture blades", min_width=230
-                        )
+                            [ROUND, "5", "6", "7", "8", "9"], value=ROUND, label="Aperture blades", min_width=230,
+                            scale=2,
+                        )  # fmt: skip
                         roundness = gr.Slider(0, 1, 0, step=0.05, label="Rounded blades", interactive=False, **plain)
                         rotation = gr.Slider(0, 72, 0, step=1, label="Turned by (degrees)", interactive=False, **plain)
                     with gr.Row():
