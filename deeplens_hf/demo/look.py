@@ -73,6 +73,7 @@ input[type=range]:focus-visible { outline: 2px solid var(--amber) !important; ou
   padding: 2px 8px; border-radius: 6px; background: #18181bd9; color: #fff; font-size: 13px; pointer-events: none; }
 #compare .slider-wrap:has(img)::before { content: "Photo"; left: var(--beside); }
 #compare .slider-wrap:has(img)::after { content: "Refocused"; right: var(--beside); }
+#reels button[aria-label="Remove this file"] { display: none; } /* they are to be taken, not given */
 [data-testid=status-tracker].hide { display: none; }
 .dim { color: var(--body-text-color-subdued); font-size: .85rem; }
 input[type=range]::-webkit-slider-thumb { background: var(--slider-color) !important; box-shadow: 0 0 0 2px #fff; }
