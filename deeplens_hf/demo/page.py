@@ -24,8 +24,11 @@ POINT_TYPED = """(wish, x, y) => !wish || (x === null) !== (y === null) ? wish
     : {...wish, range: null, point: x === null ? null : [x, y]}"""
 RANGE_TYPED = """(wish, far, near) => !wish ? wish
     : {...wish, point: null, range: [Math.min(far, near), Math.max(far, near)]}"""
-WISH_SHOWN = """(wish, x, y, far, near) => [...(wish?.point ?? [null, null]),
-    ...(wish?.range?.map(end => Math.round(end * 100) / 100) ?? [far, near])]"""
+WISH_SHOWN = """(wish, x, y, far, near) => [
+    ...(wish?.point ?? [null, null]).map(value =>
+        ({__type__: "update", value, placeholder: wish?.range ? "none: a range" : "main subject"})),
+    ...(wish?.range?.map(end => Math.round(end * 100) / 100) ?? [far, near]),
+]"""
 # what was said of the photo before goes once another comes; an emptied box is none
 HUSH = "document.querySelectorAll('[data-testid=toast-close]').forEach(button => button.click())"
 HANDED_OVER = f"file => (file && {HUSH}, [file])"

@@ -70,6 +70,10 @@ def test_fields_follow_a_range_dragged_and_the_range_the_fields(visit, photo, mo
     visitor.until(lambda: band(visitor), pytest.approx((0.25, 0.5), abs=0.01))
     visitor.until(lambda: ends(visitor), (0.25, 0.5))
     assert np.isnan(visitor.focus()).all()  # a range has no point
+    x = visitor.page.get_by_label("Focus x")
+    playwright.expect(x).to_have_attribute("placeholder", "none: a range")
+    visitor.page.get_by_role("button", name="Subject").click()
+    playwright.expect(x).to_have_attribute("placeholder", "main subject")
 
 
 def test_undo_right_after_strokes_takes_the_last_one_back(visit, photo):
