@@ -67,6 +67,17 @@ def test_a_tab_brings_its_panel_into_sight(visit, examples, window):
         visitor.until(seen, True)
 
 
+@pytest.mark.parametrize("width", [390, 820, 1100, 1360])
+def test_point_and_range_have_a_row_each(visit, photo, width):
+    visitor = visit(width)
+    visitor.upload(photo)
+    fields = [visitor.page.get_by_label(f"Focus {axis}") for axis in "xy"]
+    fields += [visitor.field(label) for label in ("Sharp from", "Sharp to")]
+    (x, y, far, near) = (field.bounding_box() for field in fields)
+    assert x["y"] == y["y"] and (far["y"] == near["y"] or width == 390)
+    assert far["y"] > x["y"] if width < 1000 else near["x"] > far["x"] > y["x"]
+
+
 def test_a_film_pressed_again_starts_anew_and_a_new_photo_ends_it(visit, photo, room):
     visitor = visit()
     visitor.upload(photo)

@@ -234,6 +234,15 @@ def test_undo_stands_by_the_brush(visit, photo):
     assert undo.is_disabled()
 
 
+def test_photo_stays_where_it_is_for_the_brush_on_a_tablet(visit, photo):
+    visitor = visit(1024, 768)
+    visitor.upload(photo)
+    where = visitor.where("photo", 60, 100, SIZE)
+    button(visitor, "Depth brush").click()
+    visitor.page.locator("[data-brush=radius]").wait_for()
+    assert visitor.where("photo", 60, 100, SIZE) == where
+
+
 def test_outline_of_the_brush_follows_the_mouse(visit, photo):
     visitor = visit(has_touch=True)
     visitor.upload(photo)
