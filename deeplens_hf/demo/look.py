@@ -65,7 +65,7 @@ CSS = """
 input:is([type=radio], [type=checkbox]):checked:is(:hover, :focus) { border-color: var(--color-accent) !important;
   background-color: var(--color-accent) !important; }
 input[type=range]:focus-visible { outline: 2px solid var(--amber) !important; outline-offset: 5px; }
-#compare:not(.fullscreen) { height: auto !important; aspect-ratio: var(--ratio); max-height: 500px; }
+#compare:not(.fullscreen) { aspect-ratio: var(--ratio); max-height: 500px; }
 #compare .slider-wrap { container-type: size; } /* the picture fills one of its sides; the names lie on the picture */
 #compare .slider-wrap::before, #compare .slider-wrap::after { position: absolute; z-index: 20;
   --beside: calc(max(0px, 50cqw - 50cqh * var(--ratio)) + 10px);

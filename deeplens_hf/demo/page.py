@@ -144,7 +144,7 @@ def build_demo(
                         highlights = gr.Slider(0, 2, 1, step=0.1, label="Glow of lights", **plain)
                 with gr.Tab("Before / after"):
                     slider = gr.ImageSlider(
-                        show_label=False, type="pil", format="jpeg", height=500, interactive=False,
+                        show_label=False, type="pil", format="jpeg", interactive=False,
                         buttons=["fullscreen"], elem_id="compare",
                     )  # fmt: skip
                 with gr.Tab("Rack focus"), gr.Row(equal_height=False):
@@ -266,7 +266,7 @@ def build_demo(
             taken.success(None, js=FETCH.format(function.__name__))
             for ended in (taken.success, taken.failure):  # nothing comes `then` after an error
                 ended(None, None, button, js=at_rest)
-        for button, text in ((start_here, start), (end_here, end)):
+        for button, text in ((start_here, start), (end_here, end)):  # without a queue nothing can be said
             button.click(studio.film_end, view, text, concurrency_limit=None, **quiet)
         rolling = roll.click(studio.roll, cut, cut, queue=False, **quiet)
         anew = {"trigger_mode": "multiple", "show_progress_on": film, **reel}  # pressed again, the film before ends

@@ -259,8 +259,8 @@ class Studio:
         if wish and wish.get("range"):
             gr.Info("A film starts and ends at a point: click one first.")
             return SKIP
-        x_y = wish and wish.get("point")
-        return ", ".join(map(str, x_y)) if x_y else "subject"
+        point = (wish or {}).get("point")
+        return ", ".join(map(str, point)) if point else "subject"
 
     @classmethod
     def roll(cls, cut: Event | None) -> Event:

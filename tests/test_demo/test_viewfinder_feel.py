@@ -163,8 +163,9 @@ def test_next_photo_is_brought_into_sight_from_below_it(visit, photo, examples):
     visitor.page.evaluate("scrollTo(0, 1e5)")
     stage = visitor.page.locator("#viewfinder .stage").first
     visitor.until(lambda: stage.bounding_box()["y"] < -50, True)
+    before = visitor.scene()
     drop(visitor, 600, 700, examples / "coffee.jpg")
-    visitor.another_scene(visitor.scene())
+    visitor.another_scene(before)
     visitor.until(lambda: stage.bounding_box()["y"] >= 0, True)
 
 
