@@ -55,6 +55,7 @@ CSS = """
 #stop input[type=number], #stop .head, #stop .min_value, #stop .max_value { display: none; }
 #viewfinder, #viewfinder .html-container, #readout .html-container { padding: 0; }
 .tabs .row > button { align-self: center; }
+.tabs .row > .row { min-width: min(420px, 100%); } /* one above the other where their fields would be too narrow */
 #upload:has([aria-label="Capture from camera"].selected) { height: min(420px, 60vh) !important; }
 #readout { min-width: 118px; padding: 0; }
 #readout b, #readout span { display: block; line-height: 1.2; }
@@ -64,10 +65,15 @@ CSS = """
 input:is([type=radio], [type=checkbox]):checked:is(:hover, :focus) { border-color: var(--color-accent) !important;
   background-color: var(--color-accent) !important; }
 input[type=range]:focus-visible { outline: 2px solid var(--amber) !important; outline-offset: 5px; }
-#compare .slider-wrap::before, #compare .slider-wrap::after { position: absolute; z-index: 20; bottom: 10px;
+#compare:not(.fullscreen) { aspect-ratio: var(--ratio); max-height: 500px; }
+#compare .slider-wrap { container-type: size; } /* the picture fills one of its sides; the names lie on the picture */
+#compare .slider-wrap::before, #compare .slider-wrap::after { position: absolute; z-index: 20;
+  --beside: calc(max(0px, 50cqw - 50cqh * var(--ratio)) + 10px);
+  bottom: calc(max(0px, 50cqh - 50cqw / var(--ratio)) + 10px);
   padding: 2px 8px; border-radius: 6px; background: #18181bd9; color: #fff; font-size: 13px; pointer-events: none; }
-#compare .slider-wrap:has(img)::before { content: "Photo"; left: 10px; }
-#compare .slider-wrap:has(img)::after { content: "Refocused"; right: 10px; }
+#compare .slider-wrap:has(img)::before { content: "Photo"; left: var(--beside); }
+#compare .slider-wrap:has(img)::after { content: "Refocused"; right: var(--beside); }
+#reels button[aria-label="Remove this file"] { display: none; } /* they are to be taken, not given */
 [data-testid=status-tracker].hide { display: none; }
 .dim { color: var(--body-text-color-subdued); font-size: .85rem; }
 input[type=range]::-webkit-slider-thumb { background: var(--slider-color) !important; box-shadow: 0 0 0 2px #fff; }

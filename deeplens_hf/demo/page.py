@@ -24,8 +24,15 @@ POINT_TYPED = """(wish, x, y) => !wish || (x === null) !== (y === null) ? wish
     : {...wish, range: null, point: x === null ? null : [x, y]}"""
 RANGE_TYPED = """(wish, far, near) => !wish ? wish
     : {...wish, point: null, range: [Math.min(far, near), Math.max(far, near)]}"""
-WISH_SHOWN = """(wish, x, y, far, near) => [...(wish?.point ?? [null, null]),
-    ...(wish?.range?.map(end => Math.round(end * 100) / 100) ?? [far, near])]"""
+WISH_SHOWN = """(wish, x, y, far, near) => [
+    ...(wish?.point ?? [null, null]).map(value =>
+        ({__type__: "update", value, placeholder: wish?.range ? "none: a range" : "main subject"})),
+    ...(wish?.range?.map(end => Math.round(end * 100) / 100) ?? [far, near]),
+]"""
+# what was said of the photo before goes once another comes; an emptied box is none
+HUSH = "document.querySelectorAll('[data-testid=toast-close]').forEach(button => button.click())"
+HANDED_OVER = f"file => (file && {HUSH}, [file])"
+CHOSEN = f"() => ({HUSH}, [])"
 # once its photo is opened the box is emptied for the next one, unless that has come in the meantime; gradio tells twice
 # of a photo that takes another's place in the box
 OPENING = """(file, cut) => {
@@ -55,6 +62,13 @@ LOADED = """() => {
 # a panel comes in below what is in sight; so much of it is scrolled to, and no more
 PANEL_SHOWN = """() => setTimeout(() => [...document.querySelectorAll("[role=tabpanel]")]
     .find(panel => panel.offsetParent).scrollIntoView({behavior: "smooth", block: "nearest"}), 50)"""
+# one brush, in the viewfinder and among the controls
+BRUSH_CHOSEN = """() => {
+    const [kind, radius] = [...document.querySelectorAll("[data-brush]")].map(field => field.value);
+    return [kind, Number(radius)];
+}"""
+BRUSH_SHOWN = """(...brush) => document.querySelectorAll("[data-brush]")
+    .forEach((field, i) => field.value = brush[i])"""
 BLADES_SHOWN = """blades => Array(2).fill({__type__: "update", interactive: blades !== "Round"})"""
 SAVING = """() => ({__type__: "update", value: "Saving …", interactive: false})"""
 FETCH = "() => setTimeout(() => document.querySelector('#ready-{}').click(), 100)"
@@ -77,6 +91,8 @@ def build_demo(
     gpu = {"concurrency_id": "gpu", "concurrency_limit": 1, **private}
     reel = {"concurrency_id": "film", "concurrency_limit": 1, **private}  # takes turns with the rest: `Darkroom.film`
     at_focus = {"info": "pixels", "placeholder": "focus point", "precision": 0, "min_width": 100}
+    of_point = {"placeholder": "main subject", "precision": 0, "min_width": 130}
+    of_range = {"buttons": [], "min_width": 200, "step": 0.01}
     plain = {"buttons": [], "min_width": 230}
     of_exif = {"placeholder": "the EXIF's"}
 
@@ -107,16 +123,19 @@ def build_demo(
                 )  # fmt: skip
                 save = gr.Button("Save full resolution", variant="primary", scale=1, min_width=190)
             with gr.Tabs() as tabs:
-                with gr.Tab("Focus"), gr.Row():
-                    x = gr.Number(label="Focus x", info="pixels from the left", precision=0, placeholder="main subject")
-                    y = gr.Number(label="Focus y", info="pixels from the top", precision=0, placeholder="main subject")
-                    far = gr.Slider(0, 1, 0, step=0.01, label="Sharp from", info="0 is the farthest", **plain)
-                    near = gr.Slider(0, 1, 1, step=0.01, label="Sharp to", info="1 is the nearest", **plain)
+                with gr.Tab("Focus"), gr.Row(equal_height=True):
+                    with gr.Row(equal_height=True):
+                        x = gr.Number(label="Focus x", info="pixels from the left", **of_point)
+                        y = gr.Number(label="Focus y", info="pixels from the top", **of_point)
+                    with gr.Row(equal_height=True):
+                        far = gr.Slider(0, 1, 0, label="Sharp from", info="0 is the farthest", **of_range)
+                        near = gr.Slider(0, 1, 1, label="Sharp to", info="1 is the nearest", **of_range)
                 with gr.Tab("Lens"):
                     with gr.Row():
                         blades = gr.Radio(
-                            [ROUND, "5", "6", "7", "8", "9"], value=ROUND, label="Aperture blades", min_width=230
-                        )
+                            [ROUND, "5", "6", "7", "8", "9"], value=ROUND, label="Aperture blades", min_width=230,
+                            scale=2,
+                        )  # fmt: skip
                         roundness = gr.Slider(0, 1, 0, step=0.05, label="Rounded blades", interactive=False, **plain)
                         rotation = gr.Slider(0, 72, 0, step=1, label="Turned by (degrees)", interactive=False, **plain)
                     with gr.Row():
@@ -125,7 +144,7 @@ def build_demo(
                         highlights = gr.Slider(0, 2, 1, step=0.1, label="Glow of lights", **plain)
                 with gr.Tab("Before / after"):
                     slider = gr.ImageSlider(
-                        show_label=False, type="pil", format="jpeg", height=520, interactive=False,
+                        show_label=False, type="pil", format="jpeg", interactive=False,
                         buttons=["fullscreen"], elem_id="compare",
                     )  # fmt: skip
                 with gr.Tab("Rack focus"), gr.Row(equal_height=False):
@@ -163,7 +182,7 @@ def build_demo(
                         with gr.Row():
                             paint_x = gr.Number(label="Paint at x", **at_focus)
                             paint_y = gr.Number(label="Paint at y", **at_focus)
-                        radius = gr.Slider(0.01, 0.3, 0.08, step=0.01, label="Brush size", buttons=[])
+                        radius = gr.Slider(0.01, 0.3, 0.05, step=0.01, label="Brush size", buttons=[])
                         with gr.Row():
                             paint = gr.Button("Paint", min_width=80)
                             undo = gr.Button("Undo stroke", min_width=80)
@@ -192,7 +211,9 @@ def build_demo(
         raw = {"preprocess": False}  # the file as it came, not decoded by gradio
         # gradio drops what comes while another is at work, and the emptied box itself waits for its turn at the GPU
         every = {"trigger_mode": "multiple"}
-        admitted = upload.change(studio.admit, upload, None, concurrency_limit=None, **every, **raw, **quiet)
+        admitted = upload.change(
+            studio.admit, upload, None, js=HANDED_OVER, concurrency_limit=None, **every, **raw, **quiet
+        )
         admitted.failure(None, None, upload, js="() => null")
         # whoever calls the listener past `admit` meets its validator, whose refusals browsers log as errors
         opening = {"validator": check_opening, "show_progress_on": upload, "js": OPENING, **every, **raw, **gpu}
@@ -200,7 +221,7 @@ def build_demo(
         opened.then(None, upload, upload, js=EMPTIED).then(None, js=CAMERA_OFF)
         page.load(None, None, [paint_x, paint_y, metres, focal, sensor], js=LOADED)
         # by way of a state: a listener of select that is to run once more would see the first choice again
-        gallery.select(studio.choose, None, chosen, trigger_mode="multiple", **quiet)
+        gallery.select(studio.choose, None, chosen, js=CHOSEN, trigger_mode="multiple", **quiet)
         latest = {"trigger_mode": "always_last", "show_progress_on": gallery}
         chosen.change(studio.open_example, [chosen, cut], [*made, *fresh], **latest, **gpu)
         # its input tells of a click twice, its select not of a key
@@ -220,9 +241,8 @@ def build_demo(
         stop.change(None, stop, says, js="stop => stop")
         gr.on([x.input, y.input], None, [view, x, y], view, js=POINT_TYPED)
         gr.on([far.input, near.input], None, [view, far, near], view, js=RANGE_TYPED)
-        here = "(wish, old) => wish?.point ? wish.point.join(', ') : wish?.range ? old : 'subject'"
-        start_here.click(None, [view, start], start, js=here)
-        end_here.click(None, [view, end], end, js=here)
+        view.brush(None, None, [kind, radius], js=BRUSH_CHOSEN)
+        gr.on([kind.input, radius.input], None, [kind, radius], js=BRUSH_SHOWN)
         blades.change(None, blades, [roundness, rotation], js=BLADES_SHOWN)
         tabs.select(None, js=PANEL_SHOWN)
 
@@ -244,7 +264,10 @@ def build_demo(
             button.click(None, None, button, js=SAVING)
             taken = button.click(function, inputs, ready, show_progress="hidden", **gpu)
             taken.success(None, js=FETCH.format(function.__name__))
-            taken.then(None, None, button, js=at_rest)
+            for ended in (taken.success, taken.failure):  # nothing comes `then` after an error
+                ended(None, None, button, js=at_rest)
+        for button, text in ((start_here, start), (end_here, end)):  # without a queue nothing can be said
+            button.click(studio.film_end, view, text, concurrency_limit=None, **quiet)
         rolling = roll.click(studio.roll, cut, cut, queue=False, **quiet)
         anew = {"trigger_mode": "multiple", "show_progress_on": film, **reel}  # pressed again, the film before ends
         rolling.success(studio.film, [scene, cut, start, end, seconds, easing, *lens], [film, reels], **anew)

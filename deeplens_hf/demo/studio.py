@@ -16,17 +16,22 @@ from ..disparity.phone_depth import read_embedded
 from ..files.pictures import PhotoError, save_disparity
 from ..files.results import SUFFIXES, save_result
 from ..model import DeepLens
+from ..optics import MAX_APERTURE
 from ..rack_focus import SIDE, focus_path, write_mp4, write_webp
 from .checks import check_file
 from .darkroom import Darkroom
 from .files import file_to_take, refusal, warn
 from .readout import readout_props
 from .retouch import retouch
-from .scene import Scene
+from .scene import STOPS, Scene
 from .viewfinder import calm_props, scene_props, shot_props
 
 GONE = "There is no photo here: one left alone for half an hour is forgotten. Please open it again."
 NO_MAP = "There is no depth map of yours yet. Please give one beside, under “My depth map”."
+TOO_NEAR = (
+    f"So near, this lens would blur more than can be shown even at f/{STOPS[0]}. "
+    "Please check distance and focal length."
+)
 NEARLY_FLAT = "Seen from above, as it seems: hardly anything is nearer than the rest, so little of it blurs."
 PREDICTED, PHONE, OWN = "predicted", "the phone", "my depth map"
 DEPTHS = {PREDICTED: None, PHONE: "embedded"}  # as `photo.open_photo` takes them
@@ -188,6 +193,8 @@ class Studio:
                 gr.Info("f-numbers are nominal: they are real once a distance is given.")
                 return made(dataclasses.replace(scene, photo=photo, id=uuid.uuid4().hex))
             found = photo.calibrate([(point, metres)] if metres else (), focal or None, sensor or None)
+            if found.aperture(STOPS[0]) > MAX_APERTURE:
+                raise PhotoError(TOO_NEAR)
         except ValueError as error:
             warn(error)
             return unchanged(scene)
@@ -245,6 +252,15 @@ class Studio:
         path = file_to_take(scene.name, "_depth.png")
         save_disparity(scene.photo.disparity, path, scene.photo.dioptres)
         return str(path)
+
+    @staticmethod
+    def film_end(wish: dict | None) -> str | dict:
+        """The focus point, as `_plane` reads it; what is there stays while a range is sharp, which has none."""
+        if wish and wish.get("range"):
+            gr.Info("A film starts and ends at a point: click one first.")
+            return SKIP
+        point = (wish or {}).get("point")
+        return ", ".join(map(str, point)) if point else "subject"
 
     @classmethod
     def roll(cls, cut: Event | None) -> Event:

@@ -8,6 +8,7 @@
 // To the server, as the value, which says all of what the visitor wants sharp:
 //   {id, file, point: [x, y] or null, range: [far, near] or null}; the scene's, pixels, disparities in [0, 1]
 // and as the events "stroke": {kind, radius, points: [[x, y], ...]}, drawn with the depth brush, and "undo" of one
+// To the page, the event "brush": another brush was chosen
 const finder = element.querySelector(".finder");
 const panes = [...finder.querySelectorAll("figure")].map((figure) => ({
   stage: figure.querySelector(".stage"),
@@ -130,7 +131,7 @@ async function openScene() {
   const opened = scene;
   finder.dataset.scene = scene.id;
   const ratio = scene.size[0] / scene.size[1];
-  finder.style.setProperty("--ratio", ratio);
+  finder.closest(".gradio-container").style.setProperty("--ratio", ratio);
   finder.toggleAttribute("data-wide", ratio > 2.2); // beside one another the panes would be thin strips
   depth.img.src = scene.depth;
   act("undo").disabled = !scene.strokes;
@@ -138,9 +139,10 @@ async function openScene() {
     setMode("point");
     photo.stage.style.backgroundImage = `url(${scene.photo})`; // decoded already when it is compared with the result
     photo.img.src = scene.photo;
-    const low = photo.stage.getBoundingClientRect().bottom > 0.8 * window.innerHeight;
+    const { top, bottom } = photo.stage.getBoundingClientRect();
+    const away = top < 0 || bottom > 0.8 * window.innerHeight;
     // the camera's box is about to shrink: the page scrolls after that
-    if (low && !window.cameraOn()) finder.scrollIntoView({ behavior: "smooth" });
+    if (away && !window.cameraOn()) finder.scrollIntoView({ behavior: "smooth" });
   }
   want(same ? { ...props.value, id: scene.id } : {});
   const read = await readLevels(scene.disparity);
@@ -162,7 +164,8 @@ function showShot() {
 
 function showWish() {
   if (!scene || props.value?.id !== scene.id) return;
-  finder.setAttribute("data-busy", "");
+  // gradio tells the server nothing of a value that is what it was: no picture would come and end the waiting
+  if (JSON.stringify(props.value) !== JSON.stringify(props.shot?.wish)) finder.setAttribute("data-busy", "");
   placeMarks(props.value.point ? [props.value.point] : []);
   showChoices();
 }
@@ -238,6 +241,8 @@ function brush() {
   return { kind, radius: Number(radius) };
 }
 
+for (const field of finder.querySelectorAll("[data-brush]")) field.addEventListener("input", () => trigger("brush"));
+
 // The brush's outline, on both panes.
 function placeTip(point) {
   const share = (2 * brush().radius * Math.max(...scene.size)) / scene.size[0];
@@ -303,6 +308,35 @@ function arrive([file]) {
   box.files = files.files;
   box.dispatchEvent(new Event("change", { bubbles: true }));
 }
+// Browsers know no type of what has no suffix, nor on Windows of HEIC and MPO: gradio's box refuses that unread. It is
+// taken for a picture, whichever way it comes, and the server looks into it.
+const typeless = (files) => [...files].some((file) => !file.type);
+function typed(files) {
+  const given = new DataTransfer();
+  for (const file of files) given.items.add(file.type ? file : new File([file], file.name, { type: "image/unknown" }));
+  return given;
+}
+const first = { capture: true }; // before the box hears of it
+document.addEventListener(
+  "change",
+  ({ target }) => {
+    if (target.matches("#upload input[type=file]") && typeless(target.files)) target.files = typed(target.files).files;
+  },
+  first,
+);
+document.addEventListener(
+  "drop",
+  (event) => {
+    const { target, dataTransfer } = event;
+    if (!target.closest("#upload") || !typeless(dataTransfer.files)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    target.dispatchEvent(
+      new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer: typed(dataTransfer.files) }),
+    );
+  },
+  first,
+);
 document.addEventListener("paste", (event) => arrive(event.clipboardData.files));
 // dragenter as well: of one let go the moment it comes over something, or as the page moves under it, no dragover is sent
 for (const name of ["dragenter", "dragover", "drop"])

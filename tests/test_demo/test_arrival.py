@@ -117,3 +117,17 @@ def test_a_photo_without_depth_is_said_to_have_none(visit, examples, tmp_path):
     assert visitor.page.locator(".toast-body").count() == 0
     visitor.upload(tmp_path / "gravel.jpg")
     assert "from above" in visitor.told()
+
+
+def test_what_was_said_of_the_photo_before_goes(visit, photo, examples, tmp_path):
+    gravel = pytest.importorskip("skimage.data").gravel()
+    Image.fromarray(gravel).convert("RGB").save(tmp_path / "gravel.jpg")
+    visitor = visit()
+    said = visitor.page.locator(".toast-message-text")
+    photo.with_name("letter.jpg").write_text("no photo")
+    visitor.choose(photo.with_name("letter.jpg"))
+    playwright.expect(said).to_contain_text(["not a picture"])
+    visitor.upload(tmp_path / "gravel.jpg")
+    playwright.expect(said).to_contain_text(["from above"])  # of this photo
+    visitor.page.get_by_role("button", name="Coffee").click()
+    playwright.expect(said).to_have_count(0, timeout=4000)  # by themselves they stay for ten seconds

@@ -55,6 +55,7 @@ def test_a_range_that_is_shown_leaves_the_ends_of_a_film(visit, photo):
     start = visitor.page.get_by_role("textbox", name="From")
     start.fill("far")
     visitor.page.get_by_role("button", name="From the focus point").click()
+    assert "click one first" in visitor.told()
     visitor.page.wait_for_timeout(500)
     assert start.input_value() == "far"
 
@@ -102,6 +103,7 @@ def test_film_is_made_and_can_be_cancelled(visit, photo):
     assert film.evaluate("film => film.duration") == pytest.approx(0.5, abs=0.1)
     for part in ("photo_rack_focus", "mp4", "webp"):
         playwright.expect(visitor.page.locator("#reels")).to_contain_text(part)
+    playwright.expect(visitor.page.locator("#reels").get_by_role("button")).to_have_count(0)  # none takes them away
 
 
 def test_depth_of_ones_own_replaces_the_predicted(visit, photo, tmp_path):

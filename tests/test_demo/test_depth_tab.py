@@ -70,6 +70,10 @@ def test_fields_follow_a_range_dragged_and_the_range_the_fields(visit, photo, mo
     visitor.until(lambda: band(visitor), pytest.approx((0.25, 0.5), abs=0.01))
     visitor.until(lambda: ends(visitor), (0.25, 0.5))
     assert np.isnan(visitor.focus()).all()  # a range has no point
+    x = visitor.page.get_by_label("Focus x")
+    playwright.expect(x).to_have_attribute("placeholder", "none: a range")
+    visitor.page.get_by_role("button", name="Subject").click()
+    playwright.expect(x).to_have_attribute("placeholder", "main subject")
 
 
 def test_undo_right_after_strokes_takes_the_last_one_back(visit, photo):
@@ -144,6 +148,25 @@ def test_brush_copies_the_depth_of_the_focus_point_by_keyboard(visit, photo):
     assert np.abs(plain[FAR[1], FAR[0]] - source).mean() > 60
     assert np.abs(there - source).mean() < 20
     assert np.abs(painted[200:] - plain[200:]).mean() < 1  # nowhere else
+
+
+def test_there_is_one_brush(visit, photo):
+    visitor = visit()
+    visitor.upload(photo)
+    visitor.page.get_by_role("button", name="Depth brush").click()
+    visitor.tab("Depth")
+    kind, size = (visitor.page.locator(f"[data-brush={name}]") for name in ("kind", "radius"))
+    paints, field = visitor.page.get_by_label("Depth brush paints").first, visitor.field("Brush size")
+    assert float(field.input_value()) == float(size.input_value())
+    kind.select_option("copy")
+    size.press("End")
+    playwright.expect(paints).to_have_value("depth of the focus point")
+    playwright.expect(field).to_have_value("0.3")
+    paints.click()
+    visitor.page.locator("li[aria-label=farther]").click()
+    field.fill("0.12")
+    playwright.expect(kind).to_have_value("farther")
+    playwright.expect(size).to_have_value("0.12")
 
 
 def test_calibrated_the_readout_says_the_real_blur(visit, photo, model):

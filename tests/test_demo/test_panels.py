@@ -28,6 +28,15 @@ TELLS = """() => { // keeps each message from now on: they leave the page after 
         .observe(document.body, {childList: true, subtree: true});
 }"""
 
+NAMES = """(box, ratio) => { // whether both names lie in the lower corners of a picture so wide
+    const wrap = box.querySelector(".slider-wrap"), {clientWidth, clientHeight} = wrap;
+    const wide = Math.min(clientWidth, clientHeight * ratio);
+    const [left, below] = [(clientWidth - wide) / 2, (clientHeight - wide / ratio) / 2];
+    const [name, other] = ["::before", "::after"].map(part => getComputedStyle(wrap, part));
+    return [[name.left, left], [other.right, left], [name.bottom, below], [other.bottom, below]]
+        .every(([is, edge]) => edge + 2 < parseFloat(is) && parseFloat(is) < edge + 20);
+}"""
+
 
 def value(visitor, label: str) -> str:
     return visitor.page.get_by_role("textbox", name=label).input_value()
@@ -56,6 +65,17 @@ def test_a_tab_brings_its_panel_into_sight(visit, examples, window):
             return 0 <= top and bottom <= height
 
         visitor.until(seen, True)
+
+
+@pytest.mark.parametrize("width", [390, 820, 1100, 1360])
+def test_point_and_range_have_a_row_each(visit, photo, width):
+    visitor = visit(width)
+    visitor.upload(photo)
+    fields = [visitor.page.get_by_label(f"Focus {axis}") for axis in "xy"]
+    fields += [visitor.field(label) for label in ("Sharp from", "Sharp to")]
+    (x, y, far, near) = (field.bounding_box() for field in fields)
+    assert x["y"] == y["y"] and (far["y"] == near["y"] or width == 390)
+    assert far["y"] > x["y"] if width < 1000 else near["x"] > far["x"] > y["x"]
 
 
 def test_a_film_pressed_again_starts_anew_and_a_new_photo_ends_it(visit, photo, room):
@@ -108,6 +128,21 @@ def test_a_button_says_that_it_saves_and_then_what_it_did(visit, photo, tmp_path
     with visitor.page.expect_download():
         held[0].continue_()
     playwright.expect(visitor.page.get_by_role("button", name=name)).to_be_enabled()
+
+
+def test_a_button_is_at_rest_again_after_a_save_that_failed(visit, photo, tmp_path):
+    visitor = visit()
+    visitor.upload(photo)
+    visitor.click("photo", 60, 100, SIZE)
+    visitor.until(visitor.focus, pytest.approx((60, 100), abs=1))
+    visitor.page.get_by_label("Focus x").fill("5000")
+    visitor.told()
+    button = visitor.page.get_by_role("button", name="Save full resolution")
+    button.click()
+    visitor.page.locator(".toast-body.error").wait_for()
+    playwright.expect(button).to_be_enabled()
+    visitor.page.get_by_label("Focus x").fill("60")
+    assert visitor.download("Save full resolution", tmp_path).name == "photo_refocused.jpg"
 
 
 def test_the_example_chosen_last_wins_and_an_upload_ends_its_outline(visit, photo):
@@ -206,6 +241,24 @@ def test_what_is_chosen_can_be_read_and_compared(visit, photo, scheme):
     visitor.tab("Before / after")
     for name in ("Photo", "Refocused"):
         visitor.page.locator("#compare").get_by_alt_text(name, exact=True).wait_for()
+
+
+@pytest.mark.parametrize("window", [(1280, 1000), (390, 844)], ids=["desktop", "phone"])
+def test_names_lie_on_the_pictures_compared(visit, photo, examples, window):
+    visitor = visit(*window)
+    compared = visitor.page.locator("#compare")
+    for path, ratio in ((photo, SIZE[0] / SIZE[1]), (examples / "landscape.jpg", 1.6)):
+        visitor.upload(path)
+        visitor.tab("Before / after")
+        compared.locator("img").nth(1).wait_for()
+        visitor.until(lambda ratio=ratio: compared.evaluate(NAMES, ratio), True)
+        box = compared.bounding_box()
+        assert box["height"] == pytest.approx(min(box["width"] / ratio, 500), abs=2)  # no band above or below it
+        compared.get_by_label("fullscreen").click()
+        visitor.until(lambda ratio=ratio: compared.bounding_box()["height"] >= window[1], True)
+        visitor.until(lambda ratio=ratio: compared.evaluate(NAMES, ratio), True)
+        visitor.page.keyboard.press("Escape")
+        visitor.until(lambda: compared.bounding_box()["height"] < window[1], True)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 gr = pytest.importorskip("gradio")
 
 from deeplens_hf.demo.page import build_demo  # noqa: E402
-from deeplens_hf.demo.studio import GONE, OWN, PREDICTED, SKIP, Studio  # noqa: E402
+from deeplens_hf.demo.studio import GONE, OWN, PREDICTED, SKIP, TOO_NEAR, Studio  # noqa: E402
 
 LENS = (9, "Round", 0, 0, 0, 0, 1)  # f/3.5 or so
 
@@ -86,6 +86,17 @@ def test_a_distance_does_not_outlive_its_depth_without_a_word(studio, scene, sai
     said.clear()
     swapped = studio.swap_depth(calibrated, PREDICTED, "near")[0]
     assert swapped.photo.calibration is None and len(said) == 1 and "nominal again" in said[0]
+
+
+def test_a_lens_that_none_of_the_f_numbers_suits_is_refused(studio, scene, said):
+    assert studio.calibrate(scene, wish(scene, [20, 20]), 0.1, 400.0, 36.0)[0] == SKIP
+    assert said == [TOO_NEAR] and scene.photo.calibration is None
+
+
+def test_a_film_ends_at_the_focus_point(studio, scene, said):
+    assert studio.film_end(wish(scene, [20, 30])) == "20, 30"
+    assert studio.film_end(wish(scene)) == studio.film_end(None) == "subject" and not said
+    assert studio.film_end(wish(scene) | {"range": [0.2, 0.4]}) == SKIP and len(said) == 1
 
 
 def test_whatever_makes_a_scene_takes_turns(model, tmp_path):

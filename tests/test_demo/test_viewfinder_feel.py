@@ -1,5 +1,6 @@
 """The viewfinder in the hand: what it dims, says, lights, compares, undoes, and what a dropped file does."""
 
+import base64
 import io
 from pathlib import Path
 
@@ -16,6 +17,21 @@ HINTS = {
     "Range": "drag from the nearest to the farthest thing that shall be sharp",
     "Depth brush": "paint where the depth is wrong",
 }
+
+
+TYPELESS = """([name, bytes, way]) => { // a file that the browser knows no type of, as Windows gives it
+    const files = new DataTransfer();
+    files.items.add(new File([Uint8Array.from(atob(bytes), one => one.charCodeAt(0))], name, {type: ""}));
+    const field = document.querySelector("#upload input[type=file]");
+    if (way === "dialog") {
+        field.files = files.files;
+        field.dispatchEvent(new Event("change", {bubbles: true}));
+        return;
+    }
+    const target = way === "box" ? field.parentElement : document.body;
+    for (const kind of ["dragenter", "dragover", "drop"])
+        target.dispatchEvent(new DragEvent(kind, {bubbles: true, cancelable: true, dataTransfer: files}));
+}"""
 
 
 def button(visitor, name: str) -> "playwright.Locator":
@@ -126,6 +142,33 @@ def test_lit_is_what_is_in_focus(visit, photo):
     playwright.expect(modes).to_have_text(list(HINTS))
 
 
+def test_what_is_in_focus_already_is_not_waited_for(visit, photo):
+    visitor = visit()
+    visitor.upload(photo)
+    button(visitor, "Subject").click()
+    visitor.page.wait_for_timeout(500)
+    visitor.settle()
+    before = visitor.address("photo")
+    visitor.click("photo", 60, 180, SIZE)
+    visitor.changed(before)
+    visitor.click("photo", 60, 180, SIZE)
+    visitor.page.wait_for_timeout(500)
+    visitor.settle()
+
+
+def test_next_photo_is_brought_into_sight_from_below_it(visit, photo, examples):
+    visitor = visit(1280, 720)
+    visitor.upload(photo)
+    visitor.tab("Depth")
+    visitor.page.evaluate("scrollTo(0, 1e5)")
+    stage = visitor.page.locator("#viewfinder .stage").first
+    visitor.until(lambda: stage.bounding_box()["y"] < -50, True)
+    before = visitor.scene()
+    drop(visitor, 600, 700, examples / "coffee.jpg")
+    visitor.another_scene(before)
+    visitor.until(lambda: stage.bounding_box()["y"] >= 0, True)
+
+
 def test_original_is_there_while_the_button_is_held(visit, photo):
     visitor = visit(has_touch=True)
     visitor.upload(photo)
@@ -192,6 +235,15 @@ def test_undo_stands_by_the_brush(visit, photo):
     assert undo.is_disabled()
 
 
+def test_photo_stays_where_it_is_for_the_brush_on_a_tablet(visit, photo):
+    visitor = visit(1024, 768)
+    visitor.upload(photo)
+    where = visitor.where("photo", 60, 100, SIZE)
+    button(visitor, "Depth brush").click()
+    visitor.page.locator("[data-brush=radius]").wait_for()
+    assert visitor.where("photo", 60, 100, SIZE) == where
+
+
 def test_outline_of_the_brush_follows_the_mouse(visit, photo):
     visitor = visit(has_touch=True)
     visitor.upload(photo)
@@ -241,3 +293,38 @@ def test_file_dropped_anywhere_is_opened_and_the_page_stays(visit, photo, exampl
     visitor.another_scene(before)
     assert visitor.pixels("photo").shape == (400, 600, 3)
     playwright.expect(visitor.page.get_by_label("Depth from")).to_have_value("my depth map")
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("IMG_1.HEIC", "box"),
+        ("IMG_1.HEIC", "anywhere"),
+        ("IMG_1.HEIC", "dialog"),
+        ("stereo.mpo", "box"),
+        ("scan", "box"),
+    ],
+)
+def test_photo_without_a_type_is_opened(visit, examples, name, way):
+    file = io.BytesIO()
+    with Image.open(examples / "coffee.jpg") as coffee:
+        if name.endswith("HEIC"):
+            pytest.importorskip("pillow_heif").from_pillow(coffee).save(file)
+        else:
+            coffee.save(file, "MPO" if name.endswith("mpo") else "JPEG")
+    visitor = visit()
+    box = visitor.page.locator("#upload")
+    plain = set(box.get_attribute("class").split())
+    visitor.page.evaluate(TYPELESS, [name, base64.b64encode(file.getvalue()).decode(), way])
+    visitor.another_scene(None)
+    assert visitor.pixels("photo").shape == (400, 600, 3)
+    visitor.until(
+        lambda: set(box.get_attribute("class").split()), plain
+    )  # it does not look as if a file was still held over it
+
+
+@pytest.mark.parametrize("way", ["box", "anywhere"])
+def test_letter_without_a_type_gets_a_sentence(visit, way):
+    visitor = visit()
+    visitor.page.evaluate(TYPELESS, ["letter", base64.b64encode(b"no photo").decode(), way])
+    assert "not a picture that can be read" in visitor.told()
