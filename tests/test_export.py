@@ -19,7 +19,8 @@ from deeplens_hf.layers.pooling import halve
 from deeplens_hf.optics import linear_to_srgb, srgb_to_linear
 
 ROOT = Path(__file__).resolve().parent.parent
-SIZE = (128, 192)  # (H, W) of the render graph: blur wide enough for a fringe (`mending.with_fringe`)
+# (H, W) of the render graph: blur wide enough for a fringe (`mending.with_fringe`), and as small as may be
+WIDE, SMALL = (128, 192), (64, 96)
 Graph = Callable[..., list[Tensor]]
 
 
@@ -29,11 +30,13 @@ def photo(size: tuple[int, int]) -> Tensor:
     return torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8).view(1, *size, 3).permute(0, 3, 1, 2) / 255
 
 
-def assert_graphs_are_the_model(graphs: dict[str, Graph], model: DeepLens, told: dict, apertures: tuple) -> None:
-    image = photo(tuple(2 * side for side in SIZE))
+def assert_graphs_are_the_model(graphs: dict[str, Graph], model: DeepLens, told: dict, shots: tuple) -> None:
+    """shots: pairs of focus and aperture."""
+    size = told["graphs"]["render"]["inputs"]["image"][2:]
+    image = photo(tuple(2 * side for side in size))
     small = linear_to_srgb(halve(srgb_to_linear(image)))
     halving = copy.copy(model)  # at the render graph's size, as the two graphs together work
-    halving.config = replace(model.config, blur_size=max(SIZE))
+    halving.config = replace(model.config, blur_size=max(size))
     with torch.no_grad():
         depth_image = photo(tuple(told["graphs"]["depth"]["inputs"]["image"][2:]))
         disparity, foreground = model.predict_small(depth_image)
@@ -44,7 +47,7 @@ def assert_graphs_are_the_model(graphs: dict[str, Graph], model: DeepLens, told:
         maps = model.predict_depth(image)
         disparity = maps.disparity[..., 1::2, 1::2].contiguous()
         foreground = F.avg_pool2d(maps.foreground, 2)
-        for focus, aperture in zip((0.8, 0.1, 0.1), apertures, strict=True):
+        for focus, aperture in shots:
             lens = {"focus": torch.tensor([focus]), "aperture": torch.tensor([aperture])}
             given = {"image": small, "disparity": disparity, "foreground": foreground}
             picture, light, features, mended = graphs["render"](**given, **lens)
@@ -61,8 +64,8 @@ def assert_graphs_are_the_model(graphs: dict[str, Graph], model: DeepLens, told:
 
 @pytest.mark.slow
 def test_onnx(model: DeepLens, model_folder: Path, tmp_path: Path, capsys):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    arguments = ["--size", "192x128", "--max-aperture", "16", "--model", str(model_folder)]
+    onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    arguments = ["--size", f"{WIDE[1]}x{WIDE[0]}", "--max-aperture", "16", "--model", str(model_folder)]
     assert cli.main(["export", str(tmp_path), *arguments]) == 0
     assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == [
         str(tmp_path / name) for name in ("depth", "render", "upsampling")
@@ -71,6 +74,9 @@ def test_onnx(model: DeepLens, model_folder: Path, tmp_path: Path, capsys):
     assert told["max_aperture"] == 16
     graphs = {}
     for name, graph in told["graphs"].items():
+        standard = onnx.load(tmp_path / graph["file"])
+        onnx.checker.check_model(standard)
+        assert [each.domain for each in standard.opset_import] == [""], "operators that every runtime has"
         session = onnxruntime.InferenceSession(str(tmp_path / graph["file"]))
         assert {each.name: each.shape for each in session.get_inputs()} == graph["inputs"]
         assert [each.name for each in session.get_outputs()] == graph["outputs"]
@@ -80,16 +86,16 @@ def test_onnx(model: DeepLens, model_folder: Path, tmp_path: Path, capsys):
             return [torch.from_numpy(each) for each in answer]
 
         graphs[name] = run
-    assert_graphs_are_the_model(graphs, model, told, apertures=(0.0, 7.0, 16.0))
+    assert_graphs_are_the_model(graphs, model, told, shots=((0.8, 0.0), (0.1, 7.0), (0.5, 16.0), (0.1, 16.0)))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lens_blur", ["slabs", "convolutional"])
 def test_torch_export(lens_blur: str, tmp_path: Path):
     torch.manual_seed(0)
-    config = DeepLensConfig(depth_width=32, blur_width=8, upsampling_width=8, blur_size=192, lens_blur=lens_blur)
+    config = DeepLensConfig(depth_width=32, blur_width=8, upsampling_width=8, blur_size=max(SMALL), lens_blur=lens_blur)
     model = DeepLens(config).eval()
-    export(model, tmp_path, "torch", SIZE, max_aperture=5.0)
+    export(model, tmp_path, "torch", SMALL, max_aperture=5.0)
     told = json.loads((tmp_path / "export.json").read_text())
     graphs = {}
     for name, graph in told["graphs"].items():
@@ -100,7 +106,7 @@ def test_torch_export(lens_blur: str, tmp_path: Path):
             return list(answer) if isinstance(answer, tuple) else [answer]
 
         graphs[name] = run
-    assert_graphs_are_the_model(graphs, model, told, apertures=(0.0, 2.0, 5.0))
+    assert_graphs_are_the_model(graphs, model, told, shots=((0.8, 0.0), (0.1, 2.0), (0.5, 5.0)))
 
 
 @pytest.mark.parametrize(
