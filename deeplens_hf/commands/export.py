@@ -215,9 +215,8 @@ def _to_onnx(program: ExportedProgram, inputs: dict[str, Tensor], outputs: tuple
     with TemporaryDirectory() as folder:
         exported.save(raw := os.path.join(folder, "raw.onnx"), external_data=False)
         options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = (
-            onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        )  # no operators of its own
+        standard = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC  # no operators of its own
+        options.graph_optimization_level = standard
         options.optimized_model_filepath, options.log_severity_level = str(file), 3
         onnxruntime.InferenceSession(raw, options, providers)
     model = onnx.load(file)  # which names all operator sets that this runtime knows, but other runtimes do not
