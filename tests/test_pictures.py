@@ -7,11 +7,9 @@ import threading
 
 import numpy as np
 import pytest
-import torch
 from PIL import ExifTags, Image
 
 from deeplens_hf.files.pictures import PhotoError, read_photo
-from deeplens_hf.optics import srgb_to_linear
 from deeplens_hf.photo import Photo
 
 STORED = {  # EXIF 2.32, tag 274: where the stored row 0 and column 0 lie in the upright picture
@@ -147,16 +145,14 @@ def test_cmyk_goes_through_its_profile():
     assert "icc_profile" not in opened.info  # it describes inks; the result has none
 
 
-@pytest.mark.parametrize("mode", ["L", "LA", "P", "1"])
+@pytest.mark.parametrize("mode", ["L", "LA", "P"])
 def test_grey_goes_through_its_profile(mode):
     white = b"XYZ " + b"\0" * 4 + struct.pack(">3i", 63190, 65536, 54061)
     linear = b"curv" + b"\0" * 4 + struct.pack(">I", 0)
     icc = profile(b"GRAY", b"XYZ ", {b"wtpt": white, b"kTRC": linear})
     stored = Image.new("L", (80, 80), 55).convert(mode)
-    half = np.asarray(stored.convert("L")).mean() / 255  # of the light, which "1" dithers
     opened = read_photo(reopened(stored, "PNG", icc_profile=icc))
-    seen = srgb_to_linear(torch.tensor(np.array(opened)) / 255)
-    assert float(seen.mean()) == pytest.approx(half, abs=0.005)  # 55 / 255 of the light is sRGB 128
+    assert opened.getpixel((5, 5)) == pytest.approx((128,) * 3, abs=2)  # 55 / 255 of the light is sRGB 128
     if mode == "LA":
         clear = Image.merge("LA", [stored.getchannel("L"), Image.new("L", (80, 80))])
         assert read_photo(reopened(clear, "PNG", icc_profile=icc)).getpixel((5, 5)) == (255, 255, 255)

@@ -194,7 +194,7 @@ def find_photos(photos: list[str], out: Path, suffix: str | None = None) -> list
         taken[str(target).lower()] = file
         # nor beside them: given again, a run would take its results for photos, and --overwrite a photo for a result
         if file.resolve() == (out / target).resolve() or file.parent.resolve() == (out / target).parent.resolve():
-            raise ValueError(f"out must not be the folder of the photos: {file} would be replaced, or be a result")
+            raise ValueError(f"out must not be the folder of the photos: {file} would be replaced or pass for a result")
         tasks.append(Task(str(file), file, out / target))
     return sorted(tasks, key=lambda task: str(task.out))
 

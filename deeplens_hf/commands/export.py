@@ -58,8 +58,8 @@ class RenderGraph(nn.Module):
     """A photo of the lens blur's own size through a lens.
 
     image (1, 3, H, W) sRGB, disparity, foreground (1, 1, H, W), focus, aperture (1,) -> picture (1, 3, H, W) sRGB; and
-    light (1, 3, H, W) linear, features (1, F, H/2, W/2), defocus (1, 1, H, W) its edges mended and with its fringe,
-    for the upsampling graph.
+    light (1, 3, H, W) linear, features (1, F, H/2, W/2), defocus (1, 1, H, W) with mended edges and fringe, for
+    the upsampling graph.
     """
 
     outputs = ("picture", "light", "features", "defocus")
@@ -220,7 +220,8 @@ def _to_onnx(program: ExportedProgram, inputs: dict[str, Tensor], outputs: tuple
         options.optimized_model_filepath, options.log_severity_level = str(file), 3
         onnxruntime.InferenceSession(raw, options, providers)
     model = onnx.load(file)  # which names all operator sets that this runtime knows, but other runtimes do not
-    used = [each for each in model.opset_import if each.domain in {node.domain for node in model.graph.node}]
+    domains = {node.domain for node in model.graph.node}
+    used = [each for each in model.opset_import if each.domain in domains]
     del model.opset_import[:]
     model.opset_import.extend(used)
     onnx.save(model, file)

@@ -303,9 +303,7 @@ hold.addEventListener("contextmenu", (event) => event.preventDefault()); // come
 function arrive([file]) {
   const box = document.querySelector("#upload input[type=file]");
   if (!file || !box) return;
-  const files = new DataTransfer();
-  files.items.add(file);
-  box.files = files.files;
+  box.files = typed([file]).files;
   box.dispatchEvent(new Event("change", { bubbles: true }));
 }
 // Browsers know no type of what has no suffix, nor on Windows of HEIC and MPO: gradio's box refuses that unread. It is

@@ -219,7 +219,7 @@ def _rgb(picture: Image.Image) -> Picture:
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    if picture.mode in ("CMYK", "L"):
+    if picture.mode == "CMYK":
         picture = in_srgb(picture, profile)
     info = {"icc_profile": profile} if profile and profile[16:20] == b"RGB " else {}
     return Picture.of(picture.convert("RGB"), info | ({"exif": told} if told else {}))
