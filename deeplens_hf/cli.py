@@ -85,6 +85,7 @@ def build_parser(argv: list[str]) -> Parser:
     shape.add_argument("--ring", type=float, default=0.0, help="a mirror lens: its inner radius, 0 to 0.9 of the outer")
     shape.add_argument("--cat-eye", type=float, default=0.0, help="0 to 1: how narrow discs get towards the corners")
     shape.add_argument("--highlights", type=float, default=1.0, help="light given back to lamps: 0 to 2 (default: 1)")
+    shape.add_argument("--grain", type=float, default=0.0, help="the photo's own, given to what is blurred: 0 to 2")
     lens = command.add_argument_group("a real lens", "with a known distance in the photo, f/N means what it says")
     lens.add_argument(
         "--reference", metavar="X,Y,METRES", type=arguments.reference, action="append", default=[],
@@ -160,7 +161,7 @@ def refocus(args: argparse.Namespace) -> int:
             raise ValueError(f"--{name} goes with --blades")
     shape = ApertureShape(args.blades, args.rotation, args.roundness, args.ring, args.cat_eye)
     settings = {"point": args.focus, "aperture": args.aperture, "focus": args.range}
-    settings |= {"shape": shape, "highlights": args.highlights}
+    settings |= {"shape": shape, "highlights": args.highlights, "grain": args.grain}
     lens = args.reference or args.focal_length is not None or args.sensor_width is not None
     if batch.is_many(args.photo, args.out):
         if lens or args.farthest != math.inf:  # nan, too

@@ -21,6 +21,7 @@ from .inputs import check_number, check_point
 from .lens import Calibration, aperture_of, fit, fit_metres, read_camera
 from .model import MAX_HIGHLIGHTS, DeepLens
 from .optics import DISC, MAX_APERTURE, ApertureShape
+from .rendering.grain import MAX_GRAIN, Grain, grain_of, with_grain
 
 WIDEST = 16.0  # the largest aperture offered; training goes no further
 TOLERANCE = 0.02  # of a predicted disparity around the point, sharp with it
@@ -102,6 +103,7 @@ class Photo:
         focus: float | tuple[float, float] | None = None,
         shape: ApertureShape = DISC,
         highlights: float = 1.0,
+        grain: float = 0.0,
     ) -> Picture:
         """The photo through a lens, at full resolution.
 
@@ -114,6 +116,8 @@ class Photo:
             focus: the disparity that is sharp, 0 to 1, or a pair of them: all between is sharp. Overrides the point.
             shape: of the aperture: blades, ring, cat's eye.
             highlights: 0 to 2: how much of the light that clipped lamps have lost is given back; 1 = as predicted.
+            grain: 0 to 2: how much of the photo's own grain, which blur averages away, is given back to what is
+                blurred; 1 = as much as is in what is sharp. None is added to a photo without.
 
         Returns:
             An RGB image, as large as the photo; its `save`, and `save_picture`, keep the photo's ICC profile and EXIF.
@@ -121,7 +125,7 @@ class Photo:
         Raises:
             PhotoError: an argument is out of its range.
         """
-        pixels = self._rendered(point, aperture, focus, shape, highlights).mul(255).round().byte()  # (3, H, W)
+        pixels = self._rendered(point, aperture, focus, shape, highlights, grain).mul(255).round().byte()  # (3, H, W)
         return Picture.of(Image.fromarray(pixels.permute(1, 2, 0).cpu().contiguous().numpy()), self.picture.info)
 
     def render(
@@ -131,9 +135,10 @@ class Photo:
         focus: float | tuple[float, float] | None = None,
         shape: ApertureShape = DISC,
         highlights: float = 1.0,
+        grain: float = 0.0,
     ) -> np.ndarray:
         """`refocus` without rounding: (H, W, 3) float32 in [0, 1], encoded as the photo is; arguments as there."""
-        light = self._rendered(point, aperture, focus, shape, highlights)
+        light = self._rendered(point, aperture, focus, shape, highlights, grain)
         return light.permute(1, 2, 0).float().cpu().contiguous().numpy()
 
     def _rendered(
@@ -143,6 +148,7 @@ class Photo:
         focus: float | tuple[float, float] | None,
         shape: ApertureShape,
         highlights: float,
+        grain: float,
     ) -> Tensor:
         """As `render`, (3, H, W) on the model's device."""
         widest = WIDEST if self.calibration is None or not isinstance(aperture, str) else MAX_APERTURE
@@ -150,6 +156,7 @@ class Photo:
         if point is not None:
             check_point(point, self.size)
         highlights = check_number("highlights", highlights, 0, MAX_HIGHLIGHTS)
+        grain = check_number("grain", grain, 0, MAX_GRAIN)
         if focus is None:
             focus = self.focus_range(point)
         elif np.ndim(focus) == 1 and len(focus) == 2:
@@ -161,7 +168,10 @@ class Photo:
         foreground = self._map(self.foreground) if self._own_disparity is None else None
         with torch.inference_mode():
             prepared = self._prepare(image, disparity, foreground)
-            return self.model.render(image, disparity, focus, aperture, foreground, shape, highlights, prepared)[0]
+            out = self.model.render(image, disparity, focus, aperture, foreground, shape, highlights, prepared)
+            if grain and (own := self._grain):
+                out = with_grain(out.float(), image.float(), own, grain)
+        return out[0]
 
     def _prepare(self, image: Tensor, disparity: Tensor, foreground: Tensor | None) -> Prepared:
         """What pictures of this photo have in common: kept, unless somebody has written into the maps."""
@@ -311,6 +321,10 @@ class Photo:
             maps[0, 0].float().cpu().contiguous().numpy() for maps in (prediction.disparity, prediction.foreground)
         )
         return disparity, foreground
+
+    @cached_property
+    def _grain(self) -> Grain | None:
+        return grain_of(self._image().float())
 
     def _image(self) -> Tensor:
         """What the model sees, (1, 3, H, W) in [0, 1]."""

@@ -35,7 +35,7 @@ def rack_focus(
         photo: as large as the film shall be (`Photo.reduced`); sides that are odd lose a row or column of pixels.
         start, end: what is sharp, disparities in [0, 1]: `Photo.focus_range` tells those of a point.
         seconds, easing, fps: as of `focus_path`.
-        lens: aperture, shape and highlights, as of `Photo.refocus`.
+        lens: aperture, shape, highlights and grain, as of `Photo.refocus`.
 
     Raises:
         PhotoError: an argument is out of its range; before the first frame.

@@ -142,6 +142,7 @@ def build_demo(
                         ring = gr.Slider(0, 0.9, 0, step=0.05, label="Mirror ring", **plain)
                         cat_eye = gr.Slider(0, 1, 0, step=0.05, label="Cat's eye in the corners", **plain)
                         highlights = gr.Slider(0, 2, 1, step=0.1, label="Glow of lights", **plain)
+                        grain = gr.Slider(0, 2, 0, step=0.1, label="Grain of the photo", **plain)
                 with gr.Tab("Before / after"):
                     slider = gr.ImageSlider(
                         show_label=False, type="pil", format="jpeg", interactive=False,
@@ -203,7 +204,7 @@ def build_demo(
         if credits:
             with gr.Accordion("About the examples", open=False):
                 gr.Markdown(credits)
-        lens = [stop, blades, roundness, rotation, ring, cat_eye, highlights]
+        lens = [stop, blades, roundness, rotation, ring, cat_eye, highlights, grain]
 
         # a photo comes in, or its depth changes: a new scene; the viewfinder answers it with a new wish
         made = [scene, view, source, says]

@@ -75,9 +75,10 @@ class Scene:
         ring: float,
         cat_eye: float,
         highlights: float,
+        grain: float,
     ) -> dict:
         """The settings of `Photo.refocus` that the controls stand for; `stop` counts STOPS. PhotoError if too wide."""
         aperture = f"f/{STOPS[int(stop)]:g}"
         aperture_of(aperture, self.photo.calibration, WIDEST)
         shape = ApertureShape(0 if blades == ROUND else int(blades), rotation, roundness, ring, cat_eye)
-        return {"aperture": aperture, "shape": shape, "highlights": highlights}
+        return {"aperture": aperture, "shape": shape, "highlights": highlights, "grain": grain}
