@@ -76,6 +76,20 @@ def test_lens_and_before_after(visit, photo):
     assert np.abs(shown[0] - shown[1]).max() > 30
 
 
+def test_grain_of_the_photo_comes_back(visit, tmp_path):
+    draw = np.random.default_rng(0)
+    pixels = np.linspace(60, 200, 320)[None, :, None] + draw.normal(0, 8, (240, 320, 3))
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(tmp_path / "wall.png")
+    visitor = visit()
+    visitor.upload(tmp_path / "wall.png")
+    bare = visitor.pixels("photo")
+    first = visitor.address("photo")
+    visitor.tab("Lens")
+    visitor.page.get_by_label("number input for Grain of the photo").fill("2")
+    visitor.changed(first)
+    assert np.diff(visitor.pixels("photo"), axis=0).std() > 1.2 * np.diff(bare, axis=0).std()
+
+
 def test_film_is_made_and_can_be_cancelled(visit, photo):
     visitor = visit()
     visitor.upload(photo)
