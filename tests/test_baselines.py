@@ -2,13 +2,15 @@
 
 import json
 import math
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from deeplens_hf.evaluation import depth, render
+from deeplens_hf.evaluation import depth, edges, render
 from deeplens_hf.evaluation.baselines import no_blur, scatter, unlearned_slabs
 from deeplens_hf.evaluation.flaws import FLAWS
 from deeplens_hf.evaluation.truth import labelled_photos, traced_shots
@@ -234,3 +236,63 @@ def test_missing_truth_names_the_argument(tmp_path):
         render.evaluate_render({"no blur": no_blur}, tmp_path, progress=False)
     with pytest.raises(ValueError, match="split must be 'train' or 'val'"):
         next(labelled_photos(tmp_path, "test"))
+
+
+@pytest.mark.parametrize(
+    "missing, sets, kinds",
+    [
+        (("truth/stereo", "truth/layered"), {"photos", "photos, turned"}, {"traced day"}),
+        (("photos", "truth/traced"), {"stereo", "stereo, turned"}, {"layered"}),
+    ],
+)
+def test_a_part_of_the_data_is_enough(data, missing, sets, kinds):
+    for part in missing:
+        shutil.rmtree(data / part)
+    assert {row["set"] for row in depth.evaluate_depth({"truth": ramp}, data, progress=False)} == sets
+    assert {row["kind"] for row in render.evaluate_render({"no blur": no_blur}, data, progress=False)} == kinds
+
+
+def test_photos_laid_out_as_for_training_are_measured(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mine")
+    for part in (data / "photos").iterdir():
+        shutil.move(part, folder / part.name)
+    rows = depth.evaluate_depth({"truth": ramp}, folder, progress=False)
+    assert [row["scene"] for row in rows] == ["00007", "00007"]
+
+
+def test_a_mask_may_be_larger_than_its_disparity(data):
+    file = data / "photos/train/00007.foreground.png"
+    before = depth.evaluate_depth({"truth": ramp}, data, progress=False)
+    Image.open(file).resize((48, 40), Image.Resampling.NEAREST).save(file)
+    after = depth.evaluate_depth({"truth": ramp}, data, progress=False)
+    for one, other in zip(before, after, strict=True):
+        assert one["iou"] == other["iou"]
+
+
+@pytest.mark.parametrize(
+    "file, values, says",
+    [
+        ("truth/stereo/books.disparity.png", np.full((20, 24), 9, np.uint8), "16-bit"),
+        ("truth/stereo/books.disparity.png", np.zeros((20, 24), np.uint16), "not all over"),
+        ("truth/stereo/books.disparity.png", np.full((10, 12), 900, np.uint16), "as large as its photo, 24 x 20"),
+        ("truth/layered/s0_disp.png", np.full((10, 12), 900, np.uint16), "as large as its photo, 24 x 20"),
+        ("truth/layered/s0_gt_near.png", np.zeros((10, 12, 3), np.uint8), "as large as its photo, 24 x 20"),
+        ("photos/train/00007.disparity.png", np.full((20, 24, 3), [0, 99, 255], np.uint8), "has colours"),
+    ],
+)
+def test_maps_that_are_not_as_they_must_be_are_named(data, file, values, says):
+    Image.fromarray(values).save(data / file)
+    with pytest.raises(ValueError, match=f"{Path(file).name}.* {says}"):
+        depth.evaluate_depth({"truth": ramp}, data, progress=False)
+        render.evaluate_render({"no blur": no_blur}, data, progress=False)
+
+
+def test_a_traced_scene_of_one_depth_and_nothing_but_nights_are_told(data):
+    shutil.rmtree(data / "truth/layered")
+    traced = data / "truth/traced/lane"
+    np.savez(traced / "linear.npz", light=np.zeros(1))
+    with pytest.raises(ValueError, match="not by night"):
+        edges.evaluate_edges(None, None, data, progress=False)
+    np.savez(traced / "depth.npz", disp=np.full((20, 24), 0.5, np.float16))
+    with pytest.raises(ValueError, match="depth.npz must hold more than one depth"):
+        next(traced_shots(data))

@@ -35,12 +35,13 @@ def evaluate_depth(predictors: dict[str, Predictor], data: Path, progress: bool 
     the photo's mask was made by hand, iou and boundary_f of the foreground, adrift and, upright, hover of the
     disparity; None where a figure does not apply. nobody: whether that mask is empty, for then nothing that is found
     is right.
-    ValueError if `data` lacks one of the sets.
+    ValueError if `data` has neither of the sets.
     """
     rows = []
     upright = [*stereo_scenes(data), *labelled_photos(data, "val")]
     if not upright:
-        raise ValueError(f"data must hold truth/stereo/*.disparity.png or photos held out; got {str(data)!r}")
+        held_out = 'a manifest.jsonl with photos whose split is "val"'
+        raise ValueError(f"data must hold truth/stereo/*.disparity.png or {held_out}; got {str(data)!r}")
     samples = [(sample, "") for sample in upright]
     samples += [(_turned(sample, 1 + i % 3), ", turned") for i, sample in enumerate(upright)]
     for sample, how in tqdm(samples, desc="photos", disable=not progress):
@@ -122,9 +123,13 @@ def _against_stereo(disparity: Tensor, scene: StereoScene) -> dict:
     }
 
 
+def _as_large(prediction: Tensor, label: Tensor) -> Tensor:
+    """At the label's own size, which is mostly the smaller one."""
+    return F.interpolate(prediction, label.shape[-2:], mode="bilinear", antialias=True)
+
+
 def _against_labels(disparity: Tensor, foreground: Tensor, photo: LabelledPhoto) -> dict:
-    size = photo.disparity.shape[-2:]  # the labels are the smaller ones
-    disparity = F.interpolate(disparity, size, mode="bilinear", antialias=True)
+    disparity = _as_large(disparity, photo.disparity)
     figures = {
         "set": "photos",
         "group": photo.group,
@@ -134,7 +139,7 @@ def _against_labels(disparity: Tensor, foreground: Tensor, photo: LabelledPhoto)
         "error": aligned_error(disparity, photo.disparity),
     }
     if photo.annotated:
-        foreground = F.interpolate(foreground, size, mode="bilinear", antialias=True)
+        foreground, disparity = _as_large(foreground, photo.foreground), _as_large(disparity, photo.foreground)
         figures |= {"iou": iou(foreground, photo.foreground), "boundary_f": boundary_f(foreground, photo.foreground)}
         figures |= {
             "hover": report.figure(hover(disparity, photo.foreground)),

@@ -111,4 +111,7 @@ def _shots(data: Path) -> list[Shot]:
     traced = [shot for shot in shots if shot.kind == "traced day"]
     groups = report.group(traced, lambda shot: (shot.name, shot.focus_name)).values()
     middle = (sorted(members, key=lambda shot: shot.aperture)[len(members) // 2] for members in groups)
-    return [*(shot for shot in shots if shot.kind == "layered"), *middle]
+    chosen = [*(shot for shot in shots if shot.kind == "layered"), *middle]
+    if not chosen:
+        raise ValueError(f"data must hold scenes that are not by night for this; got {str(data)!r}")
+    return chosen

@@ -1,7 +1,8 @@
 """The truth to measure against, loaded: rendered shots, stereo scenes, labelled photos.
 
-`root` is the folder given by `--data`; it holds truth/layered, truth/traced, truth/stereo and photos/. Every loader
-yields float tensors with a batch axis of one: image (1, 3, H, W) in [0, 1], maps (1, 1, H, W).
+`root` is the folder given by `--data`; it holds truth/layered, truth/traced, truth/stereo and photos/, or some of them.
+Every loader yields float tensors with a batch axis of one: image (1, 3, H, W) in [0, 1], maps (1, 1, H, W). ValueError
+for a file that is not as it must be, or not of its photo's size.
 """
 
 import json
@@ -14,7 +15,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..files.manifest import entries
+from ..files.manifest import entries, manifest_of
+from ..files.pictures import grey_levels
 from ..optics import aperture_of_radius
 
 LAYERED_FOCUS = {"mid": 0.48, "bg": 0.12, "near": 0.88}  # the disparity that each layered truth is focused at
@@ -59,6 +61,8 @@ class LabelledPhoto:
 
 def rendered_shots(root: Path) -> list[Shot]:
     """All of both kinds. ValueError if there is none."""
+    if not any(Path(root, "truth", kind).is_dir() for kind in ("layered", "traced")):
+        raise ValueError(f"data must be a folder that holds truth/layered or truth/traced, got {str(root)!r}")
     shots = [*layered_shots(root), *traced_shots(root)]
     if not shots:
         raise ValueError(f"data must hold truth/layered/*_aif.png or truth/traced/*/meta.json; got {str(root)!r}")
@@ -67,13 +71,14 @@ def rendered_shots(root: Path) -> list[Shot]:
 
 def layered_shots(root: Path) -> Iterator[Shot]:
     """Ray-traced scenes of cut-outs over a slanted photo, three focus settings each."""
-    folder = _folder(root, "truth/layered")
+    folder = Path(root, "truth", "layered")
     for file in sorted(folder.glob("*_aif.png")):
         name = file.name.removesuffix("_aif.png")
-        image, disparity = _image(file), _map(folder / f"{name}_disp.png")
+        image = _image(file)
+        disparity = _map(folder / f"{name}_disp.png", image)
         aperture = aperture_of_radius(LAYERED_RADIUS, image.shape[-2:])
         for short, long in {"mid": "middle", "bg": "background", "near": "near"}.items():
-            target = _image(folder / f"{name}_gt_{short}.png")
+            target = _image(folder / f"{name}_gt_{short}.png", image)
             yield Shot(name, "layered", long, image, disparity, LAYERED_FOCUS[short], aperture, target)
 
 
@@ -83,36 +88,45 @@ def traced_shots(root: Path) -> Iterator[Shot]:
     The files give the blur radius as K * |inverse depth - focus| pixels, hence K * range per unit disparity.
     A scene counts as "lights" if the file of its unclipped light comes with it: its lamps clip in the 8-bit photo.
     """
-    for meta_file in sorted(_folder(root, "truth/traced").glob("*/meta.json")):
+    for meta_file in sorted(Path(root, "truth", "traced").glob("*/meta.json")):
         folder, meta = meta_file.parent, json.loads(meta_file.read_text())
         kind = "lights" if (folder / "linear.npz").exists() else "traced day"
         with np.load(folder / "depth.npz") as arrays:
             inverse_depth = torch.from_numpy(arrays["disp"].astype(np.float32))[None, None]  # (1, 1, H, W) in 1/m
         low, span = inverse_depth.min().item(), (inverse_depth.max() - inverse_depth.min()).item()
+        if not span > 0:
+            raise ValueError(f"data: {folder / 'depth.npz'} must hold more than one depth")
         image, disparity = _image(folder / "aif.png"), (inverse_depth - low) / span
+        _check_size(folder / "depth.npz", disparity, image)
         for shot in sorted(meta["shots"], key=lambda shot: shot["file"]):
             focus = (shot["disp_focus"] - low) / span
             aperture = aperture_of_radius(shot["K"] * span, image.shape[-2:])
-            yield Shot(
-                folder.name, kind, shot["focus"], image, disparity, focus, aperture, _image(folder / shot["file"])
-            )
+            target = _image(folder / shot["file"], image)
+            yield Shot(folder.name, kind, shot["focus"], image, disparity, focus, aperture, target)
 
 
 def stereo_scenes(root: Path) -> Iterator[StereoScene]:
     """Real table-top scenes; 16-bit files: 0 = unknown, else (value - 1) / 65534."""
-    folder = _folder(root, "truth/stereo")
+    folder = Path(root, "truth", "stereo")
     for file in sorted(folder.glob("*.disparity.png")):
         name = file.name.removesuffix(".disparity.png")
-        raw = torch.from_numpy(np.array(Image.open(file)).astype(np.float32))[None, None]
-        yield StereoScene(name, _image(folder / f"{name}.jpg"), ((raw - 1) / 65534).clamp(min=0), raw > 0)
+        image, levels = _image(folder / f"{name}.jpg"), grey_levels(Image.open(file), str(file))
+        if levels.dtype != np.uint16 or not levels.any():
+            raise ValueError(f"data: {file} must be a 16-bit picture, 0 where disparity is unknown, but not all over")
+        raw = torch.from_numpy(levels.astype(np.float32))[None, None]
+        _check_size(file, raw, image)
+        yield StereoScene(name, image, ((raw - 1) / 65534).clamp(min=0), raw > 0)
 
 
 def labelled_photos(root: Path, split: str) -> Iterator[LabelledPhoto]:
-    """The photos of the manifest's `split`: "train" or "val"."""
+    """The photos of the manifest's `split`, "train" or "val"; none where there is no manifest."""
     if split not in ("train", "val"):
         raise ValueError(f"split must be 'train' or 'val', got {split!r}")
-    folder = _folder(root, "photos/train")
-    for name, group, source, _ in entries(folder.parent / "manifest.jsonl", split):
+    manifest = manifest_of(Path(root))
+    if manifest is None:
+        return
+    folder = manifest.parent / "train"
+    for name, group, source, _ in entries(manifest, split):
         yield LabelledPhoto(
             name,
             group,
@@ -123,20 +137,23 @@ def labelled_photos(root: Path, split: str) -> Iterator[LabelledPhoto]:
         )
 
 
-def _folder(root: Path, inside: str) -> Path:
-    folder = Path(root) / inside
-    if not folder.is_dir():
-        raise ValueError(f"data must be a folder that holds {inside}, got {str(root)!r}")
-    return folder
-
-
-def _image(file: Path) -> Tensor:
-    """(1, 3, H, W) in [0, 1]."""
+def _image(file: Path, photo: Tensor | None = None) -> Tensor:
+    """(1, 3, H, W) in [0, 1], as large as the photo that it belongs to."""
     pixels = np.array(Image.open(file).convert("RGB"))
-    return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+    image = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+    _check_size(file, image, photo)
+    return image
 
 
-def _map(file: Path) -> Tensor:
-    """An 8- or 16-bit grey file as (1, 1, H, W) in [0, 1]."""
-    pixels = np.array(Image.open(file))
-    return torch.from_numpy(pixels.astype(np.float32) / np.iinfo(pixels.dtype).max)[None, None]
+def _map(file: Path, photo: Tensor | None = None) -> Tensor:
+    """An 8- or 16-bit grey file as (1, 1, H, W) in [0, 1], as large as the photo that it belongs to."""
+    levels = grey_levels(Image.open(file), str(file))
+    map = torch.from_numpy(levels.astype(np.float32) / np.iinfo(levels.dtype).max)[None, None]
+    _check_size(file, map, photo)
+    return map
+
+
+def _check_size(file: Path, values: Tensor, photo: Tensor | None) -> None:
+    if photo is not None and values.shape[-2:] != photo.shape[-2:]:
+        (height, width), (rows, columns) = values.shape[-2:], photo.shape[-2:]
+        raise ValueError(f"data: {file} must be as large as its photo, {columns} x {rows}; it is {width} x {height}")

@@ -15,6 +15,11 @@ class Entry(NamedTuple):
     where: str  # for messages
 
 
+def manifest_of(folder: Path) -> Path | None:
+    """The manifest in a folder, or in its photos/; None where there is none."""
+    return next((m for m in (folder / "manifest.jsonl", folder / "photos" / "manifest.jsonl") if m.is_file()), None)
+
+
 def entries(manifest: Path, split: str) -> Iterator[Entry]:
     """The lines of this split. ValueError, with its number, for one that is no object of JSON or lacks a field."""
     for number, line in enumerate(manifest.read_text().splitlines(), 1):

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..files.manifest import entries
+from ..files.manifest import entries, manifest_of
 from ..files.pictures import grey_levels
 
 PEOPLE = ("ccp_people", "human_seg")  # groups whose masks people drew by hand
@@ -37,7 +37,7 @@ def labelled_photos(folder: Path, split: str) -> list[PhotoRecord]:
     Raises:
         ValueError: no manifest there, or none of its photos is in the split; a line that lacks a field, or its file.
     """
-    manifest = _manifest(folder)
+    manifest = manifest_of(folder)
     if manifest is None:
         raise ValueError(f"data: no manifest.jsonl in {folder} or {folder / 'photos'}")
     base, records = manifest.parent / "train", []
@@ -54,11 +54,7 @@ def labelled_photos(folder: Path, split: str) -> list[PhotoRecord]:
 
 def has_manifest(folder: Path) -> bool:
     """Whether `labelled_photos` can read the folder."""
-    return _manifest(folder) is not None
-
-
-def _manifest(folder: Path) -> Path | None:
-    return next((m for m in (folder / "manifest.jsonl", folder / "photos" / "manifest.jsonl") if m.is_file()), None)
+    return manifest_of(folder) is not None
 
 
 def mark(records: list[PhotoRecord]) -> str:
