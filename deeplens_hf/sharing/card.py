@@ -83,6 +83,13 @@ def make_card(
     return card
 
 
+def told_by(card: str | None) -> dict[str, Any]:
+    """The licence and the data sets that a card names: what holds of the next weights as well, unless they say more."""
+    data = ModelCard(card, ignore_metadata_errors=True).data if card else ModelCardData()
+    told = {"license": data.license, "datasets": [data.datasets] if isinstance(data.datasets, str) else data.datasets}
+    return {name: value for name, value in told.items() if value}
+
+
 def edited_by_hand(card: str) -> bool:
     """Whether the text of a card on the Hub is anything but what `make_card` once wrote."""
     mark = re.search(MARK.replace("(", r"\(").replace(")", r"\)").format("([0-9a-f]{16})") + r"\s*$", card)

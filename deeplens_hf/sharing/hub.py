@@ -13,12 +13,12 @@ from typing import Any, Self
 
 import torch
 from huggingface_hub import HfApi, ModelCard, PyTorchModelHubMixin
-from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ..inputs import usable_device
-from .card import EVALUATIONS, edited_by_hand, make_card, read_evaluation
+from .card import EVALUATIONS, edited_by_hand, make_card, read_evaluation, told_by
 from .repository import (
     RECORD,
     WEIGHTS,
@@ -42,10 +42,12 @@ class HubMixin(PyTorchModelHubMixin):
 
     Attributes:
         source: the folder or Hub id that the weights came from; None for those of a new model.
+        record_file: how they were trained, training.json beside them; None where that is not told.
     """
 
     config_class: type
     source: str | None = None
+    record_file: Path | None = None
 
     @classmethod
     def from_pretrained(
@@ -86,10 +88,10 @@ class HubMixin(PyTorchModelHubMixin):
         if os.path.isdir(source):
             if revision is not None:
                 raise ValueError(f"revision is of repositories on the Hub, and {source} is a folder: leave it out")
-            config_file, weights_file = find_in_folder(Path(source))
+            config_file, weights_file, record_file = find_in_folder(Path(source))
         else:
             cache = {"cache_dir": cache_dir, "force_download": force_download, "local_files_only": local_files_only}
-            config_file, weights_file = find_on_hub(source, revision, token, **cache)
+            config_file, weights_file, record_file = find_on_hub(source, revision, token, **cache)
         model = cls(read_config(config_file, cls.config_class, source))
         try:
             weights = load_file(weights_file)
@@ -101,16 +103,22 @@ class HubMixin(PyTorchModelHubMixin):
         if dtype.itemsize < 4:
             model.depth.to(dtype)
         model.source = str(Path(source).resolve()) if os.path.isdir(source) else source
+        model.record_file = record_file and record_file.absolute()
         return model.eval()
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        """Write model.safetensors; in half precision where that loses nothing, as with weights that came so."""
+        """Write model.safetensors; in half precision where that loses nothing, as with weights that came so.
+
+        The training record that came with the weights goes with them.
+        """
         # torch.compile puts a prefix before the names of what it wraps
         weights = {name.replace("_orig_mod.", ""): value.contiguous() for name, value in self.state_dict().items()}
         halves = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
         if all(torch.equal(halves[name].to(value.dtype), value) for name, value in weights.items()):
             weights = halves
         save_file(weights, save_directory / WEIGHTS, metadata={"format": "pt"})
+        if self.record_file and self.record_file.is_file() and self.record_file.parent != save_directory.absolute():
+            shutil.copyfile(self.record_file, save_directory / RECORD)
 
     def generate_model_card(self, **known: Any) -> ModelCard:
         """The card that `save_pretrained` and `push_to_hub` write; `known` as of `card.make_card`."""
@@ -132,7 +140,7 @@ class HubMixin(PyTorchModelHubMixin):
         check_release(repo_id, evaluation)  # before anything is written
         pictures = dict(zip(_own_names(previews), map(Path, previews), strict=True))
         if record is None:
-            record = read_record(Path(self.source, RECORD)) if self.source else []  # a new model has none
+            record = read_record(self.record_file) if self.record_file else []  # a new model has none
         base_model = base_model or self._base_model(record, repo_id)
         known = {
             "repo_id": repo_id,
@@ -144,6 +152,7 @@ class HubMixin(PyTorchModelHubMixin):
             "license": license,
         }
         self.save_pretrained(folder, model_card_kwargs=known)
+        (folder / RECORD).unlink(missing_ok=True)
         if record:
             (folder / RECORD).write_text(json.dumps(list(record), indent=2) + "\n")
         files = {Path("previews", name): file for name, file in pictures.items()}
@@ -179,15 +188,16 @@ class HubMixin(PyTorchModelHubMixin):
             branch: pushed to; made if there is none. Main if not given.
             create_pr: open a pull request on the branch instead of pushing to it.
             commit_message: the commit's first line.
-            overwrite_card: replace the card on the Hub even if it was edited by hand; it is kept, with a warning,
-                otherwise.
+            overwrite_card: replace the card on the Hub even if it was edited by hand, and take over nothing of it;
+                such a card is kept, with a warning, otherwise.
             config: what `save_pretrained(push_to_hub=True)` hands on: the model's own, as a dataclass or a dict.
             model_card_kwargs: likewise, more of **release; what is given in both is taken from that.
             **release: what goes along and what the card says, all optional. record: the stages of training
                 (training.json beside the weights if not given). evaluation: the folder that `deeplens evaluate --out`
                 wrote. previews: files of pictures. base_model: the Hub id that the weights were fine-tuned from (where
-                they were loaded from, if that was the Hub). datasets: Hub ids of the data. license: the Hub's name of
-                it, apache-2.0 if not given.
+                they were loaded from, or trained from, if that was another repository of the Hub). datasets: Hub ids
+                of the data. license: the Hub's name of it. What of these two is not given is what the card there says,
+                else none, and apache-2.0.
 
         Returns:
             The address of the commit, or of the pull request.
@@ -205,12 +215,16 @@ class HubMixin(PyTorchModelHubMixin):
             raise ValueError(f"previews must be files of pictures; there is no {', '.join(missing)}")
         api = HfApi(token=token)
         with TemporaryDirectory() as folder, plain_errors(repo_id, branch, token):
+            check_release(repo_id, release.get("evaluation"))
+            said = {} if overwrite_card else told_by(_card(api, repo_id, branch))
+            release |= {name: value for name, value in said.items() if not release.get(name)}
             self.save_release(Path(folder), repo_id, **release)
             _open_repo(api, repo_id, private)
             if branch and not create_pr:
                 api.create_branch(repo_id, branch=branch, exist_ok=True)
             head = api.model_info(repo_id, revision=branch)
-            kept = not overwrite_card and _has_edited_card(api, repo_id, head.sha)
+            card = _card(api, repo_id, head.sha)
+            kept = not overwrite_card and card is not None and edited_by_hand(card)
             commit = api.upload_folder(
                 repo_id=repo_id,
                 folder_path=folder,
@@ -219,7 +233,7 @@ class HubMixin(PyTorchModelHubMixin):
                 create_pr=create_pr,
                 parent_commit=head.sha,  # lest a card be overwritten that somebody edits this very moment
                 ignore_patterns=[CARD] if kept else [],
-                delete_patterns=["evaluation/*", "previews/*"],  # those of the weights before
+                delete_patterns=["evaluation/*", "previews/*", RECORD],  # those of the weights before
             )
         if kept:
             warnings.warn(
@@ -228,8 +242,8 @@ class HubMixin(PyTorchModelHubMixin):
         return str(commit.pr_url or commit.commit_url)
 
     def _base_model(self, record: Sequence[dict], repo_id: str) -> str | None:
-        """What the weights were loaded from, or their last stage of training started from, if that is on the Hub."""
-        for origin in (self.source, record[-1].get("from") if record else None):
+        """What the weights were loaded from, or last trained from, that is another repository of the Hub."""
+        for origin in (self.source, *(entry.get("from") for entry in reversed(record))):
             if origin and Path(origin).resolve() == CHECKOUT_WEIGHTS:
                 origin = HUB_ID
             if origin and origin != repo_id and HUB_NAME.fullmatch(origin) and not os.path.exists(origin):
@@ -271,13 +285,14 @@ def _open_repo(api: HfApi, repo_id: str, private: bool | None) -> None:
         raise HubError(f"{repo_id} is {is_} already; make it {wanted} in its settings on the Hub, then push again")
 
 
-def _has_edited_card(api: HfApi, repo_id: str, commit: str) -> bool:
+def _card(api: HfApi, repo_id: str, revision: str | None) -> str | None:
+    """The text of the card that is there; None where there is none, or no such repository or branch yet."""
     try:
         with TemporaryDirectory() as cache:
-            card = api.hf_hub_download(repo_id, CARD, revision=commit, cache_dir=cache)
-            return edited_by_hand(Path(card).read_text(encoding="utf-8"))
-    except EntryNotFoundError:
-        return False
+            file = api.hf_hub_download(repo_id, CARD, revision=revision, cache_dir=cache)
+            return Path(file).read_text(encoding="utf-8")
+    except (EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError):
+        return None
 
 
 def _check_dtype(dtype: torch.dtype | str) -> torch.dtype:

@@ -12,6 +12,7 @@ from typing import Any
 
 from huggingface_hub import HfApi, constants, get_token, hf_hub_download
 from huggingface_hub.errors import (
+    EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
@@ -94,16 +95,19 @@ def check_weights(weights: dict[str, Tensor], wanted: dict[str, Tensor], source:
         raise WeightsError(f"{source}: {WEIGHTS} does not fit {CONFIG}: {'; '.join(told)}")
 
 
-def find_in_folder(folder: Path) -> tuple[Path, Path]:
-    """config.json and model.safetensors; WeightsError if either is missing."""
+def find_in_folder(folder: Path) -> tuple[Path, Path, Path | None]:
+    """config.json, model.safetensors and, if there, training.json; WeightsError if one of the others is missing."""
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise WeightsError(_lacks(str(folder), name, os.listdir(folder)))
-    return folder / CONFIG, folder / WEIGHTS
+    record = folder / RECORD
+    return folder / CONFIG, folder / WEIGHTS, record if record.is_file() else None
 
 
-def find_on_hub(repo_id: str, revision: str | None, token: str | bool | None, **cache: Any) -> tuple[Path, Path]:
-    """The same two files of one and the same commit, as they were pushed; `cache` as of hf_hub_download."""
+def find_on_hub(
+    repo_id: str, revision: str | None, token: str | bool | None, **cache: Any
+) -> tuple[Path, Path, Path | None]:
+    """The same three files of one and the same commit, as they were pushed; `cache` as of hf_hub_download."""
     commit = revision
     with plain_errors(repo_id, revision, token):
         try:
@@ -114,11 +118,15 @@ def find_on_hub(repo_id: str, revision: str | None, token: str | bool | None, **
             names = HfApi(token=token).list_repo_files(repo_id, revision=commit)
             missing = WEIGHTS if CONFIG in names else CONFIG
             raise WeightsError(_lacks(repo_id, missing, names)) from error
+        try:
+            record = Path(hf_hub_download(repo_id, RECORD, revision=commit, token=token, **cache))
+        except EntryNotFoundError:  # nor is it in the cache, and there is no network: the model works without
+            record = None
     # the cache names a large file by the hash that the Hub announced for it; nobody has compared them yet
     announced = os.path.basename(os.path.realpath(weights))
     if re.fullmatch("[0-9a-f]{64}", announced) and sha256(weights.read_bytes()).hexdigest() != announced:
         raise WeightsError(f"{weights} was damaged on its way or on the disk: load it again with force_download=True")
-    return config, weights
+    return config, weights, record
 
 
 def _lacks(source: str, name: str, others: list[str]) -> str:

@@ -42,6 +42,31 @@ def header(card: bytes) -> dict:
     return yaml.safe_load(card.decode().split("---\n")[1])
 
 
+def test_a_second_push_of_ones_own_weights_forgets_nothing(hub, client, saved, tmp_path):
+    """As one does to add an evaluation: weights from the Hub, to the same repository."""
+    shutil.copytree(saved / "a", tmp_path / "weights")
+    record = [{"stage": "render", "steps": 9, "from": "lab/base"}, {"stage": "depth", "steps": 7, "from": "lab/mine"}]
+    (tmp_path / "weights" / "training.json").write_text(json.dumps(record))
+    first = push(client, tmp_path / "weights", "lab/mine", token=OWNER, license="mit", datasets=["lab/photos"])
+    again = push(client, "lab/mine", "lab/mine", token=OWNER)
+    assert "url" in first and "url" in again
+    there = hub.repos["lab/mine"].files()
+    told = header(there["README.md"])
+    assert told["license"] == "mit" and told["datasets"] == ["lab/photos"] and told["base_model"] == "lab/base"
+    assert "| depth | 7 |" in there["README.md"].decode() and json.loads(there["training.json"]) == record
+    other = push(client, "lab/mine", "lab/other", token=OWNER)
+    assert "url" in other and header(hub.repos["lab/other"].files()["README.md"])["base_model"] == "lab/mine"
+
+
+def test_weights_without_a_record_leave_none_of_those_before(hub, client, saved, tmp_path):
+    shutil.copytree(saved / "a", tmp_path / "weights")
+    (tmp_path / "weights" / "training.json").write_text(json.dumps([{"stage": "depth", "steps": 7}]))
+    push(client, tmp_path / "weights", "lab/mine", token=OWNER)
+    assert "training.json" in hub.repos["lab/mine"].files()
+    push(client, saved / "b", "lab/mine", token=OWNER)
+    assert "training.json" not in hub.repos["lab/mine"].files()
+
+
 def test_pushed_by_one_command_used_by_the_card_and_offline_afterwards(hub, client, saved, tmp_path):
     """The whole way: a command pushes; the card's own snippet runs in a fresh process, and again without a network."""
     shutil.copytree(saved / "a", tmp_path / "weights")
