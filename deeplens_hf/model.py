@@ -307,9 +307,10 @@ class DeepLens(
             recovered = recovered_light(levels, self.lens_blur.recovered)
         light, features = self.lens_blur(levels[-1], mended, subject, shape, highlights, recovered)
         for level in reversed(range(1, len(levels) - 1)):
-            light = self.upsampling(levels[level], maps[level], light, features)
+            light = self.upsampling(levels[level], maps[level], light, features, halved=levels[level + 1])
         # always the last time: a small photo's own detail comes in at its size
-        return self.upsampling(image, maps[0], light, features, encoded=True)
+        halved = levels[1] if len(levels) > 1 else None
+        return self.upsampling(image, maps[0], light, features, encoded=True, halved=halved)
 
     def forward(self, image: Tensor, focus: Tensor | float | tuple[float, float], aperture: Tensor | float) -> Tensor:
         """Predict the depth and render with it: arguments, result and errors as of `render`."""

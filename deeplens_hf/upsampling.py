@@ -8,11 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .layers.blocks import asinh, read_blocks, write_blocks
-from .layers.pooling import halve, lengthen, times_larger
+from .layers.pooling import halve, lengthen, times_larger, window_max
 from .optics import linear_to_srgb, srgb_to_linear
 
 STRIP = 1 << 18  # pixels worked on at a time, in whole rows: what they need stays in the processor's cache
 HALO = 4  # rows that a strip reads beyond its own: what the convolutions see
+TOUCHED = 1e-4  # of linear light, a third of a step in 8 bits of black: a pixel so far from the photo's is blurred
 
 
 def up(x: Tensor, factor: int) -> Tensor:
@@ -69,11 +70,21 @@ class GuidedUpsampling(nn.Module):
         # Before training: the photo where it is sharp, the blur elsewhere; at the photo's own size, the blur alone.
         return torch.sigmoid(score + (3 - 3 * defocus.abs() if doubled else -3.0))
 
-    def forward(self, photo: Tensor, defocus: Tensor, low: Tensor, features: Tensor, encoded: bool = False) -> Tensor:
+    def forward(
+        self,
+        photo: Tensor,
+        defocus: Tensor,
+        low: Tensor,
+        features: Tensor,
+        encoded: bool = False,
+        halved: Tensor | None = None,
+    ) -> Tensor:
         """One level: photo (B, 3, H, W) linear, defocus (B, 1, H, W) in its pixels, low (B, 3, h, w) -> (B, 3, H, W).
 
         h, w: H, W, or half of them rounded up. features (B, F, fh, fw): fh, fw smaller than H, W by a power of two.
         encoded: photo and result are sRGB-encoded, not linear: a large photo is decoded strip by strip.
+        halved: the photo's linear light (B, 3, h, w), where it is known already. Where low is the same, nothing is
+            blurred, and the photo stays as it is.
         """
         height, width = photo.shape[-2:]
         doubled = low.shape[-2:] != photo.shape[-2:]
@@ -82,7 +93,12 @@ class GuidedUpsampling(nn.Module):
         own_weights, level_weight = self.read.weight[:, 4 * 7 :].split([features.shape[1], 1], 1)
         hints = F.conv2d(features, own_weights) + float(doubled) * level_weight.view(1, -1, 1, 1)  # (B, width, fh, fw)
         farthest = torch.maximum(defocus.amax((1, 2, 3), keepdim=True), -defocus.amin((1, 2, 3), keepdim=True))
-        blurred_at_all = farthest.clamp(max=1)  # (B, 1, 1, 1): aperture 0 is the photo
+        blurred = farthest.clamp(max=1)  # (B, 1, 1, 1): aperture 0 is the photo
+        if doubled:
+            if halved is None:
+                halved = halve_light(photo) if encoded else halve(photo)
+            touched = ((low - halved).abs().amax(1, keepdim=True) / TOUCHED).clamp(max=1)
+            blurred = blurred * window_max(touched, 1)  # (B, 1, h, w)
         out = torch.empty_like(photo)
         rows = _strip_rows(photo)
         for top in range(0, height, rows):
@@ -93,7 +109,8 @@ class GuidedUpsampling(nn.Module):
             hints_here = self._enlarge(hints, shrink // 2, first // 2, (last + 1) // 2, (width + 1) // 2)
             share = self.photo_share(light, defocus[..., first:last, :], enlarged, hints_here, doubled)
             own = (..., slice(top - first, bottom - first), slice(None))
-            mixed = combine(light[own], enlarged[own], 1 - blurred_at_all * (1 - share[own]))
+            blurred_here = self._enlarge(blurred, 2, top, bottom, width) if doubled else blurred
+            mixed = combine(light[own], enlarged[own], 1 - blurred_here * (1 - share[own]))
             out[..., top:bottom, :] = linear_to_srgb(mixed) if encoded else mixed
         return out
 
