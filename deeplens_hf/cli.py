@@ -113,8 +113,8 @@ def build_parser(argv: list[str]) -> Parser:
     _add_model(command, depth)
 
     command = commands.add_parser("demo", help="the page in the browser", description=demo.__doc__)
-    command.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
-    command.add_argument("--port", type=int, default=7860, help="default: 7860")
+    command.add_argument("--host", help="address to listen on (default: $GRADIO_SERVER_NAME, else 127.0.0.1)")
+    command.add_argument("--port", type=int, help="default: $GRADIO_SERVER_PORT, else 7860 or the next that is free")
     _add_model(command, demo)
 
     command = commands.add_parser("train", help="train a part of the model, or all of it")
@@ -142,7 +142,7 @@ def build_parser(argv: list[str]) -> Parser:
     command.add_argument("--format", choices=("onnx", "torch"), default="onnx", help="default: onnx")
     command.add_argument(
         "--size", metavar="WxH", type=arguments.size, default=(512, 384),
-        help="pixels that the render graph works at, multiples of 16 (default: 512x384)",
+        help="pixels that the render graph works at, multiples of 16, 64 to 1024 (default: 512x384)",
     )  # fmt: skip
     command.add_argument("--max-aperture", metavar="A", type=float, default=16.0, help="widest it is for (default: 16)")
     _add_model(command, export)
@@ -154,12 +154,22 @@ def refocus(args: argparse.Namespace) -> int:
     from .commands import batch
     from .commands.workers import calibrate_by_exif
     from .files import pictures
+    from .inputs import check_number
+    from .model import MAX_HIGHLIGHTS
     from .optics import ApertureShape
+    from .photo import WIDEST
+    from .rendering.grain import MAX_GRAIN
 
     for name in ("rotation", "roundness"):
         if getattr(args, name) and not args.blades:
             raise ValueError(f"--{name} goes with --blades")
     shape = ApertureShape(args.blades, args.rotation, args.roundness, args.ring, args.cat_eye)
+    if not isinstance(args.aperture, str):
+        check_number("aperture", args.aperture, 0, WIDEST)
+    check_number("highlights", args.highlights, 0, MAX_HIGHLIGHTS)
+    check_number("grain", args.grain, 0, MAX_GRAIN)
+    for end in args.range or ():
+        check_number("range", end, 0, 1)
     settings = {"point": args.focus, "aperture": args.aperture, "focus": args.range}
     settings |= {"shape": shape, "highlights": args.highlights, "grain": args.grain}
     lens = args.reference or args.focal_length is not None or args.sensor_width is not None
@@ -214,7 +224,9 @@ def _refocus_many(args: argparse.Namespace, settings: dict) -> int:
     print(report)
     for name, error in report.failed:
         print(f"deeplens: error: {name}: {error}", file=sys.stderr)
-    return 1 if report.failed else 0
+    if not report.failed:
+        return 0
+    return 1 if report.written or report.there else 2
 
 
 def depth(args: argparse.Namespace) -> None:
@@ -241,7 +253,15 @@ def demo(args: argparse.Namespace) -> None:
     """Start the page and stay until Ctrl-C."""
     from .demo import LAUNCH, build_demo, offered
 
-    build_demo(_load(args), **offered()).launch(server_name=args.host, server_port=args.port, **LAUNCH)
+    if args.port is not None and not 1 <= args.port <= 65535:
+        raise ValueError(f"--port must be from 1 to 65535, got {args.port}")
+    page = build_demo(_load(args), **offered())
+    try:
+        page.launch(server_name=args.host, server_port=args.port, **LAUNCH)
+    except OSError as error:
+        if args.port is None:
+            raise
+        raise ValueError(f"--port {args.port} cannot be listened on; is it taken? {error}") from None
 
 
 def train(args: argparse.Namespace) -> None:
@@ -302,10 +322,13 @@ def _open(args: argparse.Namespace, source: str | Path) -> "Photo":
     """The photo with its depth; both are read before the weights, so that a bad file costs no waiting."""
     from .disparity import own_depth
     from .files import pictures
+    from .inputs import check_point
 
     if args.depth_is and args.depth is None:
         raise ValueError("--depth-is goes with --depth")
     picture, own = pictures.read_photo(source), ()
+    if getattr(args, "focus", None):
+        check_point(args.focus, picture.size)
     if args.depth is not None:
         from transformers.utils import logging
 

@@ -30,6 +30,7 @@ def without_autocast(method: Callable) -> Callable:
 
     @wraps(method)
     def called(self: Any, image: Tensor, *args: Any, **kwargs: Any) -> Any:
+        _check_tensor(image, "image")
         with torch.autocast(image.device.type, enabled=False):
             return method(self, image, *args, **kwargs)
 
@@ -51,6 +52,7 @@ def check_image(image: Tensor, dtype: torch.dtype) -> None:
 
 def check_map(values: Tensor, name: str, image: Tensor) -> None:
     """Raise ValueError unless (B, 1, H, W) of the image's batch and size, values in [0, 1]."""
+    _check_tensor(values, name)
     wanted = (image.shape[0], 1, *image.shape[-2:])
     if values.shape != wanted or not values.is_floating_point():
         raise ValueError(
@@ -66,6 +68,11 @@ def long_enough(x: Tensor) -> Tensor:
     """
     missing = [max(0, LEAST_SIDE - side) for side in x.shape[-2:]]
     return (F.pad(x, (0, missing[1], 0, missing[0]), mode="replicate") if any(missing) else x).contiguous()
+
+
+def _check_tensor(values: Tensor, name: str) -> None:
+    if not isinstance(values, Tensor):
+        raise ValueError(f"{name} must be a tensor; got {type(values).__name__}")
 
 
 def _check_unit_range(values: Tensor, name: str) -> None:

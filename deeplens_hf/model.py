@@ -2,7 +2,7 @@
 
 # No `from __future__ import annotations` here: the Hub mixin reads the type of `config` from the signature.
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,8 @@ from .sharing.repository import FORMAT_VERSION
 from .upsampling import GuidedUpsampling, halve_map
 
 if TYPE_CHECKING:
+    from .disparity.own_depth import Sense
+    from .files.pictures import Source
     from .photo import Photo
 
 MAX_HIGHLIGHTS = 2.0
@@ -222,7 +224,11 @@ class DeepLens(
             raise ValueError(f"shape must be an ApertureShape; got {shape!r}")
         focus = one_each(interval(focus, image), "focus", image, 1.0, also=(len(image), 2))
         aperture = one_each(aperture, "aperture", image, MAX_APERTURE)
-        if not 0 <= highlights <= MAX_HIGHLIGHTS:  # nan neither
+        try:
+            accepted = 0 <= float(highlights) <= MAX_HIGHLIGHTS  # nan is not
+        except (TypeError, ValueError, RuntimeError):
+            accepted = False
+        if not accepted:
             raise ValueError(f"highlights must lie in [0, {MAX_HIGHLIGHTS:g}]; got {highlights!r}")
         levels = (prepared and prepared.levels) or halved(image, self._halvings(image))
         if levels[0].shape != image.shape:
@@ -317,7 +323,7 @@ class DeepLens(
         maps = self.predict_depth(image)
         return self.render(image, maps.disparity, focus, aperture, maps.foreground)
 
-    def open(self, source: Any, disparity: Any = None, depth_is: str | None = None) -> "Photo":
+    def open(self, source: "Source", disparity: "Source | None" = None, depth_is: "Sense | None" = None) -> "Photo":
         """Open a photo for refocusing; its depth is computed once, when first needed. See `photo.open_photo`."""
         from .photo import open_photo  # photo stands on the model; only this convenience looks up
 

@@ -151,6 +151,8 @@ class Photo:
         grain: float,
     ) -> Tensor:
         """As `render`, (3, H, W) on the model's device."""
+        if not isinstance(shape, ApertureShape):
+            raise PhotoError(f"shape must be an ApertureShape, got {shape!r}")
         widest = WIDEST if self.calibration is None or not isinstance(aperture, str) else MAX_APERTURE
         aperture = check_number("aperture", aperture_of(aperture, self.calibration, WIDEST), 0, widest)
         if point is not None:
@@ -243,7 +245,7 @@ class Photo:
 
         PhotoError below 1 pixel.
         """
-        if not long_side >= 1:
+        if not (isinstance(long_side, int | float) and long_side >= 1):
             raise PhotoError(f"long_side must be at least 1 pixel, got {long_side!r}")
         small = self.picture.copy()
         small.thumbnail((long_side, long_side))
@@ -256,7 +258,10 @@ class Photo:
 
     def corrected(self, disparity: np.ndarray) -> "Photo":
         """A copy with its disparity retouched, (H, W) in [0, 1]; all else stays. PhotoError if it is no such map."""
-        retouched = np.array(disparity, np.float32, order="C")
+        try:
+            retouched = np.array(disparity, np.float32, order="C")
+        except (TypeError, ValueError):
+            retouched = np.empty(0)
         if retouched.shape != self.size[::-1] or not (retouched.min() >= 0 and retouched.max() <= 1):  # nan neither
             raise PhotoError(f"disparity must be an array {self.size[::-1]} in [0, 1], got {retouched.shape}")
         return Photo(self.model, self.picture)._with_depth_of(self, retouched, lambda values: values)

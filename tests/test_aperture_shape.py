@@ -127,7 +127,7 @@ def test_the_2018_variant_says_that_it_knows_the_disc_only():
         model.render(torch.rand(1, 3, 64, 64), torch.rand(1, 1, 64, 64), 0.5, 8.0, shape=ApertureShape(blades=5))
 
 
-@pytest.mark.parametrize("highlights", [-0.1, 2.1, math.nan])
+@pytest.mark.parametrize("highlights", [-0.1, 2.1, math.nan, None, "much", torch.ones(2)], ids=str)
 def test_highlights_out_of_range(model, highlights):
     with pytest.raises(ValueError, match="highlights"):
         model.render(torch.rand(1, 3, 64, 64), torch.rand(1, 1, 64, 64), 0.5, 8.0, highlights=highlights)

@@ -264,6 +264,9 @@ def test_no_photo_on_the_command_line(deeplens, model_folder, bad_files, tmp_pat
         (["--aperture", "-1"], "aperture must be a number from 0 to 16"),
         (["--aperture", "nan"], "aperture must be a number from 0 to 16"),
         (["--aperture", "wide"], "--aperture"),
+        (["--highlights", "5"], "highlights must be a number from 0 to 2"),
+        (["--grain", "-1"], "grain must be a number from 0 to 2"),
+        (["--range", "-0.1,0.2"], "range must be a number from 0 to 1"),
         (["--depth", "bad/rank3.npy"], "disparity must be an array (H, W)"),
         (["--depth", "bad/nan.npy"], "disparity must hold finite numbers"),
         (["--device", "abacus"], "device must be a device of this machine"),
@@ -288,6 +291,13 @@ def test_bad_options_on_the_command_line(deeplens, model_folder, bad_files, phot
         options = [options[0], tmp_path / options[1]]
     done = deeplens("refocus", photo_file, "--model", model_folder, "-o", tmp_path / "out.jpg", *options)
     refused(done, says, tmp_path, before)
+
+
+def test_settings_are_refused_before_the_weights_are_read(deeplens, photo_file, tmp_path):
+    """Which takes seconds; here there are none at all."""
+    for option in ("--aperture=99", "--highlights=5", "--grain=3", "--range=0.2,7", "--focus=5000,1"):
+        done = deeplens("refocus", photo_file, "--model", tmp_path / "none", "-o", tmp_path / "out.jpg", option)
+        assert done.returncode == 2 and " must be " in done.stderr and "none" not in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("arguments", [[], ["polish"], ["refocus"], ["depth", "photo.jpg"], ["evaluate", "taste"]])

@@ -279,6 +279,31 @@ def test_a_mistyped_photo_is_not_looked_for_on_the_hub(tmp_path, monkeypatch, ca
     assert "there is no 'trip/photo.jpg'" in capsys.readouterr().err
 
 
+def test_a_folder_that_is_not_there_is_told_as_such(tmp_path, monkeypatch, capsys):
+    """Of the form owner/name, it may be a data set; without a network nobody can tell."""
+    import datasets
+
+    def unreachable(*_, **__):
+        raise ConnectionError("Couldn't reach 'photos/hollyday' on the Hub")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+    assert cli.main(["refocus", "photos/hollyday", "--out", "res"]) == 2
+    assert "no folder 'photos/hollyday' here, and no data set on the Hub: Couldn't" in capsys.readouterr().err
+
+
+def test_a_link_that_leads_nowhere_is_no_pattern(album, tmp_path):
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nothing.jpg")
+    with pytest.raises(ValueError, match="there is no .*gone.jpg"):
+        batch.find_photos([str(album / "a.png"), str(tmp_path / "gone.jpg")], tmp_path / "out")
+
+
+def test_nothing_but_failures_is_told_apart(album, model_folder, tmp_path, capfd):
+    arguments = ["--out", tmp_path / "out", "--model", model_folder, "--workers", 1, "--device", "cpu"]
+    assert cli.main([str(each) for each in ("refocus", album, *arguments, "--focus", "5000,5000")]) == 2
+    assert capfd.readouterr().out.startswith("0 written, 0 already there, 4 failed")
+
+
 def test_one_or_many(album, tmp_path):
     one = str(album / "a.png")
     assert not is_many([one], Path("out.jpg")) and not is_many([one], Path("out.gif"))

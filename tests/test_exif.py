@@ -113,3 +113,19 @@ def test_what_is_too_long_for_a_jpeg_does_not_cost_the_result(tmp_path):
     file.seek(0)
     save_picture(read_photo(file), tmp_path / "out.jpg")
     assert Image.open(tmp_path / "out.jpg").size == (80, 80)
+
+
+def test_titles_and_resolution_stay_and_turn_with_the_photo():
+    """As Windows notes them, and as print shops read them."""
+    title = "Möwe".encode("utf-16-le")
+    tags = [ON_ITS_SIDE, (0x9C9B, 1, len(title), title), (0x128, 3, 1, struct.pack("<HH", 2, 0))]
+    tags += [(tag, 5, 1, struct.pack("<II", dots, 1)) for tag, dots in ((0x11A, 300), (0x11B, 150))]
+    told = Image.open(written(read_photo(jpeg(tags)))).getexif()
+    assert bytes(told[ExifTags.Base.XPTitle]) == title
+    assert (told[ExifTags.Base.XResolution], told[ExifTags.Base.YResolution]) == (150, 300)
+
+
+def written(photo: Image.Image) -> BytesIO:
+    file = BytesIO()
+    photo.save(file, "JPEG")
+    return file

@@ -331,3 +331,15 @@ def test_pictures_out_of_range_are_refused(model, value):
     image[0, 1, 7, 9] = value
     with pytest.raises(ValueError, match=r"image must lie in \[0, 1\] and hold no NaN"):
         model.predict_depth(image)
+
+
+def test_arrays_in_place_of_tensors_are_told(model):
+    """`photo.disparity` is one."""
+    image, disparity = torch.rand(1, 3, 64, 80), torch.rand(1, 1, 64, 80)
+    for name, given in (("image", (image.numpy(), disparity)), ("disparity", (image, disparity.numpy()))):
+        with pytest.raises(ValueError, match=f"{name} must be a tensor; got ndarray"):
+            model.render(*given, 0.5, 4.0)
+    with pytest.raises(ValueError, match="image must be a tensor; got list"):
+        model.predict_depth(image.tolist())
+    with pytest.raises(ValueError, match="foreground must be a tensor; got ndarray"):
+        model.render(image, disparity, 0.5, 4.0, foreground=disparity.numpy())

@@ -78,3 +78,10 @@ def test_citation_has_what_the_format_asks_for():
     paper = citation["preferred-citation"]
     assert paper["title"] in (ROOT / "README.md").read_text().replace("\n", " ")
     assert all({"family-names", "given-names"} <= author.keys() for author in paper["authors"])
+
+
+def test_names_are_offered_and_types_are_told():
+    import deeplens_hf
+
+    assert set(deeplens_hf.__all__) <= set(dir(deeplens_hf))
+    assert (Path(deeplens_hf.__file__).parent / "py.typed").is_file()

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import subprocess
 import sys
 import threading
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from deeplens_hf.files.pictures import PhotoError, read_photo
+from deeplens_hf.files.pictures import PhotoError, read_photo, save_picture
 from deeplens_hf.photo import Photo
 
 STORED = {  # EXIF 2.32, tag 274: where the stored row 0 and column 0 lie in the upright picture
@@ -207,3 +208,47 @@ def test_pillows_own_limit_is_left_as_it_was(photo_file):
     for thread in threads:
         thread.join()
     assert Image.MAX_IMAGE_PIXELS == before
+
+
+class Pipe(io.RawIOBase):
+    """What can be read once, from front to back, as the network and a shell's pipes give it."""
+
+    def __init__(self, content: bytes):
+        self.inner = io.BytesIO(content)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        return self.inner.readinto(buffer)
+
+
+@pytest.mark.parametrize("format", ["PNG", "HEIF"])
+def test_a_file_at_its_end_and_one_that_cannot_go_back(pixels, format, tmp_path):
+    if format == "HEIF":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    at_its_end = io.BytesIO()
+    Image.fromarray(pixels).save(at_its_end, format)
+    encoded = at_its_end.getvalue()
+    (tmp_path / "photo").write_bytes(encoded)
+    code = "import sys; from deeplens_hf.files.pictures import read_photo; print(read_photo(sys.stdin.buffer).size)"
+    piped = subprocess.run([sys.executable, "-c", code], input=encoded, capture_output=True)
+    assert piped.stdout.decode().strip() == "(128, 96)", "nor has that process seen such a file before"
+    whole = read_photo(tmp_path / "photo").tobytes()
+    assert read_photo(at_its_end).tobytes() == read_photo(Pipe(encoded)).tobytes() == whole
+
+
+def test_what_is_replaced_keeps_its_permissions_and_a_link_leads_on(pixels, tmp_path):
+    real, link = tmp_path / "real.png", tmp_path / "link.png"
+    real.write_bytes(b"old")
+    real.chmod(0o600)
+    link.symlink_to(real)
+    save_picture(Image.fromarray(pixels), link)
+    assert link.is_symlink() and real.stat().st_mode & 0o777 == 0o600
+    assert Image.open(real).size == (128, 96)
+
+
+def test_a_name_as_long_as_disks_allow(pixels, tmp_path):
+    name = "照" * 83 + ".png"  # 253 bytes
+    save_picture(Image.fromarray(pixels), tmp_path / name)
+    assert [file.name for file in tmp_path.iterdir()] == [name]

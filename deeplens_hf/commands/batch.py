@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from ..files.data_sets import leave_encoded
-from ..files.pictures import FORMATS
+from ..files.pictures import FORMATS, one_line, part_name
 from ..sharing.weights import HUB_NAME
 from .workers import Task, choose_crew, run_tasks
 
@@ -131,7 +131,8 @@ def refocus_many(
                     bar.update()
                     continue
                 task.out.parent.mkdir(parents=True, exist_ok=True)
-                for part in task.out.parent.glob(f".{glob.escape(task.out.name)}.*.part"):  # of a run that was killed
+                before, after = map(glob.escape, part_name(task.out.name, "*").rsplit("*", 1))
+                for part in task.out.parent.glob(f"{before}*{after}"):  # of a run that was killed
                     part.unlink(missing_ok=True)
                 yield task
 
@@ -167,7 +168,7 @@ def find_photos(photos: list[str], out: Path, suffix: str | None = None) -> list
                     places[file] = place
         elif Path(each).is_file():
             places[Path(each)] = Path(Path(each).name)
-        elif matches := glob.glob(each, recursive=True):
+        elif glob.has_magic(each) and (matches := glob.glob(each, recursive=True)):
             start = Path(*takewhile(lambda part: not glob.has_magic(part), Path(each).parts))
             places |= {f: Path(f.name) for f in _no_results(map(Path, matches), start, out) if f.is_file()}
         else:
@@ -203,11 +204,14 @@ def read_data_set(name: str, split: str, out: Path, suffix: str | None) -> tuple
     """The pictures of a data set on the Hub, as a stream, and how many there are, if it says so.
 
     Raises:
-        ValueError: no such split, or no column of pictures; FileNotFoundError: no such data set.
+        ValueError: no such data set, no such split, or no column of pictures.
     """
     from datasets import Image, load_dataset
 
-    table = load_dataset(name, split=split, streaming=True)
+    try:
+        table = load_dataset(name, split=split, streaming=True)
+    except Exception as error:  # nearly anything, as the network has it
+        raise ValueError(f"photo: no folder {name!r} here, and no data set on the Hub: {one_line(error)}") from None
     columns = [column for column, kind in (table.features or {}).items() if isinstance(kind, Image)]
     if not columns:
         raise ValueError(f"photo: the data set {name} has no column of pictures")

@@ -13,7 +13,9 @@ LARGEST = 65_533  # bytes: the largest EXIF block that a JPEG can hold
 KEPT = (
     ExifTags.Base.ImageDescription, ExifTags.Base.Make, ExifTags.Base.Model, ExifTags.Base.Software,
     ExifTags.Base.DateTime, ExifTags.Base.Artist, ExifTags.Base.Copyright, ExifTags.Base.Rating,
-    ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo,
+    ExifTags.Base.DocumentName, ExifTags.Base.XPTitle, ExifTags.Base.XPComment, ExifTags.Base.XPAuthor,
+    ExifTags.Base.XPKeywords, ExifTags.Base.XPSubject, ExifTags.Base.RatingPercent, ExifTags.Base.XResolution,
+    ExifTags.Base.YResolution, ExifTags.Base.ResolutionUnit, ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo,
 )  # fmt: skip
 IFDS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 TURNS = {
@@ -23,6 +25,8 @@ TURNS = {
 }  # fmt: skip
 ON_ITS_SIDE = (5, 6, 7, 8)  # orientations whose turn swaps width and height
 OTHER_SIDE = {
+    ExifTags.Base.XResolution: ExifTags.Base.YResolution,
+    ExifTags.Base.YResolution: ExifTags.Base.XResolution,
     ExifTags.Base.ExifImageWidth: ExifTags.Base.ExifImageHeight,
     ExifTags.Base.ExifImageHeight: ExifTags.Base.ExifImageWidth,
 }
@@ -42,7 +46,9 @@ def kept(picture: Image.Image) -> bytes:
     try:
         old = picture.getexif()
         told = {tag: old.get_ifd(tag) if tag in IFDS else old[tag] for tag in KEPT if tag in old}
-        told[ExifTags.IFD.Exif] = _of_the_result(told.get(ExifTags.IFD.Exif, {}), old.get(ExifTags.Base.Orientation))
+        lay = old.get(ExifTags.Base.Orientation)
+        told = _of_the_result(told, lay)
+        told[ExifTags.IFD.Exif] = _of_the_result(told.get(ExifTags.IFD.Exif, {}), lay)
     except Exception:
         return b""
     written = encoded(told)
@@ -55,7 +61,7 @@ def kept(picture: Image.Image) -> bytes:
 
 
 def _of_the_result(tags: Mapping[int, Any], orientation: Any) -> dict[int, Any]:
-    """The Exif IFD of a photo that was turned upright; Interop tells only where something lay in the old file."""
+    """Tags of a photo that was turned upright; Interop tells only where something lay in the old file."""
     turned = OTHER_SIDE if orientation in ON_ITS_SIDE else {}
     return {turned.get(tag, tag): value for tag, value in tags.items() if tag != ExifTags.IFD.Interop}
 

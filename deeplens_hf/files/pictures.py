@@ -6,6 +6,7 @@ Adobe RGB nearly so). CMYK and grey go to sRGB, through their profile where they
 
 import math
 import os
+import shutil
 import threading
 import uuid
 import warnings
@@ -20,6 +21,7 @@ from PIL import Image, ImageCms, PngImagePlugin, UnidentifiedImageError
 
 from . import exif
 
+LONGEST_NAME = 200  # bytes of a file's name that it keeps while it is written; disks allow 255 in all
 MAX_PIXELS = 200_000_000
 FORMATS = {
     ".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP",
@@ -93,8 +95,8 @@ def save_picture(picture: Image.Image, path: str | os.PathLike, quality: int = 9
     outside 1 to 100; OSError if the disk refuses.
     """
     suffix = check_target(path, FORMATS)
-    if not 1 <= quality <= 100:
-        raise PhotoError(f"quality must be from 1 to 100, got {quality!r}")
+    if not (isinstance(quality, int) and 1 <= quality <= 100):
+        raise PhotoError(f"quality must be from 1 to 100, a whole number, got {quality!r}")
     extra: dict = {}
     if FORMATS[suffix] in ("JPEG", "WEBP"):
         extra["quality"] = quality
@@ -173,8 +175,11 @@ def decoded(source: Source, name: str) -> Iterator[Image.Image]:
 
 def open_header(file: IO[bytes], name: str) -> Image.Image:
     """Read the header alone; too large a picture stops here, before its pixels take memory."""
+    if not (hasattr(file, "seekable") and file.seekable()):  # a pipe, or an answer from the network
+        file = BytesIO(file.read())
+    file.seek(0)  # as Pillow does
     head = file.read(12)
-    file.seek(-len(head), os.SEEK_CUR)
+    file.seek(0)
     if head[4:8] == b"ftyp" and head[8:12] in HEIC_BRANDS:
         try:
             from pillow_heif import register_heif_opener
@@ -283,15 +288,25 @@ def _from_array(array: np.ndarray) -> Image.Image:
 
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[IO[bytes]]:
-    """A file to write, beside the target under another name, then renamed: nobody sees half a file."""
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    """A file to write, beside the target under another name, then renamed: nobody sees half a file.
+
+    What is replaced keeps its permissions; a link goes on leading to the file.
+    """
+    path = Path(os.path.realpath(path))
+    part = path.with_name(part_name(path.name, uuid.uuid4().hex[:8]))
     try:
         with part.open("xb") as file:
             yield file
+        if path.exists():
+            shutil.copymode(path, part)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def part_name(name: str, mark: str) -> str:
+    """What a file of this name is called while it is written: no longer than disks allow where the name itself is."""
+    return f".{os.fsencode(name)[:LONGEST_NAME].decode(errors='ignore')}.{mark}.part"
 
 
 def one_line(error: BaseException) -> str:
