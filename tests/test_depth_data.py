@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import pickle
 import re
 import shutil
 from dataclasses import replace
@@ -144,6 +145,14 @@ def test_a_batch_has_one_shape_and_each_sample_is_repeatable(data, tmp_path):
     one, again = photos[7], photos[7]
     assert all(torch.equal(one[name], again[name]) for name in one)
     assert 0 <= float(one["image"].min()) and float(one["image"].max()) <= 1
+
+
+def test_a_mixture_can_be_sent_to_a_worker_that_is_not_forked(data, tmp_path):
+    photos = mixed(data, tmp_path, photos=1.0, sharpened=1.0)
+    first = photos[0]
+    sent = pickle.loads(pickle.dumps(photos))
+    assert all(torch.equal(sent[0][name], first[name]) for name in first)
+    assert all(torch.equal(sent[5][name], value) for name, value in photos[5].items())
 
 
 def test_maps_of_16_bits_teach_what_those_of_8_do(data, tmp_path):

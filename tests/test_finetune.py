@@ -1,6 +1,7 @@
 """docs/finetune.md, run to the letter on a Hub of our own, with fewer steps; photos in the forms that people have."""
 
 import json
+import pickle
 import re
 import shlex
 from io import BytesIO
@@ -185,6 +186,14 @@ def test_a_stream_is_the_same_wherever_one_starts(photos):
     assert {float(sample["has_foreground"]) for sample in samples} == {0.0, 1.0}
     with pytest.raises(ValueError, match="takes no labels"):
         StreamedPhotos(PhotoSet(str(photos), labels="embedded"), length=8, batch_size=2, seed=5)
+
+
+def test_a_stream_can_be_sent_to_a_worker_that_is_not_forked(photos):
+    stream = StreamedPhotos(PhotoSet(str(photos)), length=8, batch_size=2, seed=5)
+    first = stream[0]
+    sent = pickle.loads(pickle.dumps(stream))
+    for position, sample in ((4, stream[4]), (0, first)):
+        assert all(torch.equal(sent[position][name], sample[name]) for name in sample)
 
 
 def encoded(picture: Image.Image) -> bytes:

@@ -1,7 +1,6 @@
 """What the depth stage learns from, mixed: labelled photos, collages of people, scenes with exact depth."""
 
 from dataclasses import dataclass, fields, replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +107,7 @@ class DepthMixture(Dataset):
         if not shares.any():
             raise ValueError("sources: collage needs photos with masks, and standing those of people; there are none")
         self.shares = shares / shares.sum()
-        self._sharp = lru_cache(maxsize=None)(self._sharp)  # sharpening costs more than keeping
+        self.sharpened: dict[PhotoRecord, np.ndarray] = {}  # sharpening costs more than keeping
 
     def __len__(self) -> int:
         return self.length
@@ -147,7 +146,9 @@ class DepthMixture(Dataset):
         if self.labels is not None:
             return Picture(image, self.labels(record), mask)
         if draw.random() < self.sources.sharpened:
-            return Picture(image, Image.fromarray(self._sharp(record)), mask)
+            if record not in self.sharpened:
+                self.sharpened[record] = self._sharp(record)
+            return Picture(image, Image.fromarray(self.sharpened[record]), mask)
         return Picture(image, grey(record.disparity), mask)
 
     def _sharp(self, record: PhotoRecord) -> np.ndarray:

@@ -163,6 +163,9 @@ class StreamedPhotos(Dataset):
         self.rows: Iterator[dict] | None = None
         self.next = 0
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"rows": None}  # a worker that is not forked gets a copy, and reads on its own
+
     def __len__(self) -> int:
         return self.length
 
