@@ -12,12 +12,16 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw
+from PIL import ExifTags, Image, ImageDraw
+from torch import nn
 
+from deeplens_hf import DeepLens
+from deeplens_hf.evaluation import truth
 from deeplens_hf.files.pictures import save_disparity
 from deeplens_hf.training.arguments import add_arguments
 from deeplens_hf.training.commands import run
 from deeplens_hf.training.data import PEOPLE, labelled_photos
+from deeplens_hf.training.ensemble import EnsembledLabels
 from deeplens_hf.training.labels import sharpen
 from deeplens_hf.training.mixture import SHAPES, DepthMixture, Sources
 from deeplens_hf.training.scenes.exact import ExactScenes
@@ -26,6 +30,8 @@ from deeplens_hf.training.scenes.hidden_scenes import HiddenScenes
 from deeplens_hf.training.scenes.raycast import Camera, Skin, Solid, photograph
 from deeplens_hf.training.scenes.rendered import RenderedScenes
 from deeplens_hf.training.scenes.tabletop import tabletop_scene, turned
+from deeplens_hf.training.transplant import fits
+from deeplens_hf.training.turned import TurnedPhotos
 
 LIGHT = np.array([0, 1, 0], np.float32)
 
@@ -133,8 +139,12 @@ def data(tmp_path_factory):
 
 
 def mixed(data, tmp_path, **parts):
+    return mixture_of(labelled_photos(data, "train"), tmp_path, **parts)
+
+
+def mixture_of(records, cache, **parts):
     sources = Sources(**dict.fromkeys(("photos", "collage", "tabletop", "layered"), 0.0) | parts)
-    return DepthMixture(labelled_photos(data, "train"), tmp_path, 2, 1, 1000, 4, 0, sources)
+    return DepthMixture(records, cache, 2, 1, 1000, 4, 0, sources)
 
 
 def test_a_batch_has_one_shape_and_each_sample_is_repeatable(data, tmp_path):
@@ -227,6 +237,41 @@ def test_other_subjects_have_their_share_of_photos_and_collages(data, tmp_path):
     assert covered("photos=0,collage=1,subjects=1")[0] > 8
     assert covered("photos=1,collage=0,people=1")[0] == covered("photos=0,collage=1")[0] == 0
     assert covered("photos=1,collage=0,subjects=1", records[:4]) == (0, 0), "what the record says"
+
+
+def files(records):
+    return [record.photo for record in records], [record.foreground for record in records if record.foreground]
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        lambda records, cache: mixture_of(records, cache, photos=1.0)[3]["image"],
+        lambda records, cache: mixture_of(records, cache, photos=1.0, sharpened=1.0)[3]["disparity"],
+        lambda records, cache: mixture_of(records, cache, collage=1.0)[3]["image"],
+        lambda records, cache: torch.from_numpy(tabletop_scene(7, 48, *files(records))[0]),
+        lambda records, cache: mixture_of(records, cache, layered=1.0)[1]["image"],
+        lambda records, cache: TurnedPhotos(records, nn.Identity(), 1, 0).part(0),
+        lambda records, cache: EnsembledLabels(DeepLens().depth, cache)._looked(records[4]),
+        lambda records, cache: fits(DeepLens().depth, DeepLens().depth, records, 1)[0],
+        lambda records, cache: ClippedScenes(records, cache, 1, 1, 0, 64).photo(np.random.default_rng(0))[0],
+        lambda records, cache: [photo.image for photo in truth.labelled_photos(cache, "train")][0],
+    ],
+    ids=["photo", "sharpened", "collage", "tabletop", "layered", "turned", "label", "encoder", "night", "truth"],
+)
+def test_a_photo_is_learned_from_as_it_was_taken_however_it_lies_in_its_file(seen, data, tmp_path):
+    """Phones store what was held upright on its side, and say so in EXIF."""
+    found = []
+    for way in ("upright", "on its side"):
+        folder = shutil.copytree(data, tmp_path / way / "photos")
+        for file in folder.glob("train/*.jpg"):
+            photo, told = Image.open(file).convert("RGB"), Image.Exif()
+            if way == "on its side":
+                photo, told[ExifTags.Base.Orientation] = photo.transpose(Image.Transpose.ROTATE_90), 6
+            photo.save(file, "PNG", exif=told)  # exact
+        torch.manual_seed(0)
+        found.append(seen(labelled_photos(folder, "train"), tmp_path / way))
+    assert torch.equal(*found)
 
 
 def test_subjects_with_thin_parts_are_drawn_more_often(data, tmp_path):

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..files.exif import upright_rgb
 from ..files.manifest import entries
 from ..optics import aperture_of_radius
 
@@ -132,7 +133,7 @@ def _folder(root: Path, inside: str) -> Path:
 
 def _image(file: Path) -> Tensor:
     """(1, 3, H, W) in [0, 1]."""
-    pixels = np.array(Image.open(file).convert("RGB"))
+    pixels = np.array(upright_rgb(file))
     return torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
 
 

@@ -22,6 +22,7 @@ from ..depth import DepthPrediction, look, normalise_disparity, resized
 from ..disparity.edges import refine
 from ..disparity.fusion import reshaped, standardise, without_rings
 from ..disparity.mending import EdgeMending
+from ..files.exif import upright_rgb
 from ..optics import srgb_to_linear
 from . import people
 from .data import PEOPLE, PhotoRecord, grey, mark, to_tensor
@@ -109,7 +110,7 @@ class EnsembledLabels:
         return Image.open(file)
 
     def _looked(self, record: PhotoRecord) -> Tensor:
-        image = to_tensor(Image.open(record.photo).convert("RGB"))[None]
+        image = to_tensor(upright_rgb(record.photo))[None]
         label = to_tensor(grey(record.disparity))[None]
         subject = to_tensor(grey(record.foreground))[None].to(self.device) if record.foreground else None
         with torch.inference_mode():

@@ -10,6 +10,7 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..files.exif import upright_rgb
 from .augmentation import Picture, augment, recolour
 from .data import PEOPLE, PhotoRecord, grey, to_tensor
 from .ensemble import EnsembledLabels
@@ -141,7 +142,7 @@ class DepthMixture(Dataset):
         elif self.sources.subjects and draw.random() < self.sources.subjects:
             some = self.others
         record = self.one_of(some, draw)
-        image = Image.open(record.photo).convert("RGB")
+        image = upright_rgb(record.photo)
         mask = grey(record.foreground) if record.foreground else None
         if self.labels is not None:
             return Picture(image, self.labels(record), mask)
@@ -155,7 +156,7 @@ class DepthMixture(Dataset):
         """The photo's disparity at the photo's edges, (h, w) uint8."""
         disparity = grey(record.disparity)
         mask = to_tensor(grey(record.foreground))[None] if record.foreground else None
-        image = to_tensor(Image.open(record.photo).convert("RGB"))[None]
+        image = to_tensor(upright_rgb(record.photo))[None]
         sharp = sharpen(to_tensor(disparity)[None], image, mask)
         return (sharp[0, 0] * 255).round().byte().numpy()
 
@@ -169,7 +170,7 @@ class DepthMixture(Dataset):
         at = self.places[draw.integers(len(self.places))]
         apart = self.sources.subjects and draw.random() < self.sources.subjects
         cutouts = self.others if apart or not self.people else self.people
-        place = Image.open(at.photo).convert("RGB")
+        place = upright_rgb(at.photo)
         if draw.random() < 0.5:
             place = place.filter(ImageFilter.GaussianBlur(draw.uniform(0, 2)))
         width, height = place.size
