@@ -1,6 +1,7 @@
 """What `deeplens train STAGE` is given, and what it refuses."""
 
 import argparse
+import math
 from pathlib import Path
 
 import torch
@@ -134,8 +135,13 @@ def check(args: argparse.Namespace) -> None:
     for name in ("steps", "batch_size", "scenes", "tabletops", "accumulate", "save_every"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise ValueError(f"{name} must be at least 1; got {getattr(args, name)}")
-    if args.samples_every < 0:
-        raise ValueError(f"samples_every must be 0 or more; got {args.samples_every}")
+    for name in ("samples_every", "seed", "workers"):
+        if getattr(args, name) < 0:
+            raise ValueError(f"{name} must be 0 or more; got {getattr(args, name)}")
+    if args.lr is not None and not 0 < args.lr < math.inf:  # NaN neither
+        raise ValueError(f"lr must be a finite number above 0; got {args.lr}")
+    if not 0 <= args.outline_weight < math.inf:
+        raise ValueError(f"outline_weight must be a finite number, 0 or more; got {args.outline_weight}")
     if not 0 <= args.ema < 1:
         raise ValueError(f"ema must be from 0 to below 1; got {args.ema}")
     for each in args.columns:
