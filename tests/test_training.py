@@ -23,6 +23,7 @@ from deeplens_hf.training.commands import run
 from deeplens_hf.training.data import labelled_photos
 from deeplens_hf.training.loop import Run, fit, launch, learning_rate, whole_step
 from deeplens_hf.training.losses import render_loss
+from deeplens_hf.training.record import read_record
 from deeplens_hf.training.scenes.hidden_scenes import HiddenScenes
 from deeplens_hf.training.scenes.rendered import RenderedScenes
 from deeplens_hf.training.stage_data import InTurns
@@ -444,6 +445,34 @@ def test_highlights_train_alone_and_need_slabs(tmp_path):
     assert [entry["stage"] for entry in record] == ["render", "highlights"] and record[1]["lit"] == 1
     with pytest.raises(ValueError, match="lens_blur slabs"):
         train(*arguments, "--lens-blur", "convolutional")
+
+
+@pytest.mark.parametrize("other", [{"depth_width": 64}, {"depth_width": 32, "encoder": "efficientnet-lite2"}])
+def test_depth_is_taken_from_weights_with_the_same_network_alone(other, tmp_path):
+    DeepLens(DeepLensConfig(depth_width=32, blur_width=8)).save_pretrained(tmp_path / "own")
+    DeepLens(DeepLensConfig(blur_width=8, **other)).save_pretrained(tmp_path / "donor")
+    told = (
+        "depth_from must have the model's depth network, encoder mobilenet_v2, depth_width 32; .*donor has encoder .*"
+    )
+    words = ("render", "--from", tmp_path / "own", "--depth-from", tmp_path / "donor", "--out", tmp_path / "out")
+    with pytest.raises(ValueError, match=f"^{told}$"):
+        train(*words)
+
+
+def test_a_record_that_cannot_be_had_offline_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    repo, commit = tmp_path / "models--lab--lens", 40 * "a"
+    for folder in ("refs", f"snapshots/{commit}", f".no_exist/{commit}"):
+        (repo / folder).mkdir(parents=True)
+    (repo / "refs" / "main").write_text(commit)
+    assert read_record("lab/lens") == []
+    told = capsys.readouterr().err
+    assert told.startswith("deeplens: lab/lens: training.json is not in the cache") and told.count("\n") == 1
+    (repo / ".no_exist" / commit / "training.json").touch()
+    assert read_record("lab/lens") == [] and capsys.readouterr().err == "", "known to have none"
+    (repo / "snapshots" / commit / "training.json").write_text('[{"stage": "depth"}]')
+    assert read_record("lab/lens") == [{"stage": "depth"}] and capsys.readouterr().err == ""
 
 
 def test_the_2018_variant_trains_without_any_data(tmp_path):
