@@ -24,6 +24,7 @@ from deeplens_hf.training.data import PEOPLE, labelled_photos
 from deeplens_hf.training.ensemble import EnsembledLabels
 from deeplens_hf.training.labels import sharpen
 from deeplens_hf.training.mixture import SHAPES, DepthMixture, Sources
+from deeplens_hf.training.scenes.drawn import kept_whole
 from deeplens_hf.training.scenes.exact import ExactScenes
 from deeplens_hf.training.scenes.hdr import ClippedScenes
 from deeplens_hf.training.scenes.hidden_scenes import HiddenScenes
@@ -193,6 +194,15 @@ def test_scenes_in_a_shared_cache_are_of_the_photos_of_the_run(drawn, data, tmp_
     assert len(list((tmp_path / "shared").iterdir())) == 3, "each once"
     (name,) = [file.name for file in (tmp_path / "0").iterdir()]
     assert re.fullmatch(r"([a-z]+-)?1-64-00004\.np[yz]", name), "without photos as ever"
+
+
+def test_what_two_machines_draw_at_once_is_whole(tmp_path):
+    """In containers their process ids are often the same."""
+    file = tmp_path / "scene.npz"
+    with kept_whole(file) as one, kept_whole(file) as other:
+        one.write_bytes(b"whole")
+        other.write_bytes(b"whole")
+    assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"whole"]
 
 
 def test_what_is_not_known_is_marked(data, tmp_path):

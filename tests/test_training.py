@@ -8,6 +8,9 @@ import multiprocessing
 import random
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,7 +29,7 @@ from deeplens_hf.training.losses import render_loss
 from deeplens_hf.training.record import read_record
 from deeplens_hf.training.scenes.hidden_scenes import HiddenScenes
 from deeplens_hf.training.scenes.rendered import RenderedScenes
-from deeplens_hf.training.stage_data import InTurns
+from deeplens_hf.training.stage_data import Course, InTurns
 
 
 @pytest.fixture(scope="module")
@@ -318,6 +321,23 @@ def test_scenes_are_traced_once_and_shown_in_many_ways(tmp_path):
     assert len(files) == 1
     assert len({tuple(s["image"].flatten()[:300].tolist()) for s in samples}) > 3
     assert all(torch.equal(scenes[4][name], samples[4][name]) for name in samples[4])
+
+
+def test_each_machine_draws_ahead_on_its_own_gpus_and_begins_elsewhere(tmp_path, monkeypatch):
+    """A machine's first process draws, into a cache of its own as into one that all share; by the GPU's number, since
+    the processes that draw for it count from the first one."""
+    drawn = []
+    monkeypatch.setattr("deeplens_hf.training.scenes.drawn.ProcessPoolExecutor", ThreadPoolExecutor)  # same arguments
+    monkeypatch.setattr(RenderedScenes, "keep", lambda scenes, index: drawn.append((scenes.device, index)))
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    args = arguments("mending", "--out", tmp_path, "--scenes", 8, "--workers", 1)
+    for first, order in ((0, [0, 1, 2, 3, 4, 5, 6, 7]), (2, [4, 5, 6, 7, 0, 1, 2, 3])):  # of two GPUs a machine
+        process = {"device": torch.device("cuda"), "process_index": first, "num_processes": 4}
+        accelerator = SimpleNamespace(**process, local_main_process_first=nullcontext)
+        drawn.clear()
+        assert Course(args, None, [], accelerator, 1, 1).scenes().device == "cuda:1"
+        assert drawn == [("cuda:1", index) for index in order]
 
 
 def test_rendering_learns_from_traced_scenes_and_from_layers_in_turns(tmp_path):

@@ -97,9 +97,9 @@ class EnsembledLabels:
             return self._kept(self.grounded, record, self._grounded)
         return self._kept(self.name, record, self._looked)
 
-    def look_ahead(self, records: list[PhotoRecord], workers: int) -> None:
-        """All photos' labels into the cache, by `workers` processes."""
-        ahead(partial(_label, self, records), len(records), workers, "labels")
+    def look_ahead(self, records: list[PhotoRecord], workers: int, begin: float = 0.0) -> None:
+        """All photos' labels into the cache, by `workers` processes; `begin` as of `ahead`."""
+        ahead(partial(_label, self, records), len(records), workers, "labels", begin)
 
     def _kept(self, name: str, record: PhotoRecord, make: Callable[[PhotoRecord], Tensor]) -> Image.Image:
         file = self.cache / f"label-{name}-{record.photo.stem}-{mark([record])}.png"
