@@ -16,7 +16,7 @@ from hub_client import Client
 from hub_double import OWNER, HubDouble, Repo
 from PIL import Image
 
-from deeplens_hf.training.photo_sets import PhotoSet, StreamedPhotos, unpack
+from deeplens_hf.training.photo_sets import PhotoSet, StreamedPhotos, open_table, unpack
 
 ROOT = Path(__file__).resolve().parent.parent
 BASE, TEACHER, MINE = "deeplens-hf/deeplens", "depth-anything/Depth-Anything-V2-Small-hf", "you/deeplens-insects"
@@ -150,6 +150,27 @@ def test_depth_may_be_a_distance_and_have_another_name(photos, tmp_path):
     with pytest.raises(ValueError, match="has no depth to learn from"):
         unpack(PhotoSet(str(photos)), tmp_path / "out", with_depth=True)
     assert len(unpack(PhotoSet(str(photos)), tmp_path / "out", with_depth=False)) == 7, "the renderer takes any picture"
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_what_datasets_cannot_read_is_told_with_its_folder(photos, streaming):
+    with pytest.raises(ValueError, match="^data: .*photos with metadata.jsonl: .*split.*val"):
+        open_table(PhotoSet(str(photos), "val"), streaming)
+    (photos / "metadata.jsonl").write_text('{"file_name": "0.jpg"}\n{"file_name": }\n')
+    with pytest.raises(ValueError, match="^data: .*photos with metadata.jsonl: .* in row 1$"):
+        open_table(PhotoSet(str(photos)), streaming)
+    for file in photos.iterdir():
+        file.unlink()
+    (photos / "notes.txt").write_text("no pictures yet")
+    with pytest.raises(ValueError, match="^data must be a folder of pictures .*photos has no pictures$"):
+        open_table(PhotoSet(str(photos)), streaming)
+
+
+def test_a_data_set_that_is_not_there_is_told_as_data(monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match="^data: there is no folder owner/none, and as a data set on the Hub: .*none"):
+        open_table(PhotoSet("owner/none"), streaming=False)
 
 
 def test_only_folders_are_splits(pixels, tmp_path):

@@ -525,6 +525,10 @@ def test_a_stage_that_needs_photos_says_so(tmp_path):
     Image.new("RGB", (64, 64)).save(tmp_path / "moth.jpg")
     for option, value, message in (
         ("--data", tmp_path / "moth.jpg", "data must be a folder of pictures .*; got the file .*moth.jpg"),
+        ("--data", tmp_path / "nowhere", "data must be a folder of pictures .*; there is no folder .*nowhere"),
+        ("--data", "./nowhere", "data must be a folder of pictures .*; there is no folder ./nowhere"),
+        ("--out", tmp_path / "moth.jpg", "out must be a folder, made if there is none; got the file .*moth.jpg"),
+        ("--data", photos, "data must be a folder of pictures .*; .*photos has no pictures"),
         ("--steps", 0, "steps must be at least 1"),
         ("--accumulate", 0, "accumulate must be at least 1"),
         ("--ema", 1, "ema must be from 0 to below 1"),
@@ -538,7 +542,7 @@ def test_a_stage_that_needs_photos_says_so(tmp_path):
         ("--push-to", "me", "push_to must be owner/name"),
     ):
         with pytest.raises(ValueError, match=message):
-            train("render", "--out", tmp_path, option, value)
+            train("render", "--out", tmp_path / "run", option, value)
     with pytest.raises(ValueError, match="workers must be 0 or more; got -1"):
         check(arguments("render", "--out", tmp_path, "--workers", -1))
     with pytest.raises(ValueError, match="streaming needs --data"):
