@@ -129,6 +129,15 @@ def test_a_missed_small_subject_costs_more_than_its_area():
     assert float(outline_loss(missed, torch.zeros_like(mask))) < 0.02, "nothing to be found, nothing missed"
 
 
+def test_a_map_of_nan_costs_nan_and_stops_no_program():
+    """The loop has the words for it; on a GPU torch's own cross-entropy would leave nobody to say them."""
+    mask, likely = torch.zeros(1, 1, 32, 32), torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    mask[..., 5, 5] = 1  # too little of the picture for the overlap to count
+    assert bool(outline_loss(likely * torch.nan, mask).isnan())
+    entropy = F.binary_cross_entropy(likely.clamp(1e-4, 1 - 1e-4), mask)
+    assert float(outline_loss(likely, mask, emphasis=0)) == pytest.approx(float(entropy), rel=1e-5)
+
+
 def test_a_lost_antler_costs_more_than_as_much_of_a_flank():
     mask = torch.zeros(1, 1, 96, 96)
     mask[..., 40:80, 20:70] = 1

@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import pickle
 import re
 import shutil
 from dataclasses import replace
@@ -11,20 +12,27 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw
+from PIL import ExifTags, Image, ImageDraw
+from torch import nn
 
+from deeplens_hf import DeepLens
+from deeplens_hf.evaluation import truth
 from deeplens_hf.files.pictures import save_disparity
 from deeplens_hf.training.arguments import add_arguments
 from deeplens_hf.training.commands import run
 from deeplens_hf.training.data import PEOPLE, labelled_photos
+from deeplens_hf.training.ensemble import EnsembledLabels
 from deeplens_hf.training.labels import sharpen
 from deeplens_hf.training.mixture import SHAPES, DepthMixture, Sources
+from deeplens_hf.training.scenes.drawn import kept_whole
 from deeplens_hf.training.scenes.exact import ExactScenes
 from deeplens_hf.training.scenes.hdr import ClippedScenes
 from deeplens_hf.training.scenes.hidden_scenes import HiddenScenes
 from deeplens_hf.training.scenes.raycast import Camera, Skin, Solid, photograph
 from deeplens_hf.training.scenes.rendered import RenderedScenes
 from deeplens_hf.training.scenes.tabletop import tabletop_scene, turned
+from deeplens_hf.training.transplant import fits
+from deeplens_hf.training.turned import TurnedPhotos
 
 LIGHT = np.array([0, 1, 0], np.float32)
 
@@ -132,8 +140,12 @@ def data(tmp_path_factory):
 
 
 def mixed(data, tmp_path, **parts):
+    return mixture_of(labelled_photos(data, "train"), tmp_path, **parts)
+
+
+def mixture_of(records, cache, **parts):
     sources = Sources(**dict.fromkeys(("photos", "collage", "tabletop", "layered"), 0.0) | parts)
-    return DepthMixture(labelled_photos(data, "train"), tmp_path, 2, 1, 1000, 4, 0, sources)
+    return DepthMixture(records, cache, 2, 1, 1000, 4, 0, sources)
 
 
 def test_a_batch_has_one_shape_and_each_sample_is_repeatable(data, tmp_path):
@@ -144,6 +156,14 @@ def test_a_batch_has_one_shape_and_each_sample_is_repeatable(data, tmp_path):
     one, again = photos[7], photos[7]
     assert all(torch.equal(one[name], again[name]) for name in one)
     assert 0 <= float(one["image"].min()) and float(one["image"].max()) <= 1
+
+
+def test_a_mixture_can_be_sent_to_a_worker_that_is_not_forked(data, tmp_path):
+    photos = mixed(data, tmp_path, photos=1.0, sharpened=1.0)
+    first = photos[0]
+    sent = pickle.loads(pickle.dumps(photos))
+    assert all(torch.equal(sent[0][name], first[name]) for name in first)
+    assert all(torch.equal(sent[5][name], value) for name, value in photos[5].items())
 
 
 def test_maps_of_16_bits_teach_what_those_of_8_do(data, tmp_path):
@@ -174,6 +194,15 @@ def test_scenes_in_a_shared_cache_are_of_the_photos_of_the_run(drawn, data, tmp_
     assert len(list((tmp_path / "shared").iterdir())) == 3, "each once"
     (name,) = [file.name for file in (tmp_path / "0").iterdir()]
     assert re.fullmatch(r"([a-z]+-)?1-64-00004\.np[yz]", name), "without photos as ever"
+
+
+def test_what_two_machines_draw_at_once_is_whole(tmp_path):
+    """In containers their process ids are often the same."""
+    file = tmp_path / "scene.npz"
+    with kept_whole(file) as one, kept_whole(file) as other:
+        one.write_bytes(b"whole")
+        other.write_bytes(b"whole")
+    assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"whole"]
 
 
 def test_what_is_not_known_is_marked(data, tmp_path):
@@ -218,6 +247,41 @@ def test_other_subjects_have_their_share_of_photos_and_collages(data, tmp_path):
     assert covered("photos=0,collage=1,subjects=1")[0] > 8
     assert covered("photos=1,collage=0,people=1")[0] == covered("photos=0,collage=1")[0] == 0
     assert covered("photos=1,collage=0,subjects=1", records[:4]) == (0, 0), "what the record says"
+
+
+def files(records):
+    return [record.photo for record in records], [record.foreground for record in records if record.foreground]
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        lambda records, cache: mixture_of(records, cache, photos=1.0)[3]["image"],
+        lambda records, cache: mixture_of(records, cache, photos=1.0, sharpened=1.0)[3]["disparity"],
+        lambda records, cache: mixture_of(records, cache, collage=1.0)[3]["image"],
+        lambda records, cache: torch.from_numpy(tabletop_scene(7, 48, *files(records))[0]),
+        lambda records, cache: mixture_of(records, cache, layered=1.0)[1]["image"],
+        lambda records, cache: TurnedPhotos(records, nn.Identity(), 1, 0).part(0),
+        lambda records, cache: EnsembledLabels(DeepLens().depth, cache)._looked(records[4]),
+        lambda records, cache: fits(DeepLens().depth, DeepLens().depth, records, 1)[0],
+        lambda records, cache: ClippedScenes(records, cache, 1, 1, 0, 64).photo(np.random.default_rng(0))[0],
+        lambda records, cache: [photo.image for photo in truth.labelled_photos(cache, "train")][0],
+    ],
+    ids=["photo", "sharpened", "collage", "tabletop", "layered", "turned", "label", "encoder", "night", "truth"],
+)
+def test_a_photo_is_learned_from_as_it_was_taken_however_it_lies_in_its_file(seen, data, tmp_path):
+    """Phones store what was held upright on its side, and say so in EXIF."""
+    found = []
+    for way in ("upright", "on its side"):
+        folder = shutil.copytree(data, tmp_path / way / "photos")
+        for file in folder.glob("train/*.jpg"):
+            photo, told = Image.open(file).convert("RGB"), Image.Exif()
+            if way == "on its side":
+                photo, told[ExifTags.Base.Orientation] = photo.transpose(Image.Transpose.ROTATE_90), 6
+            photo.save(file, "PNG", exif=told)  # exact
+        torch.manual_seed(0)
+        found.append(seen(labelled_photos(folder, "train"), tmp_path / way))
+    assert torch.equal(*found)
 
 
 def test_subjects_with_thin_parts_are_drawn_more_often(data, tmp_path):

@@ -1,6 +1,7 @@
 """docs/finetune.md, run to the letter on a Hub of our own, with fewer steps; photos in the forms that people have."""
 
 import json
+import pickle
 import re
 import shlex
 from io import BytesIO
@@ -15,7 +16,7 @@ from hub_client import Client
 from hub_double import OWNER, HubDouble, Repo
 from PIL import Image
 
-from deeplens_hf.training.photo_sets import PhotoSet, StreamedPhotos, unpack
+from deeplens_hf.training.photo_sets import PhotoSet, StreamedPhotos, open_table, unpack
 
 ROOT = Path(__file__).resolve().parent.parent
 BASE, TEACHER, MINE = "deeplens-hf/deeplens", "depth-anything/Depth-Anything-V2-Small-hf", "you/deeplens-insects"
@@ -151,6 +152,27 @@ def test_depth_may_be_a_distance_and_have_another_name(photos, tmp_path):
     assert len(unpack(PhotoSet(str(photos)), tmp_path / "out", with_depth=False)) == 7, "the renderer takes any picture"
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+def test_what_datasets_cannot_read_is_told_with_its_folder(photos, streaming):
+    with pytest.raises(ValueError, match="^data: .*photos with metadata.jsonl: .*split.*val"):
+        open_table(PhotoSet(str(photos), "val"), streaming)
+    (photos / "metadata.jsonl").write_text('{"file_name": "0.jpg"}\n{"file_name": }\n')
+    with pytest.raises(ValueError, match="^data: .*photos with metadata.jsonl: .* in row 1$"):
+        open_table(PhotoSet(str(photos)), streaming)
+    for file in photos.iterdir():
+        file.unlink()
+    (photos / "notes.txt").write_text("no pictures yet")
+    with pytest.raises(ValueError, match="^data must be a folder of pictures .*photos has no pictures$"):
+        open_table(PhotoSet(str(photos)), streaming)
+
+
+def test_a_data_set_that_is_not_there_is_told_as_data(monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match="^data: there is no folder owner/none, and as a data set on the Hub: .*none"):
+        open_table(PhotoSet("owner/none"), streaming=False)
+
+
 def test_only_folders_are_splits(pixels, tmp_path):
     folder = tmp_path / "photos"
     for names, train in (
@@ -185,6 +207,14 @@ def test_a_stream_is_the_same_wherever_one_starts(photos):
     assert {float(sample["has_foreground"]) for sample in samples} == {0.0, 1.0}
     with pytest.raises(ValueError, match="takes no labels"):
         StreamedPhotos(PhotoSet(str(photos), labels="embedded"), length=8, batch_size=2, seed=5)
+
+
+def test_a_stream_can_be_sent_to_a_worker_that_is_not_forked(photos):
+    stream = StreamedPhotos(PhotoSet(str(photos)), length=8, batch_size=2, seed=5)
+    first = stream[0]
+    sent = pickle.loads(pickle.dumps(stream))
+    for position, sample in ((4, stream[4]), (0, first)):
+        assert all(torch.equal(sent[position][name], sample[name]) for name in sample)
 
 
 def encoded(picture: Image.Image) -> bytes:

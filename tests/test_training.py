@@ -3,10 +3,14 @@
 import argparse
 import csv
 import json
+import math
 import multiprocessing
 import random
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,14 +21,15 @@ from torch.utils.data import Dataset
 
 from deeplens_hf import DeepLens, DeepLensConfig
 from deeplens_hf.training import stages
-from deeplens_hf.training.arguments import add_arguments
+from deeplens_hf.training.arguments import add_arguments, check
 from deeplens_hf.training.commands import run
 from deeplens_hf.training.data import labelled_photos
 from deeplens_hf.training.loop import Run, fit, launch, learning_rate, whole_step
 from deeplens_hf.training.losses import render_loss
+from deeplens_hf.training.record import read_record
 from deeplens_hf.training.scenes.hidden_scenes import HiddenScenes
 from deeplens_hf.training.scenes.rendered import RenderedScenes
-from deeplens_hf.training.stage_data import InTurns
+from deeplens_hf.training.stage_data import Course, InTurns
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +52,14 @@ def data(tmp_path_factory):
     return root
 
 
-def train(*arguments):
+def arguments(*words):
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    return run(parser.parse_args([*map(str, arguments), "--workers", "0", "--device", "cpu"]))
+    return parser.parse_args([*map(str, words)])
+
+
+def train(*words):
+    return run(arguments(*words, "--workers", "0", "--device", "cpu"))
 
 
 class Numbers(Dataset):
@@ -198,24 +207,69 @@ def test_a_broken_folder_of_a_run_says_how_to_go_on(tmp_path):
     fit_line(tmp_path, 30)
     assert len((tmp_path / "curve.csv").read_text().splitlines()) == 11, "an empty curve is none"
     whole = (tmp_path / "checkpoint.pt").read_bytes()
-    for broken in (whole[:1000], whole[:-1000], b"", b"no checkpoint"):
+    for name, other in (("weights", {"weight": torch.ones(1)}), ("tensor", torch.ones(1))):
+        torch.save(other, tmp_path / name)
+    others = [(tmp_path / name).read_bytes() for name in ("weights", "tensor")]
+    for broken in (whole[:1000], whole[:-1000], b"", b"no checkpoint", b"hello world\n", *others):
         (tmp_path / "checkpoint.pt").write_bytes(broken)
         with pytest.raises(ValueError, match=r"checkpoint.pt is no whole checkpoint; delete it to begin anew"):
             fit_line(tmp_path, 40)
+
+
+@pytest.mark.parametrize(
+    "spoil, told",
+    [
+        (lambda weight: weight.sum() * math.nan, "loss is"),
+        (lambda weight: (0 * weight).sqrt().sum(), "weights are"),  # 0, of an infinite slope
+    ],
+)
+def test_a_run_that_diverges_stops_and_keeps_its_last_checkpoint(spoil, told, tmp_path):
+    line = nn.Linear(1, 1)
+
+    def loss(batch, step):
+        error = (line(batch["x"]) - batch["y"]).square().mean()
+        return {"loss": error + spoil(line.weight) if step == 19 else error}
+
+    plan = Run(tmp_path, 40, 8, 0.1, workers=0, save_every=10)
+    with pytest.raises(
+        ValueError, match=f"^{told} not finite at step 19: try a lower lr; the last checkpoint is kept$"
+    ):
+        fit({"line": line}, loss, Numbers(320), plan, launch())
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert state["step"] == 10 and all(value.isfinite().all() for value in state["average"])
+
+
+class ManyTensors(Numbers):
+    """As a network that looks at what it is given."""
+
+    def __init__(self, length):
+        super().__init__(length)
+        self.tensors = [torch.zeros(1) for _ in range(300)]
+
+
+def test_a_forkserver_is_not_asked_to_send_a_network(tmp_path, monkeypatch):
+    """Python 3.14's own way to start workers; it takes 250 tensors at most."""
+    default = multiprocessing.context._default_context
+    monkeypatch.setattr(default, "_actual_context", multiprocessing.get_context("forkserver"))
+    line = nn.Linear(1, 1)
+    plan = Run(tmp_path, 1, 8, 0.1, workers=1)
+    fit({"line": line}, lambda batch, step: {"loss": line(batch["x"]).mean()}, ManyTensors(8), plan, launch())
+    assert len((tmp_path / "curve.csv").read_text().splitlines()) == 2
 
 
 def test_sample_pictures_show_the_averaged_weights(tmp_path):
     line, shown = nn.Linear(1, 1), []
 
     def picture(batch):
+        assert not torch.is_autocast_enabled("cpu"), "light is mixed in float32"
         shown.append(line.weight.item())
         return torch.full((3, 8, 8), 0.5)
 
     def loss(batch, step):
-        return {"loss": (line(batch["x"]) - batch["y"]).square().mean()}
+        return {"loss": (line(batch["x"]).float() - batch["y"]).square().mean()}
 
     run = Run(tmp_path, 20, 8, 0.1, workers=0, samples_every=10)
-    fit({"line": line}, loss, Numbers(160), run, launch(), picture)
+    fit({"line": line}, loss, Numbers(160), run, launch(precision="bf16"), picture)
     assert sorted(file.name for file in (tmp_path / "samples").iterdir()) == ["step-000010.png", "step-000020.png"]
     assert Image.open(tmp_path / "samples" / "step-000010.png").getpixel((0, 0)) == (128, 128, 128)
     assert shown[-1] == line.weight.item(), "those that are kept in the end"
@@ -267,6 +321,23 @@ def test_scenes_are_traced_once_and_shown_in_many_ways(tmp_path):
     assert len(files) == 1
     assert len({tuple(s["image"].flatten()[:300].tolist()) for s in samples}) > 3
     assert all(torch.equal(scenes[4][name], samples[4][name]) for name in samples[4])
+
+
+def test_each_machine_draws_ahead_on_its_own_gpus_and_begins_elsewhere(tmp_path, monkeypatch):
+    """A machine's first process draws, into a cache of its own as into one that all share; by the GPU's number, since
+    the processes that draw for it count from the first one."""
+    drawn = []
+    monkeypatch.setattr("deeplens_hf.training.scenes.drawn.ProcessPoolExecutor", ThreadPoolExecutor)  # same arguments
+    monkeypatch.setattr(RenderedScenes, "keep", lambda scenes, index: drawn.append((scenes.device, index)))
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    args = arguments("mending", "--out", tmp_path, "--scenes", 8, "--workers", 1)
+    for first, order in ((0, [0, 1, 2, 3, 4, 5, 6, 7]), (2, [4, 5, 6, 7, 0, 1, 2, 3])):  # of two GPUs a machine
+        process = {"device": torch.device("cuda"), "process_index": first, "num_processes": 4}
+        accelerator = SimpleNamespace(**process, local_main_process_first=nullcontext)
+        drawn.clear()
+        assert Course(args, None, [], accelerator, 1, 1).scenes().device == "cuda:1"
+        assert drawn == [("cuda:1", index) for index in order]
 
 
 def test_rendering_learns_from_traced_scenes_and_from_layers_in_turns(tmp_path):
@@ -396,6 +467,34 @@ def test_highlights_train_alone_and_need_slabs(tmp_path):
         train(*arguments, "--lens-blur", "convolutional")
 
 
+@pytest.mark.parametrize("other", [{"depth_width": 64}, {"depth_width": 32, "encoder": "efficientnet-lite2"}])
+def test_depth_is_taken_from_weights_with_the_same_network_alone(other, tmp_path):
+    DeepLens(DeepLensConfig(depth_width=32, blur_width=8)).save_pretrained(tmp_path / "own")
+    DeepLens(DeepLensConfig(blur_width=8, **other)).save_pretrained(tmp_path / "donor")
+    told = (
+        "depth_from must have the model's depth network, encoder mobilenet_v2, depth_width 32; .*donor has encoder .*"
+    )
+    words = ("render", "--from", tmp_path / "own", "--depth-from", tmp_path / "donor", "--out", tmp_path / "out")
+    with pytest.raises(ValueError, match=f"^{told}$"):
+        train(*words)
+
+
+def test_a_record_that_cannot_be_had_offline_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    repo, commit = tmp_path / "models--lab--lens", 40 * "a"
+    for folder in ("refs", f"snapshots/{commit}", f".no_exist/{commit}"):
+        (repo / folder).mkdir(parents=True)
+    (repo / "refs" / "main").write_text(commit)
+    assert read_record("lab/lens") == []
+    told = capsys.readouterr().err
+    assert told.startswith("deeplens: lab/lens: training.json is not in the cache") and told.count("\n") == 1
+    (repo / ".no_exist" / commit / "training.json").touch()
+    assert read_record("lab/lens") == [] and capsys.readouterr().err == "", "known to have none"
+    (repo / "snapshots" / commit / "training.json").write_text('[{"stage": "depth"}]')
+    assert read_record("lab/lens") == [{"stage": "depth"}] and capsys.readouterr().err == ""
+
+
 def test_the_2018_variant_trains_without_any_data(tmp_path):
     weights = train(
         "render", "--out", tmp_path, "--lens-blur", "convolutional", "--steps", 2, "--batch-size", 1,
@@ -426,14 +525,26 @@ def test_a_stage_that_needs_photos_says_so(tmp_path):
     Image.new("RGB", (64, 64)).save(tmp_path / "moth.jpg")
     for option, value, message in (
         ("--data", tmp_path / "moth.jpg", "data must be a folder of pictures .*; got the file .*moth.jpg"),
+        ("--data", tmp_path / "nowhere", "data must be a folder of pictures .*; there is no folder .*nowhere"),
+        ("--data", "./nowhere", "data must be a folder of pictures .*; there is no folder ./nowhere"),
+        ("--out", tmp_path / "moth.jpg", "out must be a folder, made if there is none; got the file .*moth.jpg"),
+        ("--data", photos, "data must be a folder of pictures .*; .*photos has no pictures"),
         ("--steps", 0, "steps must be at least 1"),
         ("--accumulate", 0, "accumulate must be at least 1"),
         ("--ema", 1, "ema must be from 0 to below 1"),
+        ("--seed", -1, "seed must be 0 or more; got -1"),
+        ("--lr", 0, "lr must be a finite number above 0; got 0.0"),
+        ("--lr", "nan", "lr must be a finite number above 0; got nan"),
+        ("--lr", "inf", "lr must be a finite number above 0; got inf"),
+        ("--outline-weight", -1, "outline_weight must be a finite number, 0 or more; got -1"),
+        ("--outline-weight", "nan", "outline_weight must be a finite number, 0 or more; got nan"),
         ("--columns", "depth", "columns must be ROLE=NAME"),
         ("--push-to", "me", "push_to must be owner/name"),
     ):
         with pytest.raises(ValueError, match=message):
-            train("render", "--out", tmp_path, option, value)
+            train("render", "--out", tmp_path / "run", option, value)
+    with pytest.raises(ValueError, match="workers must be 0 or more; got -1"):
+        check(arguments("render", "--out", tmp_path, "--workers", -1))
     with pytest.raises(ValueError, match="streaming needs --data"):
         train("render", "--out", tmp_path, "--streaming")
 

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..files.exif import upright_rgb
 from ..files.manifest import entries, manifest_of
 from ..files.pictures import grey_levels
 from ..optics import aperture_of_radius
@@ -139,7 +140,7 @@ def labelled_photos(root: Path, split: str) -> Iterator[LabelledPhoto]:
 
 def _image(file: Path, photo: Tensor | None = None) -> Tensor:
     """(1, 3, H, W) in [0, 1], as large as the photo that it belongs to."""
-    pixels = np.array(Image.open(file).convert("RGB"))
+    pixels = np.array(upright_rgb(file))
     image = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
     _check_size(file, image, photo)
     return image

@@ -5,6 +5,7 @@ all the orientation, still holds.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from PIL import ExifTags, Image
@@ -34,11 +35,23 @@ OTHER_SIDE = {
 
 def upright(picture: Image.Image, told_by: Image.Image | None = None) -> Image.Image:
     """A copy that lies as its EXIF, or that of the photo beside which it is stored, says it was taken."""
-    try:
-        turn = TURNS.get((told_by or picture).getexif().get(ExifTags.Base.Orientation))
-    except Exception:  # Pillow raises nearly anything on broken EXIF; the pixels are whole
-        turn = None
+    turn = _turn(told_by or picture)
     return picture.copy() if turn is None else picture.transpose(turn)
+
+
+def upright_rgb(file: Path) -> Image.Image:
+    """A photo of a data set, upright, in RGB; `pictures.read_photo` is for what people bring, and is slower."""
+    with Image.open(file) as picture:
+        rgb, turn = picture.convert("RGB"), _turn(picture)
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+def _turn(picture: Image.Image) -> Image.Transpose | None:
+    """What lays a picture as it was taken; None where it lies so."""
+    try:
+        return TURNS.get(picture.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # Pillow raises nearly anything on broken EXIF; the pixels are whole
+        return None
 
 
 def kept(picture: Image.Image) -> bytes:

@@ -1,6 +1,8 @@
 """What `deeplens train STAGE` is given, and what it refuses."""
 
 import argparse
+import math
+import re
 from pathlib import Path
 
 import torch
@@ -36,6 +38,7 @@ READ = {  # stage -> which of the options that not all of them read; all read th
     "render": OF_MODEL | TRACED,
     "all": OF_MODEL | TRACED | {"labels", "depth_is"},
 }
+DATA_SET = re.compile(rf"{HUB_NAME.pattern}|[\w-][\w.-]*")  # old ones have no owner
 OF_PHOTO_SETS = ("streaming", "split", "columns", "depth_is", "labels")
 MIX = (
     "what the depth stage learns from: parts of photos, collage, tabletop, layered, plane, lit, standing; "
@@ -134,15 +137,26 @@ def check(args: argparse.Namespace) -> None:
     for name in ("steps", "batch_size", "scenes", "tabletops", "accumulate", "save_every"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise ValueError(f"{name} must be at least 1; got {getattr(args, name)}")
-    if args.samples_every < 0:
-        raise ValueError(f"samples_every must be 0 or more; got {args.samples_every}")
+    for name in ("samples_every", "seed", "workers"):
+        if getattr(args, name) < 0:
+            raise ValueError(f"{name} must be 0 or more; got {getattr(args, name)}")
+    if args.lr is not None and not 0 < args.lr < math.inf:  # NaN neither
+        raise ValueError(f"lr must be a finite number above 0; got {args.lr}")
+    if not 0 <= args.outline_weight < math.inf:
+        raise ValueError(f"outline_weight must be a finite number, 0 or more; got {args.outline_weight}")
     if not 0 <= args.ema < 1:
         raise ValueError(f"ema must be from 0 to below 1; got {args.ema}")
     for each in args.columns:
         if "=" not in each:
             raise ValueError(f"columns must be ROLE=NAME, such as depth=disparity; got {each!r}")
-    if args.data and Path(args.data).is_file():
-        raise ValueError(f"data must be a folder of pictures or a data set's id on the Hub; got the file {args.data}")
+    if args.data and not Path(args.data).is_dir():
+        data = "data must be a folder of pictures or a data set's id on the Hub"
+        if Path(args.data).is_file():
+            raise ValueError(f"{data}; got the file {args.data}")
+        if not DATA_SET.fullmatch(args.data):
+            raise ValueError(f"{data}; there is no folder {args.data}")
+    if args.out.is_file():
+        raise ValueError(f"out must be a folder, made if there is none; got the file {args.out}")
     if args.data and args.out.resolve().is_relative_to(Path(args.data).resolve()) and not has_manifest(Path(args.data)):
         raise ValueError(f"out must lie outside the data folder {args.data}; got {args.out}")
     if not 0 <= args.keep < 1 or (args.keep and args.start is None):

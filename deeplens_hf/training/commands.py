@@ -84,7 +84,8 @@ def first_model(args: argparse.Namespace) -> tuple[DeepLens, list[dict], dict]:
     """The model that training begins with, the record of what it has learned so far, and what this stage adds to it.
 
     Raises:
-        ValueError: highlights or hidden colour for a model whose lens blur knows neither.
+        ValueError: highlights or hidden colour for a model whose lens blur knows neither, or a depth module to take
+            that is not as the model's.
     """
     record: list[dict] = []
     facts: dict = {}
@@ -99,7 +100,11 @@ def first_model(args: argparse.Namespace) -> tuple[DeepLens, list[dict], dict]:
     if model.config.format_version < FORMATS.get(args.stage, 0):
         model = of_format(model, FORMATS[args.stage])
     if args.depth_from:
-        model.depth.load_state_dict(DeepLens.from_pretrained(args.depth_from).depth.state_dict())
+        donor = DeepLens.from_pretrained(args.depth_from)
+        wanted, given = (f"encoder {c.encoder}, depth_width {c.depth_width}" for c in (model.config, donor.config))
+        if given != wanted:
+            raise ValueError(f"depth_from must have the model's depth network, {wanted}; {args.depth_from} has {given}")
+        model.depth.load_state_dict(donor.depth.state_dict())
         record = read_record(args.depth_from) + record
     return model, record, facts
 

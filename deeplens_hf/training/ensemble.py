@@ -22,6 +22,7 @@ from ..depth import DepthPrediction, look, normalise_disparity, resized
 from ..disparity.edges import refine
 from ..disparity.fusion import reshaped, standardise, without_rings
 from ..disparity.mending import EdgeMending
+from ..files.exif import upright_rgb
 from ..optics import srgb_to_linear
 from . import people
 from .data import PEOPLE, PhotoRecord, grey, mark, to_tensor
@@ -96,9 +97,9 @@ class EnsembledLabels:
             return self._kept(self.grounded, record, self._grounded)
         return self._kept(self.name, record, self._looked)
 
-    def look_ahead(self, records: list[PhotoRecord], workers: int) -> None:
-        """All photos' labels into the cache, by `workers` processes."""
-        ahead(partial(_label, self, records), len(records), workers, "labels")
+    def look_ahead(self, records: list[PhotoRecord], workers: int, begin: float = 0.0) -> None:
+        """All photos' labels into the cache, by `workers` processes; `begin` as of `ahead`."""
+        ahead(partial(_label, self, records), len(records), workers, "labels", begin)
 
     def _kept(self, name: str, record: PhotoRecord, make: Callable[[PhotoRecord], Tensor]) -> Image.Image:
         file = self.cache / f"label-{name}-{record.photo.stem}-{mark([record])}.png"
@@ -109,7 +110,7 @@ class EnsembledLabels:
         return Image.open(file)
 
     def _looked(self, record: PhotoRecord) -> Tensor:
-        image = to_tensor(Image.open(record.photo).convert("RGB"))[None]
+        image = to_tensor(upright_rgb(record.photo))[None]
         label = to_tensor(grey(record.disparity))[None]
         subject = to_tensor(grey(record.foreground))[None].to(self.device) if record.foreground else None
         with torch.inference_mode():

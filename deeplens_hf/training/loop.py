@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from multiprocessing import get_start_method
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from .journal import Journal
 
 Batch = dict[str, Tensor]
 Loss = Callable[[Batch, int], dict[str, Tensor]]  # a batch and its step -> named parts; "loss" is minimised
+STATE = {"modules", "optimiser", "average", "step", "seconds"}  # what every checkpoint has
 SHAPING = ("lr", "seed", "weight_decay", "ema", "slow")  # of a run: what has to be the same when it goes on
 
 
@@ -140,7 +141,8 @@ def fit(
         picture: batch -> (3, H, W) in [0, 1]: what to show of the sample at position 0.
 
     Raises:
-        ValueError: nothing to train, or the checkpoint is broken, of another run, or of more steps.
+        ValueError: nothing to train, or the checkpoint is broken, of another run, or of more steps; a loss or weights
+            that are not finite, before they get into the checkpoint.
     """
     run.out.mkdir(parents=True, exist_ok=True)
     checkpoint, main = run.out / "checkpoint.pt", accelerator.is_main_process
@@ -156,10 +158,13 @@ def fit(
     prepared, optimiser = accelerator.prepare(stage, optimiser)
     start, spent = 0, 0.0
     if checkpoint.exists():
+        broken = f"out: {checkpoint} is no whole checkpoint; delete it to begin anew"
         try:
             state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        except (RuntimeError, OSError, EOFError, UnpicklingError) as error:  # by where it was cut short
-            raise ValueError(f"out: {checkpoint} is no whole checkpoint; delete it to begin anew") from error
+        except Exception as error:  # unpickling what is no pickle raises nearly anything
+            raise ValueError(broken) from error
+        if not isinstance(state, dict) or not STATE <= state.keys():
+            raise ValueError(broken)
         before = plan | state.get("plan", {})
         if other := ", ".join(name for name, value in plan.items() if value != before[name]):
             raise ValueError(f"out: {run.out} has a run with other {other}; choose another --out or that run's options")
@@ -188,10 +193,13 @@ def fit(
         os.replace(part, checkpoint)  # a run killed while saving still has its last checkpoint
 
     accelerator.wait_for_everyone()  # all have read the checkpoint before anybody writes another
+    # a forkserver, which Python 3.14 has by itself, is sent 250 tensors at most: a network has more
+    context = "spawn" if run.workers and get_start_method() == "forkserver" else None
     loader = DataLoader(
         dataset,
         batch_sampler=positions(run, start, accelerator.process_index, accelerator.num_processes),
         num_workers=run.workers,
+        multiprocessing_context=context,
         pin_memory=accelerator.device.type == "cuda" and run.workers > 0,  # else samples may lie on the GPU already
     )
     shown = default_collate([dataset[0]]) if main and picture and run.samples_every and start < run.steps else None
@@ -217,15 +225,20 @@ def fit(
         keep = min(run.ema, (step + 1) / (step + 10))
         torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - keep)
         means = accelerator.reduce(torch.stack([*totals.values()]), reduction="mean").tolist()
+        due = (step + 1) % run.save_every == 0 or step + 1 == run.steps
+        finite = all(map(math.isfinite, means))
+        if not finite or (due and not all(bool(value.isfinite().all()) for value in average)):
+            what = "weights are" if finite else "loss is"  # on all processes: they have the same means and weights
+            raise ValueError(f"{what} not finite at step {step}: try a lower lr; the last checkpoint is kept")
         if journal is None:
             continue
         values = dict(zip(totals, means, strict=True))
         journal.log(step, values)
         bar.set_postfix(loss=f"{values['loss']:.4f}", refresh=False)
         if shown is not None and ((step + 1) % run.samples_every == 0 or step + 1 == run.steps):
-            with exchanged(parameters, average), torch.no_grad(), accelerator.autocast():
+            with exchanged(parameters, average), torch.no_grad():
                 journal.show(step + 1, picture(_to(shown, accelerator.device)))
-        if (step + 1) % run.save_every == 0 or step + 1 == run.steps:
+        if due:
             journal.flush()
             save(step + 1, spent + time.monotonic() - began)
     if journal is not None:

@@ -41,7 +41,9 @@ def outline_loss(foreground: Tensor, truth: Tensor, reach: int = 4, emphasis: fl
     rim = F.max_pool2d(truth, 2 * reach + 1, 1, reach) + F.max_pool2d(1 - truth, 2 * reach + 1, 1, reach) - 1
     beside_thin = window_max(thin_parts(truth), THIN)  # and the parts themselves
     weight = 1 + emphasis * (rim.clamp(min=0) + 2 * beside_thin)  # (B, 1, H, W)
-    entropy = F.binary_cross_entropy(foreground.clamp(1e-4, 1 - 1e-4), truth, reduction="none") * weight
+    likely = foreground.clamp(1e-4, 1 - 1e-4)
+    # written out: F.binary_cross_entropy stops at NaN, on a GPU for good, before the loop can say so
+    entropy = ((truth - 1) * (-likely).log1p() - truth * likely.log()) * weight
     both, total = (foreground * truth).sum((1, 2, 3)), (foreground + truth).sum((1, 2, 3))
     overlap = (1 - both / (total - both).clamp(min=1)) * (truth.mean((1, 2, 3)) > 0.002)
     return entropy.sum((1, 2, 3)) / weight.sum((1, 2, 3)) + overlap

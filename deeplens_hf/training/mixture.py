@@ -1,7 +1,6 @@
 """What the depth stage learns from, mixed: labelled photos, collages of people, scenes with exact depth."""
 
 from dataclasses import dataclass, fields, replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..files.exif import upright_rgb
 from .augmentation import Picture, augment, recolour
 from .data import PEOPLE, PhotoRecord, grey, to_tensor
 from .ensemble import EnsembledLabels
@@ -108,7 +108,7 @@ class DepthMixture(Dataset):
         if not shares.any():
             raise ValueError("sources: collage needs photos with masks, and standing those of people; there are none")
         self.shares = shares / shares.sum()
-        self._sharp = lru_cache(maxsize=None)(self._sharp)  # sharpening costs more than keeping
+        self.sharpened: dict[PhotoRecord, np.ndarray] = {}  # sharpening costs more than keeping
 
     def __len__(self) -> int:
         return self.length
@@ -142,19 +142,21 @@ class DepthMixture(Dataset):
         elif self.sources.subjects and draw.random() < self.sources.subjects:
             some = self.others
         record = self.one_of(some, draw)
-        image = Image.open(record.photo).convert("RGB")
+        image = upright_rgb(record.photo)
         mask = grey(record.foreground) if record.foreground else None
         if self.labels is not None:
             return Picture(image, self.labels(record), mask)
         if draw.random() < self.sources.sharpened:
-            return Picture(image, Image.fromarray(self._sharp(record)), mask)
+            if record not in self.sharpened:
+                self.sharpened[record] = self._sharp(record)
+            return Picture(image, Image.fromarray(self.sharpened[record]), mask)
         return Picture(image, grey(record.disparity), mask)
 
     def _sharp(self, record: PhotoRecord) -> np.ndarray:
         """The photo's disparity at the photo's edges, (h, w) uint8."""
         disparity = grey(record.disparity)
         mask = to_tensor(grey(record.foreground))[None] if record.foreground else None
-        image = to_tensor(Image.open(record.photo).convert("RGB"))[None]
+        image = to_tensor(upright_rgb(record.photo))[None]
         sharp = sharpen(to_tensor(disparity)[None], image, mask)
         return (sharp[0, 0] * 255).round().byte().numpy()
 
@@ -168,7 +170,7 @@ class DepthMixture(Dataset):
         at = self.places[draw.integers(len(self.places))]
         apart = self.sources.subjects and draw.random() < self.sources.subjects
         cutouts = self.others if apart or not self.people else self.people
-        place = Image.open(at.photo).convert("RGB")
+        place = upright_rgb(at.photo)
         if draw.random() < 0.5:
             place = place.filter(ImageFilter.GaussianBlur(draw.uniform(0, 2)))
         width, height = place.size

@@ -13,13 +13,15 @@ import datasets
 import numpy as np
 from datasets import Dataset as Table
 from datasets import IterableDataset, load_dataset
+from datasets.exceptions import DatasetsError
+from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..disparity.own_depth import read_own_depth
 from ..files.data_sets import leave_encoded, open_picture
-from ..files.pictures import PhotoError, check_lies, decoded, grey_levels, read_photo
+from ..files.pictures import PhotoError, check_lies, decoded, grey_levels, one_line, read_photo
 from .augmentation import Picture, augment
 from .data import PhotoRecord, labelled_photos
 from .mixture import SHAPES
@@ -65,16 +67,22 @@ def open_table(photos: PhotoSet, streaming: bool) -> tuple[Table | IterableDatas
     """The rows, pictures still encoded, and the column of each role that is there.
 
     Raises:
-        ValueError: no such split or column, or no pictures; FileNotFoundError: no such folder or data set.
+        ValueError: no such folder, data set, split or column, no pictures, or what `datasets` cannot read.
     """
     datasets.disable_progress_bars()
     where: dict[str, Any] = {"path": photos.data}
+    told_as = f"there is no folder {photos.data}, and as a data set on the Hub"
     if os.path.isdir(photos.data):
+        told_as = " with ".join([photos.data, *_tables(Path(photos.data))])
         where = {"path": "imagefolder", "data_dir": os.path.abspath(photos.data)}
         if not any(file.name in SPLITS for file in Path(photos.data).iterdir() if file.is_dir()):
             where["data_files"] = {"train": "**"}  # else names such as steam_train.jpg are taken for splits
-    table = load_dataset(**where, split=photos.split, streaming=streaming)
-    names, told = list(table.features or next(iter(table))), dict(photos.columns)
+    try:
+        table = load_dataset(**where, split=photos.split, streaming=streaming)
+        names = list(table.features or next(iter(table), []))
+    except (ValueError, OSError, DatasetsError) as error:
+        raise ValueError(f"data: {told_as}: {one_line(error.__cause__ or error)}") from error
+    told = dict(photos.columns)
     for role, name in told.items():
         if role not in COLUMNS or name not in names:
             raise ValueError(
@@ -163,6 +171,9 @@ class StreamedPhotos(Dataset):
         self.rows: Iterator[dict] | None = None
         self.next = 0
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"rows": None}  # a worker that is not forked gets a copy, and reads on its own
+
     def __len__(self) -> int:
         return self.length
 
@@ -188,6 +199,16 @@ class StreamedPhotos(Dataset):
                 yield row
             if empty:
                 raise ValueError(f"data: {self.photos.data} has no rows")
+
+
+def _tables(folder: Path) -> list[str]:
+    """The metadata files of an image folder; ValueError if it has none, and no pictures."""
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    tables = sorted(str(file.relative_to(folder)) for file in files if file.name in ImageFolder.METADATA_FILENAMES)
+    suffixes = {suffix.lower() for file in files for suffix in file.suffixes}
+    if not tables and not suffixes & {*ImageFolder.EXTENSIONS, ".zip"}:
+        raise ValueError(f"data must be a folder of pictures or a data set's id on the Hub; {folder} has no pictures")
+    return tables
 
 
 def _row(row: dict, columns: dict[str, str]) -> Row:

@@ -5,13 +5,14 @@ import copy
 import hashlib
 import json
 import os
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 from torch import Tensor, nn
 
 from ..model import DeepLens
@@ -78,12 +79,23 @@ def add_weights(digest: "hashlib._Hash", network: nn.Module) -> None:
 
 
 def read_record(source: str) -> list[dict]:
-    """The training record beside weights, in a folder or on the Hub; empty where there is none."""
+    """The training record beside weights, in a folder or on the Hub; empty where there is none.
+
+    Training goes on without one that cannot be had, on a machine without network, and says so on stderr.
+    """
     file = Path(source) / RECORD
     if not Path(source).is_dir():
         try:
             file = Path(hf_hub_download(source, RECORD))
-        except EntryNotFoundError:
+        except LocalEntryNotFoundError:
+            if try_to_load_from_cache(source, RECORD) is not _CACHED_NO_EXIST:
+                print(
+                    f"deeplens: {source}: {RECORD} is not in the cache, so the new record will lack the stages before; "
+                    f"where there is a network, `hf download {source}` fetches it",
+                    file=sys.stderr,
+                )
+            return []
+        except RemoteEntryNotFoundError:
             return []
     return repository.read_record(file)
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from accelerate import Accelerator
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -55,13 +56,18 @@ class Course:
         """Processes that make, before training, what a GPU would wait for."""
         return 0 if self.accelerator.device.type == "cpu" else self.args.workers
 
+    @property
+    def begin(self) -> float:
+        """The part of what is made ahead that this machine passes over at first: a shared cache is filled by all."""
+        return self.accelerator.process_index / self.accelerator.num_processes
+
     def scenes(self, kind: type[RenderedScenes] = RenderedScenes) -> RenderedScenes:
         """Traced scenes, on a GPU drawn ahead."""
-        args, device = self.args, str(self.accelerator.device)
+        args, device = self.args, device_name(self.accelerator)
         scenes = kind(self.records, self.cache, args.scenes, self.length, args.seed, args.size, device)
         if self.ahead:
-            with self.accelerator.main_process_first():
-                scenes.draw_ahead(self.ahead)
+            with self.accelerator.local_main_process_first():  # each machine may have a cache of its own
+                scenes.draw_ahead(self.ahead, self.begin)
         return scenes
 
     def labels(self) -> EnsembledLabels | None:
@@ -71,10 +77,10 @@ class Course:
             return None
         large = LargeDepth.load(args.large) if args.large else None
         looks = DeepLens.from_pretrained(args.ensemble)
-        labels = EnsembledLabels(looks.depth, self.cache, large, looks.mending, str(self.accelerator.device))
+        labels = EnsembledLabels(looks.depth, self.cache, large, looks.mending, device_name(self.accelerator))
         if self.ahead:
-            with self.accelerator.main_process_first():
-                labels.look_ahead(self.records, self.ahead)
+            with self.accelerator.local_main_process_first():
+                labels.look_ahead(self.records, self.ahead, self.begin)
         return labels
 
     def photos(
@@ -169,8 +175,14 @@ def find_photos(args: argparse.Namespace, accelerator: Accelerator) -> list[Phot
     most = MATERIAL if args.streaming else None
     with accelerator.main_process_first():
         return unpack(
-            photo_set(args), args.out / "photos", args.stage in ("depth", "all"), most, device=str(accelerator.device)
+            photo_set(args), args.out / "photos", args.stage in ("depth", "all"), most, device_name(accelerator)
         )
+
+
+def device_name(accelerator: Accelerator) -> str:
+    """Its device, a GPU by its number: to the processes that make data ahead "cuda" alone would be the first one."""
+    device = accelerator.device
+    return f"cuda:{torch.cuda.current_device()}" if device.type == "cuda" else str(device)
 
 
 def photo_set(args: argparse.Namespace) -> "PhotoSet":

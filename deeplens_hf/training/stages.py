@@ -200,7 +200,7 @@ def end_to_end(model: DeepLens, batch: Batch, step: int) -> dict[str, Tensor]:
 
 def depth_picture(model: DeepLens, batch: Batch) -> Tensor:
     """(3, H, W): photo | disparity as labelled | as predicted | foreground as predicted."""
-    maps = [each.float() for each in model.depth(batch["image"])]
+    maps = model.depth(batch["image"])
     low, high = maps[0].amin((1, 2, 3), keepdim=True), maps[0].amax((1, 2, 3), keepdim=True)
     grey = [batch["disparity"], (maps[0] - low) / (high - low).clamp(min=1e-6), maps[1]]
     return torch.cat([batch["image"], *(each.expand(-1, 3, -1, -1) for each in grey)], 3)[0]

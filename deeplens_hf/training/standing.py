@@ -10,6 +10,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from ..files.exif import upright_rgb
 from .data import PhotoRecord, grey
 
 FLAT = 0.012  # of the range: what departs no more from a plane is ground
@@ -46,7 +47,7 @@ def cut_out(record: PhotoRecord, draw: Generator) -> tuple[Image.Image, Image.Im
     box = matte.point(lambda value: 255 * (value > 127)).getbbox()
     if box is None:
         return None
-    person = Image.open(record.photo).convert("RGB").resize(matte.size, Image.Resampling.BICUBIC)
+    person = upright_rgb(record.photo).resize(matte.size, Image.Resampling.BICUBIC)
     whole = box[3] < 0.97 * matte.height
     person, matte = person.crop(box), matte.crop(box)
     if draw.random() < 0.5:

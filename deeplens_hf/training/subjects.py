@@ -23,6 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..depth import look
+from ..files.exif import upright_rgb
 from ..layers.pooling import window_max
 from ..model import DeepLens
 from .data import PEOPLE, PhotoRecord, labelled_photos, to_tensor
@@ -122,7 +123,7 @@ def main() -> None:
     kept = 0
     records = [record for record in labelled_photos(args.data, "train") if record.group not in PEOPLE]
     for record in records:
-        image = Image.open(record.photo).convert("RGB")
+        image = upright_rgb(record.photo)
         with torch.inference_mode():
             mask = trusted(find_subject(graphs, image), look(depth, to_tensor(image)[None], OURS)[1])
         if mask is not None:

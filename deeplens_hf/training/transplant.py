@@ -8,10 +8,10 @@ import random
 from dataclasses import replace
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ..depth import DepthPrediction, resized
+from ..files.exif import upright_rgb
 from ..layers.encoders import encode
 from ..model import DeepLens
 from .data import PhotoRecord, to_tensor
@@ -46,7 +46,7 @@ def fits(old: DepthPrediction, new: DepthPrediction, records: list[PhotoRecord],
     square: list[Tensor | float] = [0.0] * len(PIXELS)
     mixed: list[Tensor | float] = [0.0] * len(PIXELS)
     for i, record in enumerate(random.Random(0).sample(records, min(photos, len(records)))):
-        image = resized(to_tensor(Image.open(record.photo).convert("RGB"))[None], LONG_SIDES[i % len(LONG_SIDES)])
+        image = resized(to_tensor(upright_rgb(record.photo))[None], LONG_SIDES[i % len(LONG_SIDES)])
         features = (encode(depth.encoder, image) for depth in (old, new))
         for level, (wanted, given) in enumerate(zip(*features, strict=True)):
             y, x = (each[0].flatten(1)[:, :: PIXELS[level]].double() for each in (wanted, given))  # (C, pixels)

@@ -2,10 +2,10 @@
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..files.exif import upright_rgb
 from ..layers.encoders import Encoder
 from ..orientation import cells
 from .data import PhotoRecord, to_tensor
@@ -39,7 +39,7 @@ class TurnedPhotos(Dataset):
     def part(self, index: int) -> Tensor:
         """A part of a photo, as it was taken or mirrored, (3, h, w) in [0, 1]."""
         draw = np.random.default_rng((self.seed, 4, index))
-        image = to_tensor(Image.open(self.records[index].photo).convert("RGB"))
+        image = to_tensor(upright_rgb(self.records[index].photo))
         height, width = (round(side * draw.uniform(LEAST, 1)) for side in image.shape[1:])
         top, left = draw.integers(image.shape[1] - height + 1), draw.integers(image.shape[2] - width + 1)
         image = image[:, top : top + height, left : left + width]

@@ -4,6 +4,7 @@ Where a GPU waits for them, they are drawn ahead of the run, by many processes a
 """
 
 import os
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -20,15 +21,20 @@ from ..data import PhotoRecord, mark
 @contextmanager
 def kept_whole(file: Path) -> Iterator[Path]:
     """Where to write what `file` shall hold: it appears when it is complete, whoever else draws the same."""
-    part = file.with_suffix(f".{os.getpid()}.part{file.suffix}")
+    part = file.with_suffix(f".{uuid.uuid4().hex[:8]}.part{file.suffix}")  # process ids are a machine's own
     yield part
     os.replace(part, file)
 
 
-def ahead(keep: Callable[[int], object], count: int, workers: int, what: str) -> None:
-    """keep(0) to keep(count - 1), by `workers` processes, each of which gets a copy of `keep`."""
+def ahead(keep: Callable[[int], object], count: int, workers: int, what: str, begin: float = 0.0) -> None:
+    """keep(0) to keep(count - 1), by `workers` processes, each of which gets a copy of `keep`.
+
+    begin: the part, in [0, 1), that comes last: machines that share a cache begin apart, and find what others kept.
+    """
+    first = int(begin * count)
+    order = [*range(first, count), *range(first)]
     with ProcessPoolExecutor(workers, get_context("spawn"), _receive, (keep,)) as pool:
-        for _ in tqdm(pool.map(_kept, range(count), chunksize=4), what, count, mininterval=5):
+        for _ in tqdm(pool.map(_kept, order, chunksize=4), what, count, mininterval=5):
             pass
 
 

@@ -14,6 +14,7 @@ from numpy.random import Generator
 from PIL import Image
 from torch import Tensor
 
+from ...files.exif import upright_rgb
 from ...layers.pooling import window_max, window_min
 from ...optics import linear_to_srgb, srgb_to_linear
 from ...rendering.highlights import darkness
@@ -108,8 +109,7 @@ class ClippedScenes(DrawnScenes):
         (3, S, S) linear and (1, S, S) of bool. darkened: so that it passes for night, its whites as they were.
         """
         while True:
-            with Image.open(self.photos[draw.integers(len(self.photos))]) as file:
-                picture = file.convert("RGB")
+            picture = upright_rgb(self.photos[draw.integers(len(self.photos))])
             part = int(draw.uniform(0.25, 1) * min(picture.size))
             left, top = (int(draw.integers(side - part + 1)) for side in picture.size)
             box = (left, top, left + part, top + part)

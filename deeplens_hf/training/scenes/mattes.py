@@ -14,6 +14,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
+from ...files.exif import upright_rgb
 from ..data import grey
 
 Map = NDArray[np.float32]
@@ -112,8 +113,7 @@ def silhouette(
     matte = np.clip((place(subject, "L") - 0.6) * max(scale, 1.0) + 0.5, 0, 1)
     if photo is None:
         return matte, None
-    with Image.open(photo) as file:
-        return matte, place(file.convert("RGB"), "RGB")
+    return matte, place(upright_rgb(photo), "RGB")
 
 
 def _curve(rng: Generator, start: NDArray, direction: NDArray, length: float, droop: float) -> NDArray:

@@ -44,9 +44,9 @@ class RenderedScenes(DrawnScenes):
         self.device = device
         self.held: dict[int, Any] = {}
 
-    def draw_ahead(self, workers: int) -> None:
-        """All scenes into the cache, by `workers` processes."""
-        ahead(self.keep, self.scenes, workers, "scenes")
+    def draw_ahead(self, workers: int, begin: float = 0.0) -> None:
+        """All scenes into the cache, by `workers` processes; `begin` as of `ahead`."""
+        ahead(self.keep, self.scenes, workers, "scenes", begin)
 
     def keep(self, index: int) -> Path:
         """The file of the scene of this number, traced if it is not there yet."""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image
 
+from ...files.exif import upright_rgb
 from ..data import grey
 from . import textures
 from .raycast import Camera, Map, Skin, Solid, photograph
@@ -60,7 +61,7 @@ class Table:
         photo, mask = self.subjects[self.rng.integers(len(self.subjects))]
         matte = grey(mask)
         box = matte.point(lambda value: 255 * (value > 127)).getbbox() or (0, 0, *matte.size)
-        picture = Image.open(photo).convert("RGB")
+        picture = upright_rgb(photo)
         scale = (picture.width / matte.width, picture.height / matte.height)
         part = tuple(side * scale[i % 2] for i, side in enumerate(box))
         square = (TEXTURE_SIZE, TEXTURE_SIZE)

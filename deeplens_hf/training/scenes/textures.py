@@ -12,6 +12,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image
 
+from ...files.exif import upright_rgb
 from ...optics import linear_to_srgb, srgb_to_linear
 from .mattes import Map, glyphs
 
@@ -85,8 +86,7 @@ def encode(light: Map) -> Map:
 
 def photograph(rng: Generator, size: int, path: Path) -> Map:
     """A random cut of a photo at a random scale, flipped and tinted, decoded to linear light: (H, W, 3)."""
-    with Image.open(path) as file:
-        image = file.convert("RGB")
+    image = upright_rgb(path)
     least = size / min(image.size)  # the scale at which the photo just fills the canvas
     scale = least * rng.uniform(1.0, 1.6) if rng.random() < 0.6 else rng.uniform(0.4, 1.0)
     image = image.resize([max(32, round(side * scale)) for side in image.size], Image.Resampling.BICUBIC)
