@@ -14,16 +14,14 @@ from deeplens_hf.files import pictures
 from deeplens_hf.files.pictures import MAX_PIXELS, PhotoError, read_photo, save_disparity, save_picture
 
 
-def png_header(width: int, height: int) -> bytes:
-    """A PNG that claims a size and holds next to nothing."""
+def png_header(width: int, height: int, kind: int = 2, bits: int = 8, rows: bytes = b"\0" * 100) -> bytes:
+    """A PNG that claims a size and holds next to nothing, or the rows given; kind 2 is RGB, 4 grey with alpha."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
-    )
+    head = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 def whole(pixels: np.ndarray, suffix: str) -> bytes:
@@ -56,6 +54,8 @@ def bad_files(tmp_path: Path, pixels: np.ndarray) -> Path:
         "big.png": png_header(20000, 10001),  # just above the limit
         "no.npy": b"\x93NUMPY but not quite",
         "raw.dng": raw(pixels),
+        "deep.png": png_header(8, 8, kind=2, bits=16, rows=bytes(8 * (1 + 8 * 6))),
+        "deep_alpha.png": png_header(8, 8, kind=4, bits=16, rows=bytes(8 * (1 + 8 * 4))),
     }
     for name, content in contents.items():
         (folder / name).write_bytes(content)
@@ -92,6 +92,8 @@ NO_DISPARITY = {
     "nan.npy": "finite",
     "objects.npy": "",
     "colours.png": "grey",
+    "deep.png": "of 16 bits must be grey, without colours",  # Pillow would read eight of them
+    "deep_alpha.png": "of 16 bits must be grey, without colours",
 }
 
 

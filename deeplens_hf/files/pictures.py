@@ -30,6 +30,7 @@ DIOPTRES = "Dioptres"  # a disparity .png's text: the inverse distances, in 1/m,
 DISPARITY_SUFFIXES = (".png", ".npy")
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 DNG_VERSION = 50706  # a TIFF tag
+HALVED = "8 of 16 bits"  # in the `info` of a picture that was decoded so
 BEST = {"quality": 95, "subsampling": 0}  # of a JPEG, unless another quality is asked for
 
 # inferno (Smith and van der Walt, CC0): a fit of degree 6 in t, a row a power of t, columns red, green, blue
@@ -205,8 +206,11 @@ def _decode(picture: Image.Image, name: str) -> Image.Image:
     """Load the pixels and turn them upright; `info["exif"]` becomes what is worth keeping of it."""
     if picture.width * picture.height > MAX_PIXELS:
         raise PhotoError(f"{name} must have at most {MAX_PIXELS // 10**6} megapixels, got {picture.size}")
+    halved = picture.mode in ("RGB", "RGBA", "LA") and any("16" in str(tile.args) for tile in picture.tile)
     picture.load()
     upright = exif.upright(picture)
+    if halved:
+        upright.info[HALVED] = True
     upright.info["exif"] = exif.kept(picture)
     return upright
 
@@ -245,13 +249,15 @@ def in_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
 def grey_levels(picture: Image.Image, name: str = "disparity") -> np.ndarray:
     """One channel (H, W): uint8, uint16, int32 or float, on the scale it had.
 
-    PhotoError, of `name`, if it has colours.
+    PhotoError, of `name`, if it has colours, or had 16 bits in more than one channel, of which Pillow reads 8.
     """
     if picture.mode == "I":  # 16 bits in a wider type
         values = np.array(picture)
         return values.astype(np.uint16) if values.min() >= 0 and values.max() <= 65535 else values
     if picture.mode == "F" or picture.mode.startswith("I;16"):
         return np.array(picture)
+    if picture.info.get(HALVED):
+        raise PhotoError(f"{name} of 16 bits must be grey, without colours and transparency, or 8 of them are lost")
     rgb = np.array(picture.convert("RGB"))  # (H, W, 3)
     if np.ptp(rgb, axis=2).max() > 24:  # what JPEG may add to grey
         raise PhotoError(f"{name} must be a grey picture; this one has colours")
