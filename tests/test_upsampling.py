@@ -76,6 +76,13 @@ def test_what_the_blur_has_not_touched_is_the_photo(size, encoded):
     assert (out - photo)[..., 44:].abs().mean() > 0.1
 
 
+def test_gradients_stay_small_where_the_blur_begins():
+    photo = torch.rand(1, 3, 32, 48, generator=torch.Generator().manual_seed(7))
+    low = (halve(photo) + 5e-5).requires_grad_()
+    upsampling()(photo, torch.ones(1, 1, 32, 48), low, torch.rand(1, 4, 8, 12)).sum().backward()
+    assert float(low.grad.abs().max()) < 10
+
+
 @pytest.mark.parametrize("size", [(150, 60), (151, 61)])
 @pytest.mark.parametrize("levels", [0, 1, 3])  # between the photo and the lens blur
 def test_strips_join_without_a_seam(monkeypatch, size, levels):
