@@ -123,7 +123,7 @@ def check_number(name: str, value: float, low: float, high: float) -> float:
     """The value as a float. PhotoError if it is no number from low to high."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):  # the last of a tensor of many
         number = math.nan
     if not low <= number <= high:  # nan neither
         raise PhotoError(f"{name} must be a number from {low:g} to {high:g}, got {value!r}")

@@ -14,7 +14,7 @@ from .disparity.mending import EdgeMending, follow, with_fringe
 from .disparity.registration import fitted, registered
 from .disparity.unstepping import plateaus, unstepped, with_plateaus
 from .heap import keep_freed_memory
-from .inputs import check_image, check_map, interval, long_enough, one_each, without_autocast
+from .inputs import check_image, check_map, check_number, interval, long_enough, one_each, without_autocast
 from .lens_blur import LENS_BLURS
 from .optics import DISC, MAX_APERTURE, ApertureShape, from_focus, signed_defocus, srgb_to_linear
 from .orientation import Orientation
@@ -224,12 +224,7 @@ class DeepLens(
             raise ValueError(f"shape must be an ApertureShape; got {shape!r}")
         focus = one_each(interval(focus, image), "focus", image, 1.0, also=(len(image), 2))
         aperture = one_each(aperture, "aperture", image, MAX_APERTURE)
-        try:
-            accepted = 0 <= float(highlights) <= MAX_HIGHLIGHTS  # nan is not
-        except (TypeError, ValueError, RuntimeError):
-            accepted = False
-        if not accepted:
-            raise ValueError(f"highlights must lie in [0, {MAX_HIGHLIGHTS:g}]; got {highlights!r}")
+        highlights = check_number("highlights", highlights, 0, MAX_HIGHLIGHTS)
         levels = (prepared and prepared.levels) or halved(image, self._halvings(image))
         if levels[0].shape != image.shape:
             raise ValueError(f"prepared must be of this photo, {tuple(image.shape)}; it is of {tuple(levels[0].shape)}")

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from functools import cached_property
+from numbers import Real
 
 import numpy as np
 import torch
@@ -117,7 +118,7 @@ class Photo:
             shape: of the aperture: blades, ring, cat's eye.
             highlights: 0 to 2: how much of the light that clipped lamps have lost is given back; 1 = as predicted.
             grain: 0 to 2: how much of the photo's own grain, which blur averages away, is given back to what is
-                blurred; 1 = as much as is in what is sharp. None is added to a photo without.
+                blurred; 1 = as much as is in what is sharp. It is measured where the photo is flattest.
 
         Returns:
             An RGB image, as large as the photo; its `save`, and `save_picture`, keep the photo's ICC profile and EXIF.
@@ -245,8 +246,9 @@ class Photo:
 
         PhotoError below 1 pixel.
         """
-        if not (isinstance(long_side, int | float) and long_side >= 1):
+        if not (isinstance(long_side, Real) and long_side >= 1):
             raise PhotoError(f"long_side must be at least 1 pixel, got {long_side!r}")
+        long_side = int(min(long_side, max(self.size)))
         small = self.picture.copy()
         small.thumbnail((long_side, long_side))
 

@@ -83,8 +83,8 @@ class GuidedUpsampling(nn.Module):
 
         h, w: H, W, or half of them rounded up. features (B, F, fh, fw): fh, fw smaller than H, W by a power of two.
         encoded: photo and result are sRGB-encoded, not linear: a large photo is decoded strip by strip.
-        halved: the photo's linear light halved, (B, 3, h, w), where it is known already. Where low is the same, nothing
-            is blurred, and the photo stays as it is; no gradient comes of that choice, which would be a steep one.
+        halved: the photo's linear light halved, (B, 3, h, w), where it is known already. What is in focus where low is
+            the same is the photo as it is; no gradient comes of that choice, which would be a steep one.
         """
         height, width = photo.shape[-2:]
         doubled = low.shape[-2:] != photo.shape[-2:]
@@ -97,8 +97,9 @@ class GuidedUpsampling(nn.Module):
         if doubled:
             if halved is None:
                 halved = halve_light(photo) if encoded else halve(photo)
-            touched = ((low - halved).detach().abs().amax(1, keepdim=True) / TOUCHED).clamp(max=1)
-            blurred = blurred * window_max(touched, 1)  # (B, 1, h, w)
+            touched = (low - halved).abs().amax(1, keepdim=True) / TOUCHED
+            touched = torch.maximum(touched, halve_map(defocus).abs())  # lines that halving has averaged, out of focus
+            blurred = blurred * window_max(touched.detach().clamp(max=1), 1)  # (B, 1, h, w)
         out = torch.empty_like(photo)
         rows = _strip_rows(photo)
         for top in range(0, height, rows):

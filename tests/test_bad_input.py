@@ -97,6 +97,14 @@ NO_DISPARITY = {
 }
 
 
+def test_eight_bits_with_sixteen_in_their_header_are_read(tmp_path):
+    """A BMP of 540 pixels has rows of 1620 bytes, which a header tells beside the kind of pixel."""
+    grey = np.arange(540 * 4).reshape(4, 540) % 256
+    Image.fromarray(grey.astype(np.uint8)).convert("RGB").save(tmp_path / "map.bmp")
+    with pictures.decoded(tmp_path / "map.bmp", "disparity") as picture:
+        np.testing.assert_array_equal(pictures.grey_levels(picture), grey)
+
+
 @pytest.mark.filterwarnings("error::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("name, says", NO_PHOTO.items())
 def test_no_photo(bad_files, name, says):

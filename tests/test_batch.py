@@ -289,7 +289,7 @@ def test_a_folder_that_is_not_there_is_told_as_such(tmp_path, monkeypatch, capsy
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
     assert cli.main(["refocus", "photos/hollyday", "--out", "res"]) == 2
-    assert "no folder 'photos/hollyday' here, and no data set on the Hub: Couldn't" in capsys.readouterr().err
+    assert "there is no folder 'photos/hollyday', and as a data set on the Hub: Couldn't" in capsys.readouterr().err
 
 
 def test_a_link_that_leads_nowhere_is_no_pattern(album, tmp_path):

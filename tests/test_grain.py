@@ -70,9 +70,19 @@ def test_what_is_in_focus_and_aperture_0_stay(model, left_is_far):
     np.testing.assert_array_equal(photo.refocus(aperture=0, grain=2), pixels)
 
 
-def test_a_clean_photo_gets_none(model, left_is_far):
-    photo = model.open(np.full((*SIZE[::-1], 3), 120, np.uint8), disparity=left_is_far)
+@pytest.mark.parametrize("right", [120, 200])  # of one colour, and a slope, rounded to 8 bits
+def test_a_clean_photo_gets_none(model, left_is_far, right):
+    pixels = np.broadcast_to(np.linspace(120, right, SIZE[0])[None, :, None], (*SIZE[::-1], 3))
+    photo = model.open(pixels.round().astype(np.uint8), disparity=left_is_far)
     np.testing.assert_array_equal(photo.refocus(focus=NEAR, grain=2), photo.refocus(focus=NEAR))
+
+
+def test_a_frame_of_one_colour_hides_no_grain(model, left_is_far):
+    pixels = grainy(4.0)
+    pixels[:24] = pixels[-24:] = 60
+    photo = model.open(pixels, disparity=left_is_far)
+    bare, given = (residue(photo.refocus(focus=NEAR, grain=amount)) for amount in (0, 1))
+    assert given.std() > 3 * bare.std()
 
 
 def test_leaves_are_no_grain(model, left_is_far):

@@ -76,6 +76,15 @@ def test_what_the_blur_has_not_touched_is_the_photo(size, encoded):
     assert (out - photo)[..., 44:].abs().mean() > 0.1
 
 
+@pytest.mark.parametrize("lines", [torch.eye(2).repeat(16, 24), torch.tensor([0.0, 1.0]).repeat(32, 24)])
+def test_fine_lines_out_of_focus_do_not_come_back(lines):
+    """Halved they are flat, so that the blur changes nothing of them there."""
+    photo = (0.4 + 0.2 * lines).expand(1, 3, -1, -1)
+    with torch.no_grad():
+        out = upsampling()(photo, torch.full((1, 1, 32, 48), 8.0), halve(photo), torch.rand(1, 4, 8, 12))
+    assert float(out.std()) < 0.2 * float(photo.std())
+
+
 def test_gradients_stay_small_where_the_blur_begins():
     photo = torch.rand(1, 3, 32, 48, generator=torch.Generator().manual_seed(7))
     low = (halve(photo) + 5e-5).requires_grad_()

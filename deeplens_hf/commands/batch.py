@@ -211,7 +211,8 @@ def read_data_set(name: str, split: str, out: Path, suffix: str | None) -> tuple
     try:
         table = load_dataset(name, split=split, streaming=True)
     except Exception as error:  # nearly anything, as the network has it
-        raise ValueError(f"photo: no folder {name!r} here, and no data set on the Hub: {one_line(error)}") from None
+        told = f"there is no folder {name!r}, and as a data set on the Hub: {one_line(error)}"
+        raise ValueError(f"photo: {told}") from None
     columns = [column for column, kind in (table.features or {}).items() if isinstance(kind, Image)]
     if not columns:
         raise ValueError(f"photo: the data set {name} has no column of pictures")

@@ -12,7 +12,9 @@ import uuid
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from io import BytesIO
+from numbers import Integral
 from pathlib import Path
 from typing import IO
 
@@ -96,7 +98,7 @@ def save_picture(picture: Image.Image, path: str | os.PathLike, quality: int = 9
     outside 1 to 100; OSError if the disk refuses.
     """
     suffix = check_target(path, FORMATS)
-    if not (isinstance(quality, int) and 1 <= quality <= 100):
+    if not (isinstance(quality, Integral) and 1 <= quality <= 100):
         raise PhotoError(f"quality must be from 1 to 100, a whole number, got {quality!r}")
     extra: dict = {}
     if FORMATS[suffix] in ("JPEG", "WEBP"):
@@ -206,7 +208,7 @@ def _decode(picture: Image.Image, name: str) -> Image.Image:
     """Load the pixels and turn them upright; `info["exif"]` becomes what is worth keeping of it."""
     if picture.width * picture.height > MAX_PIXELS:
         raise PhotoError(f"{name} must have at most {MAX_PIXELS // 10**6} megapixels, got {picture.size}")
-    halved = picture.mode in ("RGB", "RGBA", "LA") and any("16" in str(tile.args) for tile in picture.tile)
+    halved = _halved(picture)
     picture.load()
     upright = exif.upright(picture)
     if halved:
@@ -256,12 +258,20 @@ def grey_levels(picture: Image.Image, name: str = "disparity") -> np.ndarray:
         return values.astype(np.uint16) if values.min() >= 0 and values.max() <= 65535 else values
     if picture.mode == "F" or picture.mode.startswith("I;16"):
         return np.array(picture)
-    if picture.info.get(HALVED):
+    if picture.info.get(HALVED) or _halved(picture):
         raise PhotoError(f"{name} of 16 bits must be grey, without colours and transparency, or 8 of them are lost")
     rgb = np.array(picture.convert("RGB"))  # (H, W, 3)
     if np.ptp(rgb, axis=2).max() > 24:  # what JPEG may add to grey
         raise PhotoError(f"{name} must be a grey picture; this one has colours")
     return rgb[..., 1]
+
+
+def _halved(picture: Image.Image) -> bool:
+    """Whether Pillow reads 8 of 16 bits of this file; one that is loaded already does not tell."""
+    modes = (
+        tile.args if isinstance(tile.args, str) else (tile.args or [""])[0] for tile in getattr(picture, "tile", [])
+    )
+    return picture.mode in ("RGB", "RGBA", "LA") and any(";16" in str(mode) for mode in modes)
 
 
 def check_lies(levels: np.ndarray, size: tuple[int, int], name: str) -> None:
@@ -312,7 +322,9 @@ def replacing(path: str | os.PathLike) -> Iterator[IO[bytes]]:
 
 def part_name(name: str, mark: str) -> str:
     """What a file of this name is called while it is written: no longer than disks allow where the name itself is."""
-    return f".{os.fsencode(name)[:LONGEST_NAME].decode(errors='ignore')}.{mark}.part"
+    if len(encoded := os.fsencode(name)) > LONGEST_NAME:
+        name = encoded[:LONGEST_NAME].decode(errors="ignore") + sha256(encoded).hexdigest()[:8]
+    return f".{name}.{mark}.part"
 
 
 def one_line(error: BaseException) -> str:

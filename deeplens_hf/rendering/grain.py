@@ -25,6 +25,7 @@ AT_EACH = 0.05  # the same of those of one brightness, where there may be no fla
 MOST = 2.0  # so none is taken for more than so many times the grain of the flattest
 LEVELS = 8  # of brightness
 CLIPPED = 2 / 255  # so near to black or white a tile tells nothing
+ROUNDING = 0.3 / 255  # what rounding to 8 bits alone leaves of a slope
 MAX_GRAIN = 2.0  # times the photo's own
 PATTERN = 512  # pixels after which the grain repeats itself
 CELL = 4  # pixels a side of what is of one strength
@@ -45,13 +46,17 @@ class Grain:
 
 
 def grain_of(photo: Tensor) -> Grain | None:
-    """Measured in (1, 3, H, W), sRGB in [0, 1]; None where there is none to be seen, or no place to look for it."""
+    """Measured in (1, 3, H, W), sRGB in [0, 1]; None where there is none to be seen, or no place to look for it.
+
+    Of a photo that is flat nowhere, its finest texture passes for grain.
+    """
     rows, columns = (side // TILE * TILE for side in photo.shape[-2:])
     every = max(1, round(math.sqrt(rows * columns / TILE**2 / ENOUGH)))
     tiles = photo[0, :, :rows, :columns].unflatten(2, (-1, TILE)).unflatten(1, (-1, TILE))  # (3, h, T, w, T)
     tiles = tiles[:, ::every, :, ::every].permute(1, 3, 0, 2, 4).flatten(0, 1)  # (N, 3, T, T)
     luma = _luma(tiles)
-    seen = (luma.amin((1, 2, 3)) > CLIPPED) & (luma.amax((1, 2, 3)) < 1 - CLIPPED)
+    least, most = luma.amin((1, 2, 3)), luma.amax((1, 2, 3))
+    seen = (least > CLIPPED) & (most < 1 - CLIPPED) & (least < most)  # a frame of one colour is no part of the photo
     if seen.sum() < FEWEST:
         return None
     grains, brightness = _without_slopes(tiles[seen]), luma[seen].mean((1, 2, 3))
@@ -59,7 +64,7 @@ def grain_of(photo: Tensor) -> Grain | None:
     order = deviation.argsort()
     flattest = order[: max(FEWEST // 4, int(len(order) * FLATTEST))]
     usual = deviation[flattest].mean()
-    if not usual > 0:
+    if usual < ROUNDING:
         return None
     known, strengths = [], []  # the rest is as what is known next to it
     for level in range(LEVELS):

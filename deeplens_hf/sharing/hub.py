@@ -117,7 +117,7 @@ class HubMixin(PyTorchModelHubMixin):
         if all(torch.equal(halves[name].to(value.dtype), value) for name, value in weights.items()):
             weights = halves
         save_file(weights, save_directory / WEIGHTS, metadata={"format": "pt"})
-        if self.record_file and self.record_file.is_file() and self.record_file.parent != save_directory.absolute():
+        if self.record_file and self.record_file.is_file() and not self.record_file.parent.samefile(save_directory):
             shutil.copyfile(self.record_file, save_directory / RECORD)
 
     def generate_model_card(self, **known: Any) -> ModelCard:
@@ -233,7 +233,8 @@ class HubMixin(PyTorchModelHubMixin):
                 create_pr=create_pr,
                 parent_commit=head.sha,  # lest a card be overwritten that somebody edits this very moment
                 ignore_patterns=[CARD] if kept else [],
-                delete_patterns=["evaluation/*", "previews/*", RECORD],  # those of the weights before
+                # those of the weights before; the record of these, if they are from there, may not be in the cache
+                delete_patterns=["evaluation/*", "previews/*", *([RECORD] if self.source != repo_id else [])],
             )
         if kept:
             warnings.warn(

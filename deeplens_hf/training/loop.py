@@ -229,7 +229,8 @@ def fit(
         finite = all(map(math.isfinite, means))
         if not finite or (due and not all(bool(value.isfinite().all()) for value in average)):
             what = "weights are" if finite else "loss is"  # on all processes: they have the same means and weights
-            raise ValueError(f"{what} not finite at step {step}: try a lower lr; the last checkpoint is kept")
+            kept = f"; {checkpoint} is of before it" if checkpoint.exists() else ""
+            raise ValueError(f"{what} not finite at step {step}: try a lower lr, with another --out{kept}")
         if journal is None:
             continue
         values = dict(zip(totals, means, strict=True))

@@ -55,7 +55,7 @@ def stage_parts(stage: str, model: DeepLens, outline_weight: float = 0.5) -> Sta
 def depth_stage(model: DeepLens, batch: Batch, step: int, outline_weight: float = 0.5) -> dict[str, Tensor]:
     """Eq. 1 on labelled photos, collages and scenes with exact depth."""
     disparity, foreground = model.depth(batch["image"])
-    with torch.autocast(disparity.device.type, enabled=False):  # a GPU refuses cross-entropy in bfloat16
+    with torch.autocast(disparity.device.type, enabled=False):  # in bfloat16 the logarithm of a sure outline has no end
         return depth_loss(
             disparity.float(),
             foreground.float(),

@@ -172,6 +172,8 @@ def test_a_new_model_takes_over_nobodys_record(tmp_path, monkeypatch):
     DeepLens.from_pretrained(tmp_path / "out").save_pretrained(tmp_path)
     DeepLens.from_pretrained(".").save_release(tmp_path / "again", "lab/lens")
     assert "| render | 9 |" in (tmp_path / "again" / "README.md").read_text(), "beside the weights"
+    (tmp_path / "link").symlink_to(tmp_path)
+    DeepLens.from_pretrained(".").save_pretrained(tmp_path / "link")  # where it is
     DeepLens.from_pretrained(".").save_pretrained(tmp_path / "copy")
     assert json.loads((tmp_path / "copy" / "training.json").read_text()) == RECORD, "it goes where the weights go"
 
