@@ -268,10 +268,9 @@ def grey_levels(picture: Image.Image, name: str = "disparity") -> np.ndarray:
 
 def _halved(picture: Image.Image) -> bool:
     """Whether Pillow reads 8 of 16 bits of this file; one that is loaded already does not tell."""
-    modes = (
-        tile.args if isinstance(tile.args, str) else (tile.args or [""])[0] for tile in getattr(picture, "tile", [])
-    )
-    return picture.mode in ("RGB", "RGBA", "LA") and any(";16" in str(mode) for mode in modes)
+    told = (tile.args for tile in getattr(picture, "tile", []))
+    raw = (args if isinstance(args, str) else str(args[0] if args else "") for args in told)
+    return picture.mode in ("RGB", "RGBA", "LA") and any(";16" in mode for mode in raw)
 
 
 def check_lies(levels: np.ndarray, size: tuple[int, int], name: str) -> None:
