@@ -162,7 +162,7 @@ def export(
         raise ValueError(f"kind must be one of {', '.join(SUFFIXES)}; got {kind!r}")
     if any(side % MULTIPLE or not LEAST_SIDE <= side <= model.config.blur_size for side in size):
         accepted = f"two multiples of {MULTIPLE} from {LEAST_SIDE} to {model.config.blur_size}"
-        raise ValueError(f"size must be {accepted}; got height {size[0]}, width {size[1]}")
+        raise ValueError(f"size must be {accepted}; got {size[0]}, {size[1]} (height, width)")
     if not 0 < max_aperture <= MAX_APERTURE:
         raise ValueError(f"max_aperture must lie above 0 and be at most {MAX_APERTURE:g}; got {max_aperture!r}")
     if kind == "onnx":
