@@ -257,7 +257,7 @@ def build_demo(
         # files to take away
         for button, function, inputs in (
             (save, studio.save, [scene, view, encoding, place, *lens]),
-            (save_depth, studio.save_depth, [scene]),
+            (save_depth, studio.save_depth, [scene, view]),
         ):
             # one for each: of two files that are there together the second would take the first one's place
             ready = gr.DownloadButton("ready", visible="hidden", elem_id=f"ready-{function.__name__}")

@@ -80,5 +80,7 @@ class Scene:
         """The settings of `Photo.refocus` that the controls stand for; `stop` counts STOPS. PhotoError if too wide."""
         aperture = f"f/{STOPS[int(stop)]:g}"
         aperture_of(aperture, self.photo.calibration, WIDEST)
-        shape = ApertureShape(0 if blades == ROUND else int(blades), rotation, roundness, ring, cat_eye)
+        # the controls of a polygon keep what was set while the aperture is round
+        polygon = (0, 0, 0) if blades == ROUND else (int(blades), rotation, roundness)
+        shape = ApertureShape(*polygon, ring, cat_eye)
         return {"aperture": aperture, "shape": shape, "highlights": highlights, "grain": grain}

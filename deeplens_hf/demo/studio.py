@@ -18,15 +18,14 @@ from ..files.results import SUFFIXES, save_result
 from ..model import DeepLens
 from ..optics import MAX_APERTURE
 from ..rack_focus import SIDE, focus_path, write_mp4, write_webp
+from .answers import GONE, SKIP, made, meant, needed, present, unchanged
 from .checks import check_file
 from .darkroom import Darkroom
 from .files import file_to_take, refusal, warn
-from .readout import readout_props
 from .retouch import retouch
 from .scene import STOPS, Scene
-from .viewfinder import calm_props, scene_props, shot_props
+from .viewfinder import calm_props, shot_props
 
-GONE = "There is no photo here: one left alone for half an hour is forgotten. Please open it again."
 NO_MAP = "There is no depth map of yours yet. Please give one beside, under “My depth map”."
 TOO_NEAR = (
     f"So near, this lens would blur more than can be shown even at f/{STOPS[0]}. "
@@ -38,7 +37,6 @@ DEPTHS = {PREDICTED: None, PHONE: "embedded"}  # as `photo.open_photo` takes the
 MEANS = {"near": "disparity", "far": "depth"}  # the same, by what is white
 PLANES = "x, y, or near, far, subject"
 FPS = 24
-SKIP = {"__type__": "update"}
 ENDS = ("subject", "far")  # of a film, unless others are chosen
 # what belonged to the photo before: film, its files, its ends; place of the brush; distance, focal length, sensor width
 FRESH = (None, gr.update(value=None, visible=False), *ENDS, None, None, None, None, None)
@@ -217,7 +215,8 @@ class Studio:
         except ValueError as error:
             warn(error)
             return calm_props(), SKIP, SKIP, SKIP, scene  # what was there stays
-        pair = (scene.preview.picture, picture) if comparing else SKIP
+        # as an update: gradio never deletes the files of what comes without one after an update, as SKIP is
+        pair = gr.update(value=(scene.preview.picture, picture)) if comparing else SKIP
         ends = (SKIP, SKIP) if wish.get("range") else (round(end, 2) for end in focus)  # a range is being set by them
         return shot_props(wish, picture, focus), pair, *ends, scene
 
@@ -237,7 +236,7 @@ class Studio:
 
     def save(self, scene: Scene | None, wish: dict | None, encoding: str, place: bool, *lens: Any) -> str:
         """The photo through the lens, at its own size."""
-        scene = needed(scene)
+        scene = needed(scene, wish)
         try:
             light = self.darkroom.develop(scene.photo, scene.focus(wish), scene.lens(*lens))
         except ValueError as error:
@@ -246,9 +245,9 @@ class Studio:
         save_result(light, scene.photo.picture, path, place)
         return str(path)
 
-    def save_depth(self, scene: Scene | None) -> str:
+    def save_depth(self, scene: Scene | None, wish: dict | None) -> str:
         """The disparity at the photo's size, 16 bits."""
-        scene = needed(scene)
+        scene = needed(scene, wish)
         path = file_to_take(scene.name, "_depth.png")
         save_disparity(scene.photo.disparity, path, scene.photo.dioptres)
         return str(path)
@@ -315,32 +314,3 @@ class Studio:
         except ValueError:
             raise PhotoError(f"A film cannot start or end at “{text}”. Please say {PLANES}.") from None
         return scene.photo.focus_range((x, y))
-
-
-def made(scene: Scene) -> tuple:
-    """A new scene, what the viewfinder shows of it, its source of depth, and what its f-numbers mean."""
-    return scene, scene_props(scene), scene.source, readout_props(scene)
-
-
-def unchanged(scene: Scene | None) -> tuple:
-    """The same where nothing comes of a wish: the viewfinder is at rest again, the source what it was."""
-    return SKIP, calm_props(), scene.source if scene else SKIP, SKIP
-
-
-def present(scene: Scene | None) -> bool:
-    """Whether there is a photo; says so if not."""
-    if scene is None:
-        warn(GONE)
-    return scene is not None
-
-
-def meant(scene: Scene | None, wish: dict | None) -> bool:
-    """Whether there is a photo, and the one that was shown when this was wished for: another may have come since."""
-    return present(scene) and (wish is None or wish.get("file") == scene.file)
-
-
-def needed(scene: Scene | None) -> Scene:
-    """The same where nothing can be shown without."""
-    if scene is None:
-        raise refusal(GONE)
-    return scene

@@ -130,19 +130,28 @@ def test_a_button_says_that_it_saves_and_then_what_it_did(visit, photo, tmp_path
     playwright.expect(visitor.page.get_by_role("button", name=name)).to_be_enabled()
 
 
-def test_a_button_is_at_rest_again_after_a_save_that_failed(visit, photo, tmp_path):
-    visitor = visit()
+@pytest.mark.parametrize("name", ["Save full resolution", "Save depth map (16-bit PNG)"])
+def test_a_save_is_refused_once_another_photo_is_there_and_the_button_at_rest_again(visit, photo, room, tmp_path, name):
+    visitor, held = visit(), []
     visitor.upload(photo)
-    visitor.click("photo", 60, 100, SIZE)
-    visitor.until(visitor.focus, pytest.approx((60, 100), abs=1))
-    visitor.page.get_by_label("Focus x").fill("5000")
-    visitor.told()
-    button = visitor.page.get_by_role("button", name="Save full resolution")
+    visitor.tab("Save")
+
+    def hold(route):
+        if held:
+            route.continue_()
+        else:
+            held.append(route)
+
+    visitor.page.route("**/queue/join*", hold)
+    button = visitor.page.get_by_role("button", name=name)
     button.click()
-    visitor.page.locator(".toast-body.error").wait_for()
+    visitor.until(lambda: len(held), 1)
+    visitor.upload(room)
+    held[0].continue_()
+    refused = visitor.page.locator(".toast-body.error")
+    playwright.expect(refused).to_contain_text("Another photo has come in the meantime")
     playwright.expect(button).to_be_enabled()
-    visitor.page.get_by_label("Focus x").fill("60")
-    assert visitor.download("Save full resolution", tmp_path).name == "photo_refocused.jpg"
+    assert visitor.download(name, tmp_path).name.startswith("evening_room_")
 
 
 def test_the_example_chosen_last_wins_and_an_upload_ends_its_outline(visit, photo):
@@ -224,6 +233,23 @@ def test_blades_that_are_none_are_neither_rounded_nor_turned(visit, photo):
     ring = visitor.page.locator("#stop input[type=range]")
     ring.press("ArrowLeft")
     assert ring.evaluate("ring => getComputedStyle(ring).outlineStyle") == "solid"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_has_the_keyboard_is_outlined(visit, photo, scheme):
+    visitor = visit(color_scheme=scheme)
+    visitor.upload(photo)
+
+    def outlined(field) -> bool:
+        field.focus()
+        visitor.page.keyboard.press("Shift")
+        return field.evaluate("field => getComputedStyle(field).outlineStyle") == "solid"
+
+    number = visitor.page.get_by_label("Focus x")
+    assert outlined(number) and outlined(visitor.field("Sharp from"))
+    assert number.evaluate("field => getComputedStyle(field).colorScheme") == (scheme if scheme == "dark" else "normal")
+    visitor.tab("Lens")
+    assert outlined(visitor.page.get_by_role("radio", name="Round"))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -1,5 +1,6 @@
 """The functions behind the controls, without a browser: who comes when, what is kept, what is refused in words."""
 
+import asyncio
 import dataclasses
 import os
 import time
@@ -10,10 +11,14 @@ import pytest
 
 gr = pytest.importorskip("gradio")
 
-from deeplens_hf.demo.page import build_demo  # noqa: E402
-from deeplens_hf.demo.studio import GONE, OWN, PREDICTED, SKIP, TOO_NEAR, Studio  # noqa: E402
+from gradio.state_holder import SessionState  # noqa: E402
 
-LENS = (9, "Round", 0, 0, 0, 0, 1)  # f/3.5 or so
+from deeplens_hf.demo.answers import ANOTHER, GONE, SKIP  # noqa: E402
+from deeplens_hf.demo.page import build_demo  # noqa: E402
+from deeplens_hf.demo.studio import OWN, PREDICTED, TOO_NEAR, Studio  # noqa: E402
+from deeplens_hf.optics import DISC  # noqa: E402
+
+LENS = (9, "Round", 0, 0, 0, 0, 1, 0)  # f/3.5 or so
 
 
 @pytest.fixture
@@ -61,6 +66,36 @@ def test_what_was_meant_for_the_photo_before_is_not_done_to_the_next(studio, sce
     assert studio.calibrate(scene, before, 2.0, 50.0, 36.0)[0] == SKIP
     assert studio.undo(painted, before)[0] == SKIP and studio.undo(painted, wish(painted))[0].strokes == ()
     assert not said
+
+
+def test_what_was_pressed_for_the_photo_before_is_not_saved_of_the_next(studio, scene):
+    before = wish(scene, [20, 20]) | {"file": "another"}
+    for save in (
+        lambda wish: studio.save(scene, wish, "JPEG", False, *LENS),
+        lambda wish: studio.save_depth(scene, wish),
+    ):
+        with pytest.raises(gr.Error) as refused:
+            save(before)
+        assert refused.value.message == ANOTHER
+        assert Path(save(wish(scene))).exists()
+
+
+def test_round_is_the_same_again_after_blades(scene):
+    assert scene.lens(9, "6", 1, 72, 0, 0, 1, 0)["shape"] != DISC
+    assert scene.lens(9, "Round", 1, 72, 0, 0, 1, 0)["shape"] == DISC
+
+
+def test_no_picture_of_before_and_after_stays_on_the_disk(model, studio, scene):
+    """Only what gradio has noted is deleted after a while."""
+    page = build_demo(model)
+    look = next(each for each in page.fns.values() if each.name == "look")
+    state, at = SessionState(page), [block.elem_id for block in look.outputs].index("compare")
+    for comparing in (False, True):
+        told = studio.look(scene, wish(scene), comparing, *LENS)
+        shown = asyncio.run(page.postprocess_data(look, list(told), state))[at]
+    noted = set().union(*page.temp_file_sets)
+    files = [picture["path"] for picture in shown["value"]]
+    assert len(files) == 2 and set(files) <= noted
 
 
 def test_a_photo_in_use_and_its_files_are_kept(studio, scene):
