@@ -1,5 +1,6 @@
 """The page: what is on it, and what happens when. What it does is in `studio`."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,28 @@ from ..files.results import SUFFIXES
 from ..model import DeepLens
 from ..rack_focus import EASINGS, LONGEST
 from .api import add_api
+from .browser import (
+    BLADES_SHOWN,
+    BRUSH_CHOSEN,
+    BRUSH_SHOWN,
+    CAMERA_OFF,
+    CHOSEN,
+    EMPTIED,
+    ENDS_LEFT,
+    FAR_MOVED,
+    FETCH,
+    HANDED_OVER,
+    LENS_SET,
+    LOADED,
+    NEAR_MOVED,
+    NOT_BUSY,
+    OPENING,
+    PANEL_SHOWN,
+    POINT_LEFT,
+    POINT_TYPED,
+    SAVING,
+    WISH_SHOWN,
+)
 from .checks import check_opening
 from .readout import readout
 from .scene import ROUND, STOPS
@@ -19,59 +42,6 @@ IDLE = 30 * 60  # seconds after which an unused photo and its disparity are forg
 STROKES = ["nearer", "farther", ("depth of the focus point", "copy")]
 TITLE = """# DeepLens
 Shallow depth of field for any photo. Drop one in, then click what shall be sharp."""
-# both fields empty is the main subject, one empty a point being typed
-POINT_TYPED = """(wish, x, y) => !wish || (x === null) !== (y === null) ? wish
-    : {...wish, range: null, point: x === null ? null : [x, y]}"""
-RANGE_TYPED = """(wish, far, near) => !wish ? wish
-    : {...wish, point: null, range: [Math.min(far, near), Math.max(far, near)]}"""
-WISH_SHOWN = """(wish, x, y, far, near) => [
-    ...(wish?.point ?? [null, null]).map(value =>
-        ({__type__: "update", value, placeholder: wish?.range ? "none: a range" : "main subject"})),
-    ...(wish?.range?.map(end => Math.round(end * 100) / 100) ?? [far, near]),
-]"""
-# what was said of the photo before goes once another comes; an emptied box is none
-HUSH = "document.querySelectorAll('[data-testid=toast-close]').forEach(button => button.click())"
-HANDED_OVER = f"file => (file && {HUSH}, [file])"
-CHOSEN = f"() => ({HUSH}, [])"
-# once its photo is opened the box is emptied for the next one, unless that has come in the meantime; gradio tells twice
-# of a photo that takes another's place in the box
-OPENING = """(file, cut) => {
-    if (file?.path === window.opening) return [null, cut];
-    window.opening = file?.path;
-    return [file, cut];
-}"""
-EMPTIED = """now => now?.path === window.opening ? null : {__type__: "update"}"""
-# once a picture was taken the camera is let go; its box shrinks when it is gone, and what is below moves up
-CAMERA_OFF = """() => {
-    const finder = document.querySelector(".finder"); // hidden until it has the photo
-    const look = () => cameraOn() || !finder.offsetParent ? requestAnimationFrame(look) : finder.scrollIntoView();
-    if (!cameraOn()) return;
-    document.querySelector('#upload [aria-label="Upload file"]').click();
-    look();
-}"""
-# names for those who do not see; number fields start empty, which gradio would make 0
-LOADED = """() => {
-    const name = () => {
-        for (const button of document.querySelectorAll("#examples button")) button.ariaLabel = button.innerText.trim();
-        document.querySelectorAll("#compare img").forEach((img, i) => img.alt = ["Photo", "Refocused"][i]);
-    };
-    name(); // gradio makes them when they come into sight, and numbers the ones, says nothing of the others
-    new MutationObserver(name).observe(document.querySelector(".gradio-container"), {childList: true, subtree: true});
-    return [null, null, null, null, null];
-}"""
-# a panel comes in below what is in sight; so much of it is scrolled to, and no more
-PANEL_SHOWN = """() => setTimeout(() => [...document.querySelectorAll("[role=tabpanel]")]
-    .find(panel => panel.offsetParent).scrollIntoView({behavior: "smooth", block: "nearest"}), 50)"""
-# one brush, in the viewfinder and among the controls
-BRUSH_CHOSEN = """() => {
-    const [kind, radius] = [...document.querySelectorAll("[data-brush]")].map(field => field.value);
-    return [kind, Number(radius)];
-}"""
-BRUSH_SHOWN = """(...brush) => document.querySelectorAll("[data-brush]")
-    .forEach((field, i) => field.value = brush[i])"""
-BLADES_SHOWN = """blades => Array(2).fill({__type__: "update", interactive: blades !== "Round"})"""
-SAVING = """() => ({__type__: "update", value: "Saving …", interactive: false})"""
-FETCH = "() => setTimeout(() => document.querySelector('#ready-{}').click(), 100)"
 
 
 def build_demo(
@@ -124,10 +94,10 @@ def build_demo(
                 save = gr.Button("Save full resolution", variant="primary", scale=1, min_width=190)
             with gr.Tabs() as tabs:
                 with gr.Tab("Focus"), gr.Row(equal_height=True):
-                    with gr.Row(equal_height=True):
+                    with gr.Row(equal_height=True, elem_id="point"):
                         x = gr.Number(label="Focus x", info="pixels from the left", **of_point)
                         y = gr.Number(label="Focus y", info="pixels from the top", **of_point)
-                    with gr.Row(equal_height=True):
+                    with gr.Row(equal_height=True, elem_id="ends"):
                         far = gr.Slider(0, 1, 0, label="Sharp from", info="0 is the farthest", **of_range)
                         near = gr.Slider(0, 1, 1, label="Sharp to", info="1 is the nearest", **of_range)
                 with gr.Tab("Lens"):
@@ -189,11 +159,11 @@ def build_demo(
                             undo = gr.Button("Undo stroke", min_width=80)
                     with gr.Column(min_width=260):
                         metres = gr.Number(
-                            label="Focus point is at", info="metres: makes f-numbers real; empty: nominal", minimum=0
+                            label="Focus point is at", info="metres: makes f-numbers real; empty: nominal"
                         )
                         with gr.Row():
-                            focal = gr.Number(label="Focal length", info="mm", minimum=0, min_width=100, **of_exif)
-                            sensor = gr.Number(label="Sensor width", info="mm", minimum=0, min_width=100, **of_exif)
+                            focal = gr.Number(label="Focal length", info="mm", min_width=100, **of_exif)
+                            sensor = gr.Number(label="Sensor width", info="mm", min_width=100, **of_exif)
                         calibrate = gr.Button("Calibrate", min_width=80)
                 with gr.Tab("Save"), gr.Row(equal_height=False):
                     encoding = gr.Radio(list(SUFFIXES), value="JPEG", label="Format", min_width=330)
@@ -241,7 +211,10 @@ def build_demo(
         view.change(None, [view, x, y, far, near], [x, y, far, near], js=WISH_SHOWN)
         stop.change(None, stop, says, js="stop => stop")
         gr.on([x.input, y.input], None, [view, x, y], view, js=POINT_TYPED)
-        gr.on([far.input, near.input], None, [view, far, near], view, js=RANGE_TYPED)
+        gr.on([x.blur, y.blur], None, [view, x, y], [x, y], js=POINT_LEFT)
+        far.input(None, [view, far, near], [view, far], js=FAR_MOVED)
+        near.input(None, [view, far, near], [view, near], js=NEAR_MOVED)
+        gr.on([far.release, near.release], None, [view, far, near], [far, near], js=ENDS_LEFT)
         view.brush(None, None, [kind, radius], js=BRUSH_CHOSEN)
         gr.on([kind.input, radius.input], None, [kind, radius], js=BRUSH_SHOWN)
         blades.change(None, blades, [roundness, rotation], js=BLADES_SHOWN)
@@ -251,7 +224,15 @@ def build_demo(
         shot = [scene, view, comparing, *lens]
         changes = [view.change, *(control.change for control in lens)]
         seen = [view, slider, far, near, scene]  # given back as it was: it is forgotten once none did so for long
-        gr.on(changes, studio.look, shot, seen, trigger_mode="always_last", **gpu, show_progress="hidden")
+        ranges = [[each.minimum, each.maximum] if isinstance(each, gr.Slider) else None for each in lens]
+        anew = {
+            "trigger_mode": "always_last",
+            "show_progress": "hidden",
+            "js": LENS_SET.replace("RANGES", json.dumps(ranges)),
+        }
+        gr.on(changes, studio.look, shot, seen, **anew, **gpu).failure(None, js=NOT_BUSY)
+        judged = {"trigger_mode": "always_last", "concurrency_limit": None}
+        gr.on([x.input, y.input], studio.judge, [scene, x, y], None, **judged, **quiet)
         tabs.select(studio.compare, [scene, view, *lens], [comparing, slider], trigger_mode="multiple", **gpu)
 
         # files to take away

@@ -15,6 +15,7 @@ import numpy as np
 from ..disparity.phone_depth import read_embedded
 from ..files.pictures import PhotoError, save_disparity
 from ..files.results import SUFFIXES, save_result
+from ..inputs import check_point
 from ..model import DeepLens
 from ..optics import MAX_APERTURE
 from ..rack_focus import SIDE, focus_path, write_mp4, write_webp
@@ -200,6 +201,15 @@ class Studio:
         return made(dataclasses.replace(scene, photo=photo, id=uuid.uuid4().hex))
 
     # pictures to look at
+
+    @staticmethod
+    def judge(scene: Scene | None, x: int | None, y: int | None) -> None:
+        """Says so if a point being typed lies outside the photo; the one before stays."""
+        if scene and x is not None and y is not None:
+            try:
+                check_point((x, y), scene.photo.size)
+            except PhotoError as error:
+                warn(error)
 
     def look(self, scene: Scene | None, wish: dict | None, comparing: bool, *lens: Any) -> tuple:
         """The photo through the lens at the size of the screen; original and result, if compared; what is sharp.

@@ -298,6 +298,7 @@ def test_names_lie_on_the_pictures_compared(visit, photo, examples, window):
         ("point must be (x, y) with 0 <= x < 240 and 0 <= y < 360, got (4000, 10)", "x below 240 and y below 360,"),
         ("point must be (x, y) with 0 <= x < 240 and 0 <= y < 360, got (None, 10)", "both x and y"),
         ("focal_length_mm must be given: the photo's EXIF does not tell it", "does not say its focal length"),
+        ("focus must be a number from 0 to 1, got 5", "from 0, the farthest, to 1, the nearest"),
         ("what nobody has thought of", "what nobody has thought of"),
     ],
 )
