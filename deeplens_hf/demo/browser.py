@@ -63,16 +63,24 @@ CAMERA_OFF = """() => {
     document.querySelector('#upload [aria-label="Upload file"]').click();
     look();
 }"""
-# names for those who do not see; number fields start empty, which gradio would make 0
+# and a word on why the photo is gone: once gradio has the server again, it starts the page anew without any
+LOST = "The connection was lost and the page started anew. Please open your photo again."
 LOADED = """() => {
     const name = () => {
         for (const button of document.querySelectorAll("#examples button")) button.ariaLabel = button.innerText.trim();
         document.querySelectorAll("#compare img").forEach((img, i) => img.alt = ["Photo", "Refocused"][i]);
+        const told = [...document.querySelectorAll("[data-photo] .toast-body.error")].map(toast => toast.innerText);
+        const lost = told.some(text => text.includes("Connection to the server was lost"));
+        if (lost && !leaving) sessionStorage.lost = "LOST";
     };
+    let leaving = false;
+    addEventListener("beforeunload", () => leaving = true); // ends connections as well
     name(); // gradio makes them when they come into sight, and numbers the ones, says nothing of the others
-    new MutationObserver(name).observe(document.querySelector(".gradio-container"), {childList: true, subtree: true});
-    return [null, null, null, null, null];
-}"""
+    new MutationObserver(name).observe(document.body, {childList: true, subtree: true});
+    const lost = sessionStorage.lost;
+    delete sessionStorage.lost;
+    return [null, null, null, null, null, {__type__: "update", value: lost ?? "", visible: Boolean(lost)}];
+}""".replace("LOST", LOST)
 # a panel comes in below what is in sight; so much of it is scrolled to, and no more
 PANEL_SHOWN = """() => setTimeout(() => [...document.querySelectorAll("[role=tabpanel]")]
     .find(panel => panel.offsetParent).scrollIntoView({behavior: "smooth", block: "nearest"}), 50)"""
@@ -84,5 +92,7 @@ BRUSH_CHOSEN = """() => {
 BRUSH_SHOWN = """(...brush) => document.querySelectorAll("[data-brush]")
     .forEach((field, i) => field.value = brush[i])"""
 BLADES_SHOWN = """blades => Array(2).fill({__type__: "update", interactive: blades !== "Round"})"""
+# gradio goes on saying that a film waits in the line after it was cancelled
+FILM_CUT = "() => document.querySelector('.gradio-container').toggleAttribute('data-cut', {})"
 SAVING = """() => ({__type__: "update", value: "Saving …", interactive: false})"""
 FETCH = "() => setTimeout(() => document.querySelector('#ready-{}').click(), 100)"

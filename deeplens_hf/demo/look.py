@@ -75,6 +75,7 @@ input[type=range]:focus-visible { outline: 2px solid var(--amber) !important; ou
   padding: 2px 8px; border-radius: 6px; background: #18181bd9; color: #fff; font-size: 13px; pointer-events: none; }
 #compare .slider-wrap:has(img)::before { content: "Photo"; left: var(--beside); }
 #compare .slider-wrap:has(img)::after { content: "Refocused"; right: var(--beside); }
+.gradio-container[data-cut] #film [data-testid=status-tracker], .gradio-container[data-photo] #note { display: none; }
 #reels button[aria-label="Remove this file"] { display: none; } /* they are to be taken, not given */
 [data-testid=status-tracker].hide { display: none; }
 .dim { color: var(--body-text-color-subdued); font-size: .85rem; }

@@ -20,6 +20,7 @@ from .browser import (
     ENDS_LEFT,
     FAR_MOVED,
     FETCH,
+    FILM_CUT,
     HANDED_OVER,
     LENS_SET,
     LOADED,
@@ -70,8 +71,12 @@ def build_demo(
         scene = gr.State(time_to_live=IDLE)
         comparing = gr.State(False)
         cut = gr.State()  # the flag of the film under way
+        asked = gr.Textbox(
+            visible="hidden"
+        )  # its name: a state is read once a job's turn comes, not as it is asked for
         chosen = gr.State()  # the example
         gr.Markdown(TITLE, elem_id="title")
+        note = gr.Markdown(visible=False, elem_id="note")
         with gr.Row(equal_height=False):
             upload = gr.Image(
                 label="Photo", sources=["upload", "clipboard", "webcam"], height=150, buttons=[], elem_id="upload",
@@ -190,7 +195,7 @@ def build_demo(
         opening = {"validator": check_opening, "show_progress_on": upload, "js": OPENING, **every, **raw, **gpu}
         opened = admitted.success(studio.open_upload, [upload, cut], [*made, *fresh, gallery], **opening)
         opened.then(None, upload, upload, js=EMPTIED).then(None, js=CAMERA_OFF)
-        page.load(None, None, [paint_x, paint_y, metres, focal, sensor], js=LOADED)
+        page.load(None, None, [paint_x, paint_y, metres, focal, sensor, note], js=LOADED)
         # by way of a state: a listener of select that is to run once more would see the first choice again
         gallery.select(studio.choose, None, chosen, js=CHOSEN, trigger_mode="multiple", **quiet)
         latest = {"trigger_mode": "always_last", "show_progress_on": gallery}
@@ -250,9 +255,11 @@ def build_demo(
                 ended(None, None, button, js=at_rest)
         for button, text in ((start_here, start), (end_here, end)):  # without a queue nothing can be said
             button.click(studio.film_end, view, text, concurrency_limit=None, **quiet)
-        rolling = roll.click(studio.roll, cut, cut, queue=False, **quiet)
+        for button, cutting in ((roll, "false"), (cancel, "true")):
+            button.click(None, js=FILM_CUT.format(cutting))
+        rolling = roll.click(studio.roll, cut, [cut, asked], queue=False, **quiet)
         anew = {"trigger_mode": "multiple", "show_progress_on": film, **reel}  # pressed again, the film before ends
-        rolling.success(studio.film, [scene, cut, start, end, seconds, easing, *lens], [film, reels], **anew)
+        rolling.success(studio.film, [scene, cut, asked, start, end, seconds, easing, *lens], [film, reels], **anew)
         cancel.click(studio.cancel, cut, None, queue=False, **quiet)  # gradio's `cancels` now and then ends in "Error"
         add_api(studio.darkroom)
     return page

@@ -43,6 +43,14 @@ ENDS = ("subject", "far")  # of a film, unless others are chosen
 FRESH = (None, gr.update(value=None, visible=False), *ENDS, None, None, None, None, None)
 
 
+class Cut(Event):
+    """Ends a film once it is set, the one that is called so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.film = uuid.uuid4().hex
+
+
 class Studio:
     """The functions behind the controls; what a visitor has open comes and goes as a Scene.
 
@@ -62,7 +70,7 @@ class Studio:
         if not answer["is_valid"]:
             raise refusal(answer["message"])
 
-    def open_upload(self, file: dict | None, cut: Event | None) -> tuple:
+    def open_upload(self, file: dict | None, cut: Cut | None) -> tuple:
         """The uploaded file as it came; no example stays outlined."""
         if file is None:  # emptied just now
             return (SKIP,) * (5 + len(FRESH))
@@ -73,12 +81,12 @@ class Studio:
         """Which example, and something new each time: the same one can be chosen again."""
         return event.index, uuid.uuid4().hex
 
-    def open_example(self, chosen: tuple[int, str], cut: Event | None) -> tuple:
+    def open_example(self, chosen: tuple[int, str], cut: Cut | None) -> tuple:
         """One of the examples."""
         path = self.examples[chosen[0]]
         return self._open(str(path), path.name, cut)
 
-    def _open(self, path: str, name: str, cut: Event | None) -> tuple:
+    def _open(self, path: str, name: str, cut: Cut | None) -> tuple:
         """With the depth that a phone stored in it, else the predicted one; the film under way ends."""
         try:
             try:
@@ -272,24 +280,25 @@ class Studio:
         return ", ".join(map(str, point)) if point else "subject"
 
     @classmethod
-    def roll(cls, cut: Event | None) -> Event:
+    def roll(cls, cut: Cut | None) -> tuple[Cut, str]:
         """A flag for a film: once set, that film ends at its next frame, or before its first. The one before ends."""
         cls.cancel(cut)
-        return Event()
+        cut = Cut()
+        return cut, cut.film
 
     @staticmethod
-    def cancel(cut: Event | None) -> None:
+    def cancel(cut: Cut | None) -> None:
         """Set the flag of the film under way, if there is one."""
         if cut is not None:
             cut.set()
 
     def film(
-        self, scene: Scene | None, cut: Event, start: str, end: str, seconds: float, easing: str, *lens: Any,
+        self, scene: Scene | None, cut: Cut, asked: str, start: str, end: str, seconds: float, easing: str, *lens: Any,
         progress: gr.Progress = gr.Progress(),  # noqa: B008  that is how gradio finds it
     ) -> Iterator[tuple]:  # fmt: skip
         """A rack focus; a step a frame, so that it can end between any two."""
         yield SKIP, SKIP  # one that yields nothing empties what was there
-        if not present(scene):
+        if cut.film != asked or cut.is_set() or not present(scene):  # another was asked for while it waited, or none
             return
         try:
             ends = [self._plane(scene, text) for text in (start, end)]

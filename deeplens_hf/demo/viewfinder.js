@@ -127,17 +127,19 @@ async function openScene() {
   drag = null;
   if (!same) levels = focus = null;
   finder.toggleAttribute("data-empty", !scene);
-  finder.closest(".gradio-container").toggleAttribute("data-photo", Boolean(scene));
+  const page = finder.closest(".gradio-container");
+  page.toggleAttribute("data-photo", Boolean(scene));
   if (!scene) return;
   const opened = scene;
   finder.dataset.scene = scene.id;
   const ratio = scene.size[0] / scene.size[1];
-  finder.closest(".gradio-container").style.setProperty("--ratio", ratio);
+  page.style.setProperty("--ratio", ratio);
   finder.toggleAttribute("data-wide", ratio > 2.2); // beside one another the panes would be thin strips
   depth.img.src = scene.depth;
   act("undo").disabled = !scene.strokes;
   if (!same) {
     setMode("point");
+    page.toggleAttribute("data-cut", true); // the film under way is the photo's before
     photo.stage.style.backgroundImage = `url(${scene.photo})`; // decoded already when it is compared with the result
     photo.img.src = scene.photo;
     const { top, bottom } = photo.stage.getBoundingClientRect();
