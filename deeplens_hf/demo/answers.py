@@ -25,9 +25,10 @@ def unchanged(scene: Scene | None) -> tuple:
 
 def present(scene: Scene | None) -> bool:
     """Whether there is a photo; says so if not."""
-    if scene is None:
+    there = scene is not None and scene.photo is not None
+    if not there:
         warn(GONE)
-    return scene is not None
+    return there
 
 
 def meant(scene: Scene | None, wish: dict | None) -> bool:
@@ -37,7 +38,7 @@ def meant(scene: Scene | None, wish: dict | None) -> bool:
 
 def needed(scene: Scene | None, wish: dict | None) -> Scene:
     """The one that is there and meant, where nothing can be given without."""
-    if scene is None:
+    if scene is None or scene.photo is None:
         raise refusal(GONE)
     if not meant(scene, wish):
         raise refusal(ANOTHER)

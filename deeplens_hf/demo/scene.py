@@ -45,6 +45,11 @@ class Scene:
     def __post_init__(self) -> None:
         object.__setattr__(self, "preview", self.photo.reduced(SCREEN))
 
+    def forget(self) -> None:
+        """Let go what takes memory, whoever still has the scene; `photo` is None then."""
+        for name in ("photo", "preview", "untouched"):
+            object.__setattr__(self, name, None)
+
     def focus(self, wish: dict | None) -> tuple[float, float]:
         """The disparities, far and near, between which the visitor wants all sharp; the main subject if nothing said.
 

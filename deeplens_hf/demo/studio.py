@@ -25,6 +25,7 @@ from .darkroom import Darkroom
 from .files import file_to_take, refusal, warn
 from .retouch import retouch
 from .scene import STOPS, Scene
+from .shelf import Shelf
 from .viewfinder import calm_props, shot_props
 
 NO_MAP = "There is no depth map of yours yet. Please give one beside, under “My depth map”."
@@ -59,7 +60,7 @@ class Studio:
     """
 
     def __init__(self, model: DeepLens, examples: Sequence[Path]):
-        self.darkroom, self.examples = Darkroom(model), examples
+        self.darkroom, self.examples, self.shelf = Darkroom(model), examples, Shelf()
 
     # a photo comes in
 
@@ -100,6 +101,7 @@ class Studio:
             return *unchanged(None), *[SKIP] * len(FRESH)
         self.cancel(cut)
         scene = Scene(Path(name).stem, photo, source, path, uuid.uuid4().hex, photo.disparity)
+        self.shelf.keep(scene)
         if scene.nearly_flat:
             gr.Info(NEARLY_FLAT)
         return *made(scene), *FRESH
@@ -213,7 +215,7 @@ class Studio:
     @staticmethod
     def judge(scene: Scene | None, x: int | None, y: int | None) -> None:
         """Says so if a point being typed lies outside the photo; the one before stays."""
-        if scene and x is not None and y is not None:
+        if scene and scene.photo and x is not None and y is not None:
             try:
                 check_point((x, y), scene.photo.size)
             except PhotoError as error:
@@ -226,6 +228,7 @@ class Studio:
         """
         if not wish or not present(scene) or wish["id"] != scene.id:
             return calm_props(), *(SKIP,) * 4
+        self.shelf.keep(scene)
         self._keep_files(scene)
         try:
             focus = scene.focus(wish)

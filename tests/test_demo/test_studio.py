@@ -128,6 +128,23 @@ def test_a_lens_that_none_of_the_f_numbers_suits_is_refused(studio, scene, said)
     assert said == [TOO_NEAR] and scene.photo.calibration is None
 
 
+def test_the_photo_left_alone_longest_makes_room(studio, photo_file, said):
+    """A stroke makes no second one of a photo, and whoever comes back is told."""
+    studio.shelf.most = 2
+    one, other = (studio.open_upload({"path": str(photo_file), "orig_name": "a.png"}, None)[0] for _ in range(2))
+    one = studio.stroke(one, wish(one), stroke(one))[0]
+    for scene in (other, one):
+        studio.look(scene, wish(scene), False, *LENS)
+    third = studio.open_upload({"path": str(photo_file), "orig_name": "a.png"}, None)[0]
+    said.clear()
+    assert one.photo and third.photo and not other.photo and not said
+    assert studio.look(other, wish(other), False, *LENS)[1:] == (SKIP,) * 4 and said == [GONE]
+    for told in (studio.paint(other, wish(other), "nearer", 0.1, 20, 20), studio.swap_depth(other, OWN, "near")):
+        assert told[0] == SKIP
+    with pytest.raises(gr.Error):
+        studio.save_depth(other, wish(other))
+
+
 def test_a_film_ends_at_the_focus_point(studio, scene, said):
     assert studio.film_end(wish(scene, [20, 30])) == "20, 30"
     assert studio.film_end(wish(scene)) == studio.film_end(None) == "subject" and not said
