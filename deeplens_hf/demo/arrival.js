@@ -9,10 +9,14 @@ function arrive([file]) {
 // taken for a picture, whichever way it comes, and the server looks into it.
 const typeless = (files) => [...files].some((file) => !file.type);
 function typed(files) {
-  const given = new DataTransfer();
-  for (const file of files) given.items.add(file.type ? file : new File([file], file.name, { type: "image/unknown" }));
-  return given;
+  const transfer = new DataTransfer();
+  for (const file of files)
+    transfer.items.add(file.type ? file : new File([file], file.name, { type: "image/unknown" }));
+  return transfer;
 }
+// A folder cannot be sent, and is no picture: the server says so of an empty file.
+const isFolder = (item) => item.webkitGetAsEntry()?.isDirectory;
+const given = ({ items, files }) => ([...items].some(isFolder) ? [new File([], "folder")] : files);
 const first = { capture: true }; // before the box hears of it
 document.addEventListener(
   "change",
@@ -24,13 +28,12 @@ document.addEventListener(
 document.addEventListener(
   "drop",
   (event) => {
-    const { target, dataTransfer } = event;
-    if (!target.closest("#upload") || !typeless(dataTransfer.files)) return;
+    const { target } = event;
+    const files = given(event.dataTransfer);
+    if (!target.closest("#upload") || !typeless(files)) return;
     event.preventDefault();
     event.stopPropagation();
-    target.dispatchEvent(
-      new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer: typed(dataTransfer.files) }),
-    );
+    target.dispatchEvent(new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer: typed(files) }));
   },
   first,
 );
@@ -40,5 +43,5 @@ for (const name of ["dragenter", "dragover", "drop"])
   document.addEventListener(name, (event) => {
     if (event.defaultPrevented || !event.dataTransfer.types.includes("Files")) return; // another box's, or text
     event.preventDefault();
-    if (name === "drop") arrive(event.dataTransfer.files);
+    if (name === "drop") arrive(given(event.dataTransfer));
   });
