@@ -9,9 +9,9 @@ POINT_TYPED = """(wish, x, y) => {
     return inside ? {...wish, range: null, point: [x, y]} : wish;
 }"""
 # once they are left the fields say again what is wished for; as one is left nobody knows yet where to
-_LEFT_FOR = "await new Promise(soon => setTimeout(soon)); const there = document.activeElement;"
-POINT_LEFT = f"""async (wish, x, y) => {{
-    {_LEFT_FOR}
+_LEFT = "await new Promise(soon => setTimeout(soon)); const there = document.activeElement, {wish, focus} = inView();"
+POINT_LEFT = f"""async (x, y) => {{
+    {_LEFT}
     const typing = there.closest("#point") || x === null || y === null;
     return typing ? [{STAY}, {STAY}] : wish?.point ?? [null, null];
 }}"""
@@ -26,9 +26,9 @@ FAR_MOVED = _END_MOVED.replace("MOVED", "far").replace("OTHER", "near")
 NEAR_MOVED = _END_MOVED.replace("MOVED", "near").replace("OTHER", "far")
 # where one says it already nothing is written: somebody may be typing there
 _SHOWN = f"ends.map((end, i) => Math.abs(end - [far, near][i]) < 0.006 ? {STAY} : Math.round(end * 100) / 100)"
-ENDS_LEFT = f"""async (wish, far, near) => {{
-    {_LEFT_FOR}
-    const ends = wish?.range ?? inView().focus;
+ENDS_LEFT = f"""async (far, near) => {{
+    {_LEFT}
+    const ends = wish?.range ?? focus;
     return there.closest("#ends") || !ends ? [{STAY}, {STAY}] : {_SHOWN};
 }}"""
 WISH_SHOWN = f"""(wish, x, y, far, near) => {{

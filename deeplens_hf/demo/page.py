@@ -71,9 +71,7 @@ def build_demo(
         scene = gr.State(time_to_live=IDLE)
         comparing = gr.State(False)
         cut = gr.State()  # the flag of the film under way
-        asked = gr.Textbox(
-            visible="hidden"
-        )  # its name: a state is read once a job's turn comes, not as it is asked for
+        asked = gr.Textbox(visible="hidden")  # its name as asked for: states are read once a job's turn comes
         chosen = gr.State()  # the example
         gr.Markdown(TITLE, elem_id="title")
         note = gr.Markdown(visible=False, elem_id="note")
@@ -216,10 +214,10 @@ def build_demo(
         view.change(None, [view, x, y, far, near], [x, y, far, near], js=WISH_SHOWN)
         stop.change(None, stop, says, js="stop => stop")
         gr.on([x.input, y.input], None, [view, x, y], view, js=POINT_TYPED)
-        gr.on([x.blur, y.blur], None, [view, x, y], [x, y], js=POINT_LEFT)
+        gr.on([x.blur, y.blur], None, [x, y], [x, y], js=POINT_LEFT)
         far.input(None, [view, far, near], [view, far], js=FAR_MOVED)
         near.input(None, [view, far, near], [view, near], js=NEAR_MOVED)
-        gr.on([far.release, near.release], None, [view, far, near], [far, near], js=ENDS_LEFT)
+        gr.on([far.release, near.release], None, [far, near], [far, near], js=ENDS_LEFT)
         view.brush(None, None, [kind, radius], js=BRUSH_CHOSEN)
         gr.on([kind.input, radius.input], None, [kind, radius], js=BRUSH_SHOWN)
         blades.change(None, blades, [roundness, rotation], js=BLADES_SHOWN)
@@ -230,14 +228,10 @@ def build_demo(
         changes = [view.change, *(control.change for control in lens)]
         seen = [view, slider, far, near, scene]  # given back as it was: it is forgotten once none did so for long
         ranges = [[each.minimum, each.maximum] if isinstance(each, gr.Slider) else None for each in lens]
-        anew = {
-            "trigger_mode": "always_last",
-            "show_progress": "hidden",
-            "js": LENS_SET.replace("RANGES", json.dumps(ranges)),
-        }
-        gr.on(changes, studio.look, shot, seen, **anew, **gpu).failure(None, js=NOT_BUSY)
-        judged = {"trigger_mode": "always_last", "concurrency_limit": None}
-        gr.on([x.input, y.input], studio.judge, [scene, x, y], None, **judged, **quiet)
+        last = {"trigger_mode": "always_last", "show_progress": "hidden"}
+        looking = {"js": LENS_SET.replace("RANGES", json.dumps(ranges)), **last, **gpu}
+        gr.on(changes, studio.look, shot, seen, **looking).failure(None, js=NOT_BUSY)
+        gr.on([x.input, y.input], studio.judge, [scene, x, y], None, concurrency_limit=None, **last, **private)
         tabs.select(studio.compare, [scene, view, *lens], [comparing, slider], trigger_mode="multiple", **gpu)
 
         # files to take away

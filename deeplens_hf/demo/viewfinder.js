@@ -3,7 +3,7 @@
 // From the server, as props:
 //   scene  {id, file, size: [w, h], strokes, photo, depth, disparity}: a photo was opened, or its depth was changed (then
 //          `file` is the same); strokes of the brush are counted; pictures as data URLs, the last one grey
-//   shot   {wish, picture, focus: [far, near]}: the photo as wished for, and the disparities that are sharp in it
+//   shot   {wish, picture, focus: [far, near], id}: the photo as wished for, and the disparities that are sharp in it
 //   calm   anything new: what was asked for cannot be done
 // To the server, as the value, which says all of what the visitor wants sharp:
 //   {id, file, point: [x, y] or null, range: [far, near] or null}; the scene's, pixels, disparities in [0, 1]
@@ -25,7 +25,7 @@ const act = (name) => finder.querySelector(`[data-act=${name}]`);
 // whether the upload box is the camera's, which shows no video any more once it has taken a picture; the page asks too
 window.cameraOn = () =>
   document.querySelector('#upload video, #upload [aria-label="Capture from camera"].selected');
-window.inView = () => ({ size: scene?.size, focus }); // likewise
+window.inView = () => ({ size: scene?.size, focus, wish: props.value }); // likewise
 let mode = "point";
 let scene = null;
 let levels = null; // the disparity: {data, width, height}, 0 to 255, one byte a pixel

@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +93,8 @@ def test_no_picture_of_before_and_after_stays_on_the_disk(model, studio, scene):
     state, at = SessionState(page), [block.elem_id for block in look.outputs].index("compare")
     for comparing in (False, True):
         told = studio.look(scene, wish(scene), comparing, *LENS)
-        shown = asyncio.run(page.postprocess_data(look, list(told), state))[at]
+        with ThreadPoolExecutor(1) as beside:  # Playwright, in other tests, has a loop of its own in this thread
+            shown = beside.submit(asyncio.run, page.postprocess_data(look, list(told), state)).result()[at]
     noted = set().union(*page.temp_file_sets)
     files = [picture["path"] for picture in shown["value"]]
     assert len(files) == 2 and set(files) <= noted
