@@ -7,7 +7,8 @@ from ..sharing.weights import CHECKOUT_WEIGHTS
 from .look import LOOK
 from .page import build_demo
 
-LAUNCH = {**LOOK, "mcp_server": True, "max_file_size": "100mb"}
+# gradio keeps all that was sent to each of so many visitors, callers of the API included; photos are on a `shelf`
+LAUNCH = {**LOOK, "mcp_server": True, "max_file_size": "100mb", "state_session_capacity": 500}
 
 __all__ = ["LAUNCH", "build_demo", "offered"]
 

@@ -64,6 +64,8 @@ CSS = """
 .tab-container button.selected { color: var(--amber) !important; }
 input:is([type=radio], [type=checkbox]):checked:is(:hover, :focus) { border-color: var(--color-accent) !important;
   background-color: var(--color-accent) !important; }
+input:is([type=number], [type=text], [type=radio], [type=checkbox]):focus-visible, textarea:focus-visible {
+  outline: 2px solid var(--amber) !important; outline-offset: 2px; }
 input[type=range]:focus-visible { outline: 2px solid var(--amber) !important; outline-offset: 5px; }
 #compare:not(.fullscreen) { aspect-ratio: var(--ratio); max-height: 500px; }
 #compare .slider-wrap { container-type: size; } /* the picture fills one of its sides; the names lie on the picture */
@@ -73,10 +75,12 @@ input[type=range]:focus-visible { outline: 2px solid var(--amber) !important; ou
   padding: 2px 8px; border-radius: 6px; background: #18181bd9; color: #fff; font-size: 13px; pointer-events: none; }
 #compare .slider-wrap:has(img)::before { content: "Photo"; left: var(--beside); }
 #compare .slider-wrap:has(img)::after { content: "Refocused"; right: var(--beside); }
+.gradio-container[data-cut] #film [data-testid=status-tracker], .gradio-container[data-photo] #note { display: none; }
 #reels button[aria-label="Remove this file"] { display: none; } /* they are to be taken, not given */
 [data-testid=status-tracker].hide { display: none; }
 .dim { color: var(--body-text-color-subdued); font-size: .85rem; }
 input[type=range]::-webkit-slider-thumb { background: var(--slider-color) !important; box-shadow: 0 0 0 2px #fff; }
+.dark input { color-scheme: dark; } /* the spin buttons of number fields */
 .dark input[type=range] { --neutral-200: var(--neutral-700); }
 footer { opacity: .8; }
 #aperture { position: sticky; bottom: 0; z-index: 5; }

@@ -1,5 +1,6 @@
 """The page: what is on it, and what happens when. What it does is in `studio`."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,29 @@ from ..files.results import SUFFIXES
 from ..model import DeepLens
 from ..rack_focus import EASINGS, LONGEST
 from .api import add_api
+from .browser import (
+    BLADES_SHOWN,
+    BRUSH_CHOSEN,
+    BRUSH_SHOWN,
+    CAMERA_OFF,
+    CHOSEN,
+    EMPTIED,
+    ENDS_LEFT,
+    FAR_MOVED,
+    FETCH,
+    FILM_CUT,
+    HANDED_OVER,
+    LENS_SET,
+    LOADED,
+    NEAR_MOVED,
+    NOT_BUSY,
+    OPENING,
+    PANEL_SHOWN,
+    POINT_LEFT,
+    POINT_TYPED,
+    SAVING,
+    WISH_SHOWN,
+)
 from .checks import check_opening
 from .readout import readout
 from .scene import ROUND, STOPS
@@ -19,59 +43,6 @@ IDLE = 30 * 60  # seconds after which an unused photo and its disparity are forg
 STROKES = ["nearer", "farther", ("depth of the focus point", "copy")]
 TITLE = """# DeepLens
 Shallow depth of field for any photo. Drop one in, then click what shall be sharp."""
-# both fields empty is the main subject, one empty a point being typed
-POINT_TYPED = """(wish, x, y) => !wish || (x === null) !== (y === null) ? wish
-    : {...wish, range: null, point: x === null ? null : [x, y]}"""
-RANGE_TYPED = """(wish, far, near) => !wish ? wish
-    : {...wish, point: null, range: [Math.min(far, near), Math.max(far, near)]}"""
-WISH_SHOWN = """(wish, x, y, far, near) => [
-    ...(wish?.point ?? [null, null]).map(value =>
-        ({__type__: "update", value, placeholder: wish?.range ? "none: a range" : "main subject"})),
-    ...(wish?.range?.map(end => Math.round(end * 100) / 100) ?? [far, near]),
-]"""
-# what was said of the photo before goes once another comes; an emptied box is none
-HUSH = "document.querySelectorAll('[data-testid=toast-close]').forEach(button => button.click())"
-HANDED_OVER = f"file => (file && {HUSH}, [file])"
-CHOSEN = f"() => ({HUSH}, [])"
-# once its photo is opened the box is emptied for the next one, unless that has come in the meantime; gradio tells twice
-# of a photo that takes another's place in the box
-OPENING = """(file, cut) => {
-    if (file?.path === window.opening) return [null, cut];
-    window.opening = file?.path;
-    return [file, cut];
-}"""
-EMPTIED = """now => now?.path === window.opening ? null : {__type__: "update"}"""
-# once a picture was taken the camera is let go; its box shrinks when it is gone, and what is below moves up
-CAMERA_OFF = """() => {
-    const finder = document.querySelector(".finder"); // hidden until it has the photo
-    const look = () => cameraOn() || !finder.offsetParent ? requestAnimationFrame(look) : finder.scrollIntoView();
-    if (!cameraOn()) return;
-    document.querySelector('#upload [aria-label="Upload file"]').click();
-    look();
-}"""
-# names for those who do not see; number fields start empty, which gradio would make 0
-LOADED = """() => {
-    const name = () => {
-        for (const button of document.querySelectorAll("#examples button")) button.ariaLabel = button.innerText.trim();
-        document.querySelectorAll("#compare img").forEach((img, i) => img.alt = ["Photo", "Refocused"][i]);
-    };
-    name(); // gradio makes them when they come into sight, and numbers the ones, says nothing of the others
-    new MutationObserver(name).observe(document.querySelector(".gradio-container"), {childList: true, subtree: true});
-    return [null, null, null, null, null];
-}"""
-# a panel comes in below what is in sight; so much of it is scrolled to, and no more
-PANEL_SHOWN = """() => setTimeout(() => [...document.querySelectorAll("[role=tabpanel]")]
-    .find(panel => panel.offsetParent).scrollIntoView({behavior: "smooth", block: "nearest"}), 50)"""
-# one brush, in the viewfinder and among the controls
-BRUSH_CHOSEN = """() => {
-    const [kind, radius] = [...document.querySelectorAll("[data-brush]")].map(field => field.value);
-    return [kind, Number(radius)];
-}"""
-BRUSH_SHOWN = """(...brush) => document.querySelectorAll("[data-brush]")
-    .forEach((field, i) => field.value = brush[i])"""
-BLADES_SHOWN = """blades => Array(2).fill({__type__: "update", interactive: blades !== "Round"})"""
-SAVING = """() => ({__type__: "update", value: "Saving …", interactive: false})"""
-FETCH = "() => setTimeout(() => document.querySelector('#ready-{}').click(), 100)"
 
 
 def build_demo(
@@ -100,8 +71,10 @@ def build_demo(
         scene = gr.State(time_to_live=IDLE)
         comparing = gr.State(False)
         cut = gr.State()  # the flag of the film under way
+        asked = gr.Textbox(visible="hidden")  # its name as asked for: states are read once a job's turn comes
         chosen = gr.State()  # the example
         gr.Markdown(TITLE, elem_id="title")
+        note = gr.Markdown(visible=False, elem_id="note")
         with gr.Row(equal_height=False):
             upload = gr.Image(
                 label="Photo", sources=["upload", "clipboard", "webcam"], height=150, buttons=[], elem_id="upload",
@@ -124,10 +97,10 @@ def build_demo(
                 save = gr.Button("Save full resolution", variant="primary", scale=1, min_width=190)
             with gr.Tabs() as tabs:
                 with gr.Tab("Focus"), gr.Row(equal_height=True):
-                    with gr.Row(equal_height=True):
+                    with gr.Row(equal_height=True, elem_id="point"):
                         x = gr.Number(label="Focus x", info="pixels from the left", **of_point)
                         y = gr.Number(label="Focus y", info="pixels from the top", **of_point)
-                    with gr.Row(equal_height=True):
+                    with gr.Row(equal_height=True, elem_id="ends"):
                         far = gr.Slider(0, 1, 0, label="Sharp from", info="0 is the farthest", **of_range)
                         near = gr.Slider(0, 1, 1, label="Sharp to", info="1 is the nearest", **of_range)
                 with gr.Tab("Lens"):
@@ -189,11 +162,11 @@ def build_demo(
                             undo = gr.Button("Undo stroke", min_width=80)
                     with gr.Column(min_width=260):
                         metres = gr.Number(
-                            label="Focus point is at", info="metres: makes f-numbers real; empty: nominal", minimum=0
+                            label="Focus point is at", info="metres: makes f-numbers real; empty: nominal"
                         )
                         with gr.Row():
-                            focal = gr.Number(label="Focal length", info="mm", minimum=0, min_width=100, **of_exif)
-                            sensor = gr.Number(label="Sensor width", info="mm", minimum=0, min_width=100, **of_exif)
+                            focal = gr.Number(label="Focal length", info="mm", min_width=100, **of_exif)
+                            sensor = gr.Number(label="Sensor width", info="mm", min_width=100, **of_exif)
                         calibrate = gr.Button("Calibrate", min_width=80)
                 with gr.Tab("Save"), gr.Row(equal_height=False):
                     encoding = gr.Radio(list(SUFFIXES), value="JPEG", label="Format", min_width=330)
@@ -220,7 +193,7 @@ def build_demo(
         opening = {"validator": check_opening, "show_progress_on": upload, "js": OPENING, **every, **raw, **gpu}
         opened = admitted.success(studio.open_upload, [upload, cut], [*made, *fresh, gallery], **opening)
         opened.then(None, upload, upload, js=EMPTIED).then(None, js=CAMERA_OFF)
-        page.load(None, None, [paint_x, paint_y, metres, focal, sensor], js=LOADED)
+        page.load(None, None, [paint_x, paint_y, metres, focal, sensor, note], js=LOADED)
         # by way of a state: a listener of select that is to run once more would see the first choice again
         gallery.select(studio.choose, None, chosen, js=CHOSEN, trigger_mode="multiple", **quiet)
         latest = {"trigger_mode": "always_last", "show_progress_on": gallery}
@@ -241,7 +214,10 @@ def build_demo(
         view.change(None, [view, x, y, far, near], [x, y, far, near], js=WISH_SHOWN)
         stop.change(None, stop, says, js="stop => stop")
         gr.on([x.input, y.input], None, [view, x, y], view, js=POINT_TYPED)
-        gr.on([far.input, near.input], None, [view, far, near], view, js=RANGE_TYPED)
+        gr.on([x.blur, y.blur], None, [x, y], [x, y], js=POINT_LEFT)
+        far.input(None, [view, far, near], [view, far], js=FAR_MOVED)
+        near.input(None, [view, far, near], [view, near], js=NEAR_MOVED)
+        gr.on([far.release, near.release], None, [far, near], [far, near], js=ENDS_LEFT)
         view.brush(None, None, [kind, radius], js=BRUSH_CHOSEN)
         gr.on([kind.input, radius.input], None, [kind, radius], js=BRUSH_SHOWN)
         blades.change(None, blades, [roundness, rotation], js=BLADES_SHOWN)
@@ -251,13 +227,17 @@ def build_demo(
         shot = [scene, view, comparing, *lens]
         changes = [view.change, *(control.change for control in lens)]
         seen = [view, slider, far, near, scene]  # given back as it was: it is forgotten once none did so for long
-        gr.on(changes, studio.look, shot, seen, trigger_mode="always_last", **gpu, show_progress="hidden")
+        ranges = [[each.minimum, each.maximum] if isinstance(each, gr.Slider) else None for each in lens]
+        last = {"trigger_mode": "always_last", "show_progress": "hidden"}
+        looking = {"js": LENS_SET.replace("RANGES", json.dumps(ranges)), **last, **gpu}
+        gr.on(changes, studio.look, shot, seen, **looking).failure(None, js=NOT_BUSY)
+        gr.on([x.input, y.input], studio.judge, [scene, x, y], None, concurrency_limit=None, **last, **private)
         tabs.select(studio.compare, [scene, view, *lens], [comparing, slider], trigger_mode="multiple", **gpu)
 
         # files to take away
         for button, function, inputs in (
             (save, studio.save, [scene, view, encoding, place, *lens]),
-            (save_depth, studio.save_depth, [scene]),
+            (save_depth, studio.save_depth, [scene, view]),
         ):
             # one for each: of two files that are there together the second would take the first one's place
             ready = gr.DownloadButton("ready", visible="hidden", elem_id=f"ready-{function.__name__}")
@@ -269,9 +249,11 @@ def build_demo(
                 ended(None, None, button, js=at_rest)
         for button, text in ((start_here, start), (end_here, end)):  # without a queue nothing can be said
             button.click(studio.film_end, view, text, concurrency_limit=None, **quiet)
-        rolling = roll.click(studio.roll, cut, cut, queue=False, **quiet)
+        for button, cutting in ((roll, "false"), (cancel, "true")):
+            button.click(None, js=FILM_CUT.format(cutting))
+        rolling = roll.click(studio.roll, cut, [cut, asked], queue=False, **quiet)
         anew = {"trigger_mode": "multiple", "show_progress_on": film, **reel}  # pressed again, the film before ends
-        rolling.success(studio.film, [scene, cut, start, end, seconds, easing, *lens], [film, reels], **anew)
+        rolling.success(studio.film, [scene, cut, asked, start, end, seconds, easing, *lens], [film, reels], **anew)
         cancel.click(studio.cancel, cut, None, queue=False, **quiet)  # gradio's `cancels` now and then ends in "Error"
         add_api(studio.darkroom)
     return page

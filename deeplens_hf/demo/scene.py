@@ -45,6 +45,11 @@ class Scene:
     def __post_init__(self) -> None:
         object.__setattr__(self, "preview", self.photo.reduced(SCREEN))
 
+    def forget(self) -> None:
+        """Let go what takes memory, whoever still has the scene; `photo` is None then."""
+        for name in ("photo", "preview", "untouched"):
+            object.__setattr__(self, name, None)
+
     def focus(self, wish: dict | None) -> tuple[float, float]:
         """The disparities, far and near, between which the visitor wants all sharp; the main subject if nothing said.
 
@@ -80,5 +85,7 @@ class Scene:
         """The settings of `Photo.refocus` that the controls stand for; `stop` counts STOPS. PhotoError if too wide."""
         aperture = f"f/{STOPS[int(stop)]:g}"
         aperture_of(aperture, self.photo.calibration, WIDEST)
-        shape = ApertureShape(0 if blades == ROUND else int(blades), rotation, roundness, ring, cat_eye)
+        # the controls of a polygon keep what was set while the aperture is round
+        polygon = (0, 0, 0) if blades == ROUND else (int(blades), rotation, roundness)
+        shape = ApertureShape(*polygon, ring, cat_eye)
         return {"aperture": aperture, "shape": shape, "highlights": highlights, "grain": grain}

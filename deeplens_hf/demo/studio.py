@@ -15,18 +15,19 @@ import numpy as np
 from ..disparity.phone_depth import read_embedded
 from ..files.pictures import PhotoError, save_disparity
 from ..files.results import SUFFIXES, save_result
+from ..inputs import check_point
 from ..model import DeepLens
 from ..optics import MAX_APERTURE
 from ..rack_focus import SIDE, focus_path, write_mp4, write_webp
+from .answers import GONE, SKIP, made, meant, needed, present, unchanged
 from .checks import check_file
 from .darkroom import Darkroom
 from .files import file_to_take, refusal, warn
-from .readout import readout_props
 from .retouch import retouch
 from .scene import STOPS, Scene
-from .viewfinder import calm_props, scene_props, shot_props
+from .shelf import Shelf
+from .viewfinder import calm_props, shot_props
 
-GONE = "There is no photo here: one left alone for half an hour is forgotten. Please open it again."
 NO_MAP = "There is no depth map of yours yet. Please give one beside, under “My depth map”."
 TOO_NEAR = (
     f"So near, this lens would blur more than can be shown even at f/{STOPS[0]}. "
@@ -38,10 +39,17 @@ DEPTHS = {PREDICTED: None, PHONE: "embedded"}  # as `photo.open_photo` takes the
 MEANS = {"near": "disparity", "far": "depth"}  # the same, by what is white
 PLANES = "x, y, or near, far, subject"
 FPS = 24
-SKIP = {"__type__": "update"}
 ENDS = ("subject", "far")  # of a film, unless others are chosen
 # what belonged to the photo before: film, its files, its ends; place of the brush; distance, focal length, sensor width
 FRESH = (None, gr.update(value=None, visible=False), *ENDS, None, None, None, None, None)
+
+
+class Cut(Event):
+    """Ends a film once it is set, the one that is called so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.film = uuid.uuid4().hex
 
 
 class Studio:
@@ -52,7 +60,7 @@ class Studio:
     """
 
     def __init__(self, model: DeepLens, examples: Sequence[Path]):
-        self.darkroom, self.examples = Darkroom(model), examples
+        self.darkroom, self.examples, self.shelf = Darkroom(model), examples, Shelf()
 
     # a photo comes in
 
@@ -63,7 +71,7 @@ class Studio:
         if not answer["is_valid"]:
             raise refusal(answer["message"])
 
-    def open_upload(self, file: dict | None, cut: Event | None) -> tuple:
+    def open_upload(self, file: dict | None, cut: Cut | None) -> tuple:
         """The uploaded file as it came; no example stays outlined."""
         if file is None:  # emptied just now
             return (SKIP,) * (5 + len(FRESH))
@@ -74,12 +82,12 @@ class Studio:
         """Which example, and something new each time: the same one can be chosen again."""
         return event.index, uuid.uuid4().hex
 
-    def open_example(self, chosen: tuple[int, str], cut: Event | None) -> tuple:
+    def open_example(self, chosen: tuple[int, str], cut: Cut | None) -> tuple:
         """One of the examples."""
         path = self.examples[chosen[0]]
         return self._open(str(path), path.name, cut)
 
-    def _open(self, path: str, name: str, cut: Event | None) -> tuple:
+    def _open(self, path: str, name: str, cut: Cut | None) -> tuple:
         """With the depth that a phone stored in it, else the predicted one; the film under way ends."""
         try:
             try:
@@ -93,6 +101,7 @@ class Studio:
             return *unchanged(None), *[SKIP] * len(FRESH)
         self.cancel(cut)
         scene = Scene(Path(name).stem, photo, source, path, uuid.uuid4().hex, photo.disparity)
+        self.shelf.keep(scene)
         if scene.nearly_flat:
             gr.Info(NEARLY_FLAT)
         return *made(scene), *FRESH
@@ -203,6 +212,15 @@ class Studio:
 
     # pictures to look at
 
+    @staticmethod
+    def judge(scene: Scene | None, x: int | None, y: int | None) -> None:
+        """Says so if a point being typed lies outside the photo; the one before stays."""
+        if scene and scene.photo and x is not None and y is not None:
+            try:
+                check_point((x, y), scene.photo.size)
+            except PhotoError as error:
+                warn(error)
+
     def look(self, scene: Scene | None, wish: dict | None, comparing: bool, *lens: Any) -> tuple:
         """The photo through the lens at the size of the screen; original and result, if compared; what is sharp.
 
@@ -210,6 +228,7 @@ class Studio:
         """
         if not wish or not present(scene) or wish["id"] != scene.id:
             return calm_props(), *(SKIP,) * 4
+        self.shelf.keep(scene)
         self._keep_files(scene)
         try:
             focus = scene.focus(wish)
@@ -217,7 +236,8 @@ class Studio:
         except ValueError as error:
             warn(error)
             return calm_props(), SKIP, SKIP, SKIP, scene  # what was there stays
-        pair = (scene.preview.picture, picture) if comparing else SKIP
+        # as an update: gradio never deletes the files of what comes without one after an update, as SKIP is
+        pair = gr.update(value=(scene.preview.picture, picture)) if comparing else SKIP
         ends = (SKIP, SKIP) if wish.get("range") else (round(end, 2) for end in focus)  # a range is being set by them
         return shot_props(wish, picture, focus), pair, *ends, scene
 
@@ -237,7 +257,7 @@ class Studio:
 
     def save(self, scene: Scene | None, wish: dict | None, encoding: str, place: bool, *lens: Any) -> str:
         """The photo through the lens, at its own size."""
-        scene = needed(scene)
+        scene = needed(scene, wish)
         try:
             light = self.darkroom.develop(scene.photo, scene.focus(wish), scene.lens(*lens))
         except ValueError as error:
@@ -246,9 +266,9 @@ class Studio:
         save_result(light, scene.photo.picture, path, place)
         return str(path)
 
-    def save_depth(self, scene: Scene | None) -> str:
+    def save_depth(self, scene: Scene | None, wish: dict | None) -> str:
         """The disparity at the photo's size, 16 bits."""
-        scene = needed(scene)
+        scene = needed(scene, wish)
         path = file_to_take(scene.name, "_depth.png")
         save_disparity(scene.photo.disparity, path, scene.photo.dioptres)
         return str(path)
@@ -263,24 +283,25 @@ class Studio:
         return ", ".join(map(str, point)) if point else "subject"
 
     @classmethod
-    def roll(cls, cut: Event | None) -> Event:
+    def roll(cls, cut: Cut | None) -> tuple[Cut, str]:
         """A flag for a film: once set, that film ends at its next frame, or before its first. The one before ends."""
         cls.cancel(cut)
-        return Event()
+        cut = Cut()
+        return cut, cut.film
 
     @staticmethod
-    def cancel(cut: Event | None) -> None:
+    def cancel(cut: Cut | None) -> None:
         """Set the flag of the film under way, if there is one."""
         if cut is not None:
             cut.set()
 
     def film(
-        self, scene: Scene | None, cut: Event, start: str, end: str, seconds: float, easing: str, *lens: Any,
+        self, scene: Scene | None, cut: Cut, asked: str, start: str, end: str, seconds: float, easing: str, *lens: Any,
         progress: gr.Progress = gr.Progress(),  # noqa: B008  that is how gradio finds it
     ) -> Iterator[tuple]:  # fmt: skip
         """A rack focus; a step a frame, so that it can end between any two."""
         yield SKIP, SKIP  # one that yields nothing empties what was there
-        if not present(scene):
+        if cut.film != asked or cut.is_set() or not present(scene):  # another was asked for while it waited, or none
             return
         try:
             ends = [self._plane(scene, text) for text in (start, end)]
@@ -315,32 +336,3 @@ class Studio:
         except ValueError:
             raise PhotoError(f"A film cannot start or end at “{text}”. Please say {PLANES}.") from None
         return scene.photo.focus_range((x, y))
-
-
-def made(scene: Scene) -> tuple:
-    """A new scene, what the viewfinder shows of it, its source of depth, and what its f-numbers mean."""
-    return scene, scene_props(scene), scene.source, readout_props(scene)
-
-
-def unchanged(scene: Scene | None) -> tuple:
-    """The same where nothing comes of a wish: the viewfinder is at rest again, the source what it was."""
-    return SKIP, calm_props(), scene.source if scene else SKIP, SKIP
-
-
-def present(scene: Scene | None) -> bool:
-    """Whether there is a photo; says so if not."""
-    if scene is None:
-        warn(GONE)
-    return scene is not None
-
-
-def meant(scene: Scene | None, wish: dict | None) -> bool:
-    """Whether there is a photo, and the one that was shown when this was wished for: another may have come since."""
-    return present(scene) and (wish is None or wish.get("file") == scene.file)
-
-
-def needed(scene: Scene | None) -> Scene:
-    """The same where nothing can be shown without."""
-    if scene is None:
-        raise refusal(GONE)
-    return scene

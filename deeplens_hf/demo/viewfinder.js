@@ -3,7 +3,7 @@
 // From the server, as props:
 //   scene  {id, file, size: [w, h], strokes, photo, depth, disparity}: a photo was opened, or its depth was changed (then
 //          `file` is the same); strokes of the brush are counted; pictures as data URLs, the last one grey
-//   shot   {wish, picture, focus: [far, near]}: the photo as wished for, and the disparities that are sharp in it
+//   shot   {wish, picture, focus: [far, near], id}: the photo as wished for, and the disparities that are sharp in it
 //   calm   anything new: what was asked for cannot be done
 // To the server, as the value, which says all of what the visitor wants sharp:
 //   {id, file, point: [x, y] or null, range: [far, near] or null}; the scene's, pixels, disparities in [0, 1]
@@ -25,6 +25,7 @@ const act = (name) => finder.querySelector(`[data-act=${name}]`);
 // whether the upload box is the camera's, which shows no video any more once it has taken a picture; the page asks too
 window.cameraOn = () =>
   document.querySelector('#upload video, #upload [aria-label="Capture from camera"].selected');
+window.inView = () => ({ size: scene?.size, focus, wish: props.value }); // likewise
 let mode = "point";
 let scene = null;
 let levels = null; // the disparity: {data, width, height}, 0 to 255, one byte a pixel
@@ -126,17 +127,19 @@ async function openScene() {
   drag = null;
   if (!same) levels = focus = null;
   finder.toggleAttribute("data-empty", !scene);
-  finder.closest(".gradio-container").toggleAttribute("data-photo", Boolean(scene));
+  const page = finder.closest(".gradio-container");
+  page.toggleAttribute("data-photo", Boolean(scene));
   if (!scene) return;
   const opened = scene;
   finder.dataset.scene = scene.id;
   const ratio = scene.size[0] / scene.size[1];
-  finder.closest(".gradio-container").style.setProperty("--ratio", ratio);
+  page.style.setProperty("--ratio", ratio);
   finder.toggleAttribute("data-wide", ratio > 2.2); // beside one another the panes would be thin strips
   depth.img.src = scene.depth;
   act("undo").disabled = !scene.strokes;
   if (!same) {
     setMode("point");
+    page.toggleAttribute("data-cut", true); // the film under way is the photo's before
     photo.stage.style.backgroundImage = `url(${scene.photo})`; // decoded already when it is compared with the result
     photo.img.src = scene.photo;
     const { top, bottom } = photo.stage.getBoundingClientRect();
@@ -298,51 +301,6 @@ hold.addEventListener("pointerdown", (event) => {
 hold.addEventListener("keydown", ({ key }) => [" ", "Enter"].includes(key) && compare(true));
 for (const end of ["lostpointercapture", "keyup", "blur"]) hold.addEventListener(end, () => compare(false));
 hold.addEventListener("contextmenu", (event) => event.preventDefault()); // comes of a long touch
-
-// A file pasted or dropped anywhere goes to the upload box; left to the browser a dropped one would take the page's place.
-function arrive([file]) {
-  const box = document.querySelector("#upload input[type=file]");
-  if (!file || !box) return;
-  box.files = typed([file]).files;
-  box.dispatchEvent(new Event("change", { bubbles: true }));
-}
-// Browsers know no type of what has no suffix, nor on Windows of HEIC and MPO: gradio's box refuses that unread. It is
-// taken for a picture, whichever way it comes, and the server looks into it.
-const typeless = (files) => [...files].some((file) => !file.type);
-function typed(files) {
-  const given = new DataTransfer();
-  for (const file of files) given.items.add(file.type ? file : new File([file], file.name, { type: "image/unknown" }));
-  return given;
-}
-const first = { capture: true }; // before the box hears of it
-document.addEventListener(
-  "change",
-  ({ target }) => {
-    if (target.matches("#upload input[type=file]") && typeless(target.files)) target.files = typed(target.files).files;
-  },
-  first,
-);
-document.addEventListener(
-  "drop",
-  (event) => {
-    const { target, dataTransfer } = event;
-    if (!target.closest("#upload") || !typeless(dataTransfer.files)) return;
-    event.preventDefault();
-    event.stopPropagation();
-    target.dispatchEvent(
-      new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer: typed(dataTransfer.files) }),
-    );
-  },
-  first,
-);
-document.addEventListener("paste", (event) => arrive(event.clipboardData.files));
-// dragenter as well: of one let go the moment it comes over something, or as the page moves under it, no dragover is sent
-for (const name of ["dragenter", "dragover", "drop"])
-  document.addEventListener(name, (event) => {
-    if (event.defaultPrevented || !event.dataTransfer.types.includes("Files")) return; // another box's, or text
-    event.preventDefault();
-    if (name === "drop") arrive(event.dataTransfer.files);
-  });
 
 watch("scene", openScene);
 watch("shot", showShot);

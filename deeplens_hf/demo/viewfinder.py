@@ -1,4 +1,7 @@
-"""The viewfinder: result and depth map, both clickable. What happens in the browser is in viewfinder.js."""
+"""The viewfinder: result and depth map, both clickable. What happens in the browser is in viewfinder.js.
+
+With it comes arrival.js, by which photos come to the page from anywhere.
+"""
 
 import base64
 import uuid
@@ -17,11 +20,12 @@ HERE = Path(__file__).parent
 
 def viewfinder() -> gr.HTML:
     """The component: its value is what shall be sharp, see `viewfinder.js`; `scene_props` and `shot_props` feed it."""
+    scripts = [(HERE / name).read_text() for name in ("viewfinder.js", "arrival.js")]
     return gr.HTML(
         value=None,
         html_template=(HERE / "viewfinder.html").read_text(),
         css_template=(HERE / "viewfinder.css").read_text(),
-        js_on_load=(HERE / "viewfinder.js").read_text(),
+        js_on_load="".join(scripts),
         apply_default_css=False,
         elem_id="viewfinder",
         scene=None,
@@ -48,7 +52,8 @@ def scene_props(scene: Scene) -> dict:
 
 def shot_props(wish: dict, picture: Image.Image, focus: tuple[float, float]) -> dict:
     """The update that shows a picture just taken for `wish`: in it all between the disparities `focus` is sharp."""
-    return gr.update(shot={"wish": wish, "picture": data_url(picture), "focus": list(focus)})
+    shot = {"wish": wish, "picture": data_url(picture), "focus": list(focus), "id": uuid.uuid4().hex}  # new, always
+    return gr.update(shot=shot)
 
 
 def calm_props() -> dict:

@@ -40,6 +40,10 @@ PLAIN = (
         r"This point lies outside the photo. Please keep x below \1 and y below \2, neither below 0.",
     ),
     (
+        r"focus must be a number",
+        "What shall be sharp lies from 0, the farthest, to 1, the nearest. Please stay within.",
+    ),
+    (
         r"aperture must be (f/[\d.]+) or narrower",
         r"Further open, this lens would blur more than can be shown. Please choose \1 or narrower.",
     ),

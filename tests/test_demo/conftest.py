@@ -228,13 +228,14 @@ def visit(browser: "playwright.Browser", address: str) -> Iterator[Callable[...,
     """Opens the page, in a context of its own. Whatever a test does: no error in the console, no request elsewhere."""
     contexts, faults = [], []
 
-    def visit(width: int = 1280, height: int = 1000, **options) -> Visitor:
+    def visit(width: int = 1280, height: int = 1000, console: bool = True, **options) -> Visitor:
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+        if console:  # it tells of a request that a test ends as well
+            page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
         page.on("request", lambda request: faults.append(request.url) if elsewhere(request.url) else None)
         page.goto(address)
         page.locator("#upload input[type=file]").wait_for(state="attached")

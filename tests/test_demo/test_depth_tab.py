@@ -204,7 +204,8 @@ def test_calibrated_the_readout_says_the_real_blur(visit, photo, model):
 
 def test_a_depth_that_is_there_is_not_made_again(photo, model):
     """What shows the source of a scene just made tells of it as of a choice."""
-    from deeplens_hf.demo.studio import SKIP, Studio
+    from deeplens_hf.demo.answers import SKIP
+    from deeplens_hf.demo.studio import Studio
 
     studio = Studio(model, ())
     scene = studio.open_upload({"path": str(photo), "orig_name": photo.name}, None)[0]

@@ -73,7 +73,9 @@ def test_point_and_range_have_a_row_each(visit, photo, width):
     visitor.upload(photo)
     fields = [visitor.page.get_by_label(f"Focus {axis}") for axis in "xy"]
     fields += [visitor.field(label) for label in ("Sharp from", "Sharp to")]
-    (x, y, far, near) = (field.bounding_box() for field in fields)
+    handles = [field.element_handle() for field in fields]  # asked at once: the page may still scroll to the photo
+    boxes = "fields => fields.map(field => field.getBoundingClientRect().toJSON())"
+    (x, y, far, near) = visitor.page.evaluate(boxes, handles)
     assert x["y"] == y["y"] and (far["y"] == near["y"] or width == 390)
     assert far["y"] > x["y"] if width < 1000 else near["x"] > far["x"] > y["x"]
 
@@ -130,19 +132,28 @@ def test_a_button_says_that_it_saves_and_then_what_it_did(visit, photo, tmp_path
     playwright.expect(visitor.page.get_by_role("button", name=name)).to_be_enabled()
 
 
-def test_a_button_is_at_rest_again_after_a_save_that_failed(visit, photo, tmp_path):
-    visitor = visit()
+@pytest.mark.parametrize("name", ["Save full resolution", "Save depth map (16-bit PNG)"])
+def test_a_save_is_refused_once_another_photo_is_there_and_the_button_at_rest_again(visit, photo, room, tmp_path, name):
+    visitor, held = visit(), []
     visitor.upload(photo)
-    visitor.click("photo", 60, 100, SIZE)
-    visitor.until(visitor.focus, pytest.approx((60, 100), abs=1))
-    visitor.page.get_by_label("Focus x").fill("5000")
-    visitor.told()
-    button = visitor.page.get_by_role("button", name="Save full resolution")
+    visitor.tab("Save")
+
+    def hold(route):
+        if held:
+            route.continue_()
+        else:
+            held.append(route)
+
+    visitor.page.route("**/queue/join*", hold)
+    button = visitor.page.get_by_role("button", name=name)
     button.click()
-    visitor.page.locator(".toast-body.error").wait_for()
+    visitor.until(lambda: len(held), 1)
+    visitor.upload(room)
+    held[0].continue_()
+    refused = visitor.page.locator(".toast-body.error")
+    playwright.expect(refused).to_contain_text("Another photo has come in the meantime")
     playwright.expect(button).to_be_enabled()
-    visitor.page.get_by_label("Focus x").fill("60")
-    assert visitor.download("Save full resolution", tmp_path).name == "photo_refocused.jpg"
+    assert visitor.download(name, tmp_path).name.startswith("evening_room_")
 
 
 def test_the_example_chosen_last_wins_and_an_upload_ends_its_outline(visit, photo):
@@ -227,6 +238,23 @@ def test_blades_that_are_none_are_neither_rounded_nor_turned(visit, photo):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_has_the_keyboard_is_outlined(visit, photo, scheme):
+    visitor = visit(color_scheme=scheme)
+    visitor.upload(photo)
+
+    def outlined(field) -> bool:
+        field.focus()
+        visitor.page.keyboard.press("Shift")
+        return field.evaluate("field => getComputedStyle(field).outlineStyle") == "solid"
+
+    number = visitor.page.get_by_label("Focus x")
+    assert outlined(number) and outlined(visitor.field("Sharp from"))
+    assert number.evaluate("field => getComputedStyle(field).colorScheme") == (scheme if scheme == "dark" else "normal")
+    visitor.tab("Lens")
+    assert outlined(visitor.page.get_by_role("radio", name="Round"))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_what_is_chosen_can_be_read_and_compared(visit, photo, scheme):
     visitor = visit(color_scheme=scheme)
     visitor.upload(photo)
@@ -272,6 +300,7 @@ def test_names_lie_on_the_pictures_compared(visit, photo, examples, window):
         ("point must be (x, y) with 0 <= x < 240 and 0 <= y < 360, got (4000, 10)", "x below 240 and y below 360,"),
         ("point must be (x, y) with 0 <= x < 240 and 0 <= y < 360, got (None, 10)", "both x and y"),
         ("focal_length_mm must be given: the photo's EXIF does not tell it", "does not say its focal length"),
+        ("focus must be a number from 0 to 1, got 5", "from 0, the farthest, to 1, the nearest"),
         ("what nobody has thought of", "what nobody has thought of"),
     ],
 )

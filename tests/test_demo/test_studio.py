@@ -1,8 +1,10 @@
 """The functions behind the controls, without a browser: who comes when, what is kept, what is refused in words."""
 
+import asyncio
 import dataclasses
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +12,14 @@ import pytest
 
 gr = pytest.importorskip("gradio")
 
-from deeplens_hf.demo.page import build_demo  # noqa: E402
-from deeplens_hf.demo.studio import GONE, OWN, PREDICTED, SKIP, TOO_NEAR, Studio  # noqa: E402
+from gradio.state_holder import SessionState  # noqa: E402
 
-LENS = (9, "Round", 0, 0, 0, 0, 1)  # f/3.5 or so
+from deeplens_hf.demo.answers import ANOTHER, GONE, SKIP  # noqa: E402
+from deeplens_hf.demo.page import build_demo  # noqa: E402
+from deeplens_hf.demo.studio import OWN, PREDICTED, TOO_NEAR, Studio  # noqa: E402
+from deeplens_hf.optics import DISC  # noqa: E402
+
+LENS = (9, "Round", 0, 0, 0, 0, 1, 0)  # f/3.5 or so
 
 
 @pytest.fixture
@@ -63,6 +69,37 @@ def test_what_was_meant_for_the_photo_before_is_not_done_to_the_next(studio, sce
     assert not said
 
 
+def test_what_was_pressed_for_the_photo_before_is_not_saved_of_the_next(studio, scene):
+    before = wish(scene, [20, 20]) | {"file": "another"}
+    for save in (
+        lambda wish: studio.save(scene, wish, "JPEG", False, *LENS),
+        lambda wish: studio.save_depth(scene, wish),
+    ):
+        with pytest.raises(gr.Error) as refused:
+            save(before)
+        assert refused.value.message == ANOTHER
+        assert Path(save(wish(scene))).exists()
+
+
+def test_round_is_the_same_again_after_blades(scene):
+    assert scene.lens(9, "6", 1, 72, 0, 0, 1, 0)["shape"] != DISC
+    assert scene.lens(9, "Round", 1, 72, 0, 0, 1, 0)["shape"] == DISC
+
+
+def test_no_picture_of_before_and_after_stays_on_the_disk(model, studio, scene):
+    """Only what gradio has noted is deleted after a while."""
+    page = build_demo(model)
+    look = next(each for each in page.fns.values() if each.name == "look")
+    state, at = SessionState(page), [block.elem_id for block in look.outputs].index("compare")
+    for comparing in (False, True):
+        told = studio.look(scene, wish(scene), comparing, *LENS)
+        with ThreadPoolExecutor(1) as beside:  # Playwright, in other tests, has a loop of its own in this thread
+            shown = beside.submit(asyncio.run, page.postprocess_data(look, list(told), state)).result()[at]
+    noted = set().union(*page.temp_file_sets)
+    files = [picture["path"] for picture in shown["value"]]
+    assert len(files) == 2 and set(files) <= noted
+
+
 def test_a_photo_in_use_and_its_files_are_kept(studio, scene):
     files, long_ago = [Path(scene.path), Path(scene.own)], time.time() - 3600
     for file in files:
@@ -91,6 +128,23 @@ def test_a_distance_does_not_outlive_its_depth_without_a_word(studio, scene, sai
 def test_a_lens_that_none_of_the_f_numbers_suits_is_refused(studio, scene, said):
     assert studio.calibrate(scene, wish(scene, [20, 20]), 0.1, 400.0, 36.0)[0] == SKIP
     assert said == [TOO_NEAR] and scene.photo.calibration is None
+
+
+def test_the_photo_left_alone_longest_makes_room(studio, photo_file, said):
+    """A stroke makes no second one of a photo, and whoever comes back is told."""
+    studio.shelf.most = 2
+    one, other = (studio.open_upload({"path": str(photo_file), "orig_name": "a.png"}, None)[0] for _ in range(2))
+    one = studio.stroke(one, wish(one), stroke(one))[0]
+    for scene in (other, one):
+        studio.look(scene, wish(scene), False, *LENS)
+    third = studio.open_upload({"path": str(photo_file), "orig_name": "a.png"}, None)[0]
+    said.clear()
+    assert one.photo and third.photo and not other.photo and not said
+    assert studio.look(other, wish(other), False, *LENS)[1:] == (SKIP,) * 4 and said == [GONE]
+    for told in (studio.paint(other, wish(other), "nearer", 0.1, 20, 20), studio.swap_depth(other, OWN, "near")):
+        assert told[0] == SKIP
+    with pytest.raises(gr.Error):
+        studio.save_depth(other, wish(other))
 
 
 def test_a_film_ends_at_the_focus_point(studio, scene, said):

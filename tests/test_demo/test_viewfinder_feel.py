@@ -328,3 +328,13 @@ def test_letter_without_a_type_gets_a_sentence(visit, way):
     visitor = visit()
     visitor.page.evaluate(TYPELESS, ["letter", base64.b64encode(b"no photo").decode(), way])
     assert "not a picture that can be read" in visitor.told()
+
+
+@pytest.mark.parametrize("where", ["box", "anywhere"])
+def test_a_folder_gets_a_sentence(visit, tmp_path, where):
+    visitor = visit()
+    (tmp_path / "holidays").mkdir()
+    box = visitor.page.locator("#upload").bounding_box()
+    at = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) if where == "box" else (600, 40)
+    drop(visitor, *at, tmp_path / "holidays")
+    assert "not a picture that can be read" in visitor.told()
