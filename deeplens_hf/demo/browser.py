@@ -26,15 +26,18 @@ FAR_MOVED = _END_MOVED.replace("MOVED", "far").replace("OTHER", "near")
 NEAR_MOVED = _END_MOVED.replace("MOVED", "near").replace("OTHER", "far")
 # where one says it already nothing is written: somebody may be typing there
 _SHOWN = f"ends.map((end, i) => Math.abs(end - [far, near][i]) < 0.006 ? {STAY} : Math.round(end * 100) / 100)"
-ENDS_LEFT = f"""async (far, near) => {{
+ENDS_SHOWN = f"""async (far, near) => {{
     {_LEFT}
     const ends = wish?.range ?? focus;
     return there.closest("#ends") || !ends ? [{STAY}, {STAY}] : {_SHOWN};
 }}"""
+# the wish may be of some digits ago: what is being typed is left as it is until its field is left
 WISH_SHOWN = f"""(wish, x, y, far, near) => {{
-    const ends = wish?.range ?? [far, near], placeholder = wish?.range ? "none: a range" : "main subject";
-    const point = (wish?.point ?? [null, null]).map(value => ({{...{STAY}, value, placeholder}}));
-    return [...point, ...{_SHOWN}];
+    const typing = within => document.activeElement.closest(within);
+    const ends = typing("#ends") ? [far, near] : wish?.range ?? [far, near];
+    const placeholder = wish?.range ? "none: a range" : "main subject";
+    const point = (wish?.point ?? [null, null]).map(value => typing("#point") ? {{}} : {{value}});
+    return [...point.map(said => ({{...{STAY}, placeholder, ...said}})), ...{_SHOWN}];
 }}"""
 # what a slider's field says is kept within the slider's range; a picture of the lens as set is on its way
 LENS_SET = """(scene, wish, comparing, ...lens) => {

@@ -17,7 +17,7 @@ from .browser import (
     CAMERA_OFF,
     CHOSEN,
     EMPTIED,
-    ENDS_LEFT,
+    ENDS_SHOWN,
     FAR_MOVED,
     FETCH,
     FILM_CUT,
@@ -217,7 +217,7 @@ def build_demo(
         gr.on([x.blur, y.blur], None, [x, y], [x, y], js=POINT_LEFT)
         far.input(None, [view, far, near], [view, far], js=FAR_MOVED)
         near.input(None, [view, far, near], [view, near], js=NEAR_MOVED)
-        gr.on([far.release, near.release], None, [far, near], [far, near], js=ENDS_LEFT)
+        gr.on([far.release, near.release], None, [far, near], [far, near], js=ENDS_SHOWN)
         view.brush(None, None, [kind, radius], js=BRUSH_CHOSEN)
         gr.on([kind.input, radius.input], None, [kind, radius], js=BRUSH_SHOWN)
         blades.change(None, blades, [roundness, rotation], js=BLADES_SHOWN)
@@ -226,11 +226,13 @@ def build_demo(
         # the viewfinder's value is what shall be sharp; whatever changes makes a new picture, the last one wins
         shot = [scene, view, comparing, *lens]
         changes = [view.change, *(control.change for control in lens)]
-        seen = [view, slider, far, near, scene]  # given back as it was: it is forgotten once none did so for long
+        seen = [view, slider, scene]  # given back as it was: it is forgotten once none did so for long
         ranges = [[each.minimum, each.maximum] if isinstance(each, gr.Slider) else None for each in lens]
         last = {"trigger_mode": "always_last", "show_progress": "hidden"}
         looking = {"js": LENS_SET.replace("RANGES", json.dumps(ranges)), **last, **gpu}
-        gr.on(changes, studio.look, shot, seen, **looking).failure(None, js=NOT_BUSY)
+        looked = gr.on(changes, studio.look, shot, seen, **looking)
+        looked.failure(None, js=NOT_BUSY)
+        looked.success(None, [far, near], [far, near], js=ENDS_SHOWN)
         gr.on([x.input, y.input], studio.judge, [scene, x, y], None, concurrency_limit=None, **last, **private)
         tabs.select(studio.compare, [scene, view, *lens], [comparing, slider], trigger_mode="multiple", **gpu)
 

@@ -222,12 +222,12 @@ class Studio:
                 warn(error)
 
     def look(self, scene: Scene | None, wish: dict | None, comparing: bool, *lens: Any) -> tuple:
-        """The photo through the lens at the size of the screen; original and result, if compared; what is sharp.
+        """The photo through the lens at the size of the screen; original and result, if compared.
 
         The scene as well, as it was: in use, its photo and its files are kept.
         """
         if not wish or not present(scene) or wish["id"] != scene.id:
-            return calm_props(), *(SKIP,) * 4
+            return calm_props(), SKIP, SKIP
         self.shelf.keep(scene)
         self._keep_files(scene)
         try:
@@ -235,11 +235,10 @@ class Studio:
             picture = self.darkroom.look(scene.preview, focus, scene.lens(*lens))
         except ValueError as error:
             warn(error)
-            return calm_props(), SKIP, SKIP, SKIP, scene  # what was there stays
+            return calm_props(), SKIP, scene  # what was there stays
         # as an update: gradio never deletes the files of what comes without one after an update, as SKIP is
         pair = gr.update(value=(scene.preview.picture, picture)) if comparing else SKIP
-        ends = (SKIP, SKIP) if wish.get("range") else (round(end, 2) for end in focus)  # a range is being set by them
-        return shot_props(wish, picture, focus), pair, *ends, scene
+        return shot_props(wish, picture, focus), pair, scene
 
     def _keep_files(self, scene: Scene) -> None:
         """Those of a scene in use: gradio deletes what was not touched for as long as a photo is kept."""

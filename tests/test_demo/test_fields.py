@@ -55,6 +55,19 @@ def test_an_end_typed_is_what_it_says(ranged):
     assert ends(ranged) == (0.95, 0.99)
 
 
+def test_what_is_typed_fast_is_not_written_over(ranged):
+    """By what comes of the digits before the last, which could be."""
+    field = ranged.field("Sharp from")
+    ranged.field("Sharp to").fill("0.9")
+    for _ in range(10):
+        field.fill("0.2")
+        ranged.until(lambda: band(ranged), pytest.approx((0.2, 0.9), abs=0.01))
+        field.press("ControlOrMeta+a")
+        ranged.page.keyboard.type("0.95", delay=0)
+        ranged.page.wait_for_timeout(800)
+        assert field.input_value() == "0.95"
+
+
 @pytest.mark.parametrize(
     ("label", "text"), [("Sharp from", "0.8"), ("Sharp to", "0.1"), ("Sharp to", "5"), ("Sharp to", "")]
 )
