@@ -77,13 +77,18 @@ def test_fields_follow_a_range_dragged_and_the_range_the_fields(visit, photo, mo
 
 
 def test_undo_right_after_strokes_takes_the_last_one_back(visit, photo):
-    visitor = visit()
+    visitor, held = visit(), []
     visitor.upload(photo)
     visitor.settle()
     visitor.page.get_by_role("button", name="Depth brush").click()
-    for y in (60, 120):  # none waits for the one before
+    visitor.page.route("**/queue/join*", lambda route: held.append(route))
+    for y in (60, 120):
         visitor.drag("photo", (60, y), (90, y), SIZE)
-    visitor.page.locator("#viewfinder [data-act=undo]").click(timeout=300)
+    visitor.page.locator("#viewfinder [data-act=undo]").click()  # none waits for the one before
+    visitor.until(lambda: len(held), 3)
+    for route in held:
+        route.continue_()
+    visitor.page.unroute("**/queue/join*")
     visitor.settle()
     visitor.page.wait_for_timeout(2000)
     strokes = visitor.page.locator("#viewfinder").evaluate("() => document.querySelector('[data-act=undo]').disabled")
