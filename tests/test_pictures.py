@@ -252,3 +252,22 @@ def test_a_name_as_long_as_disks_allow(pixels, tmp_path):
     name = "照" * 83 + ".png"  # 253 bytes
     save_picture(Image.fromarray(pixels), tmp_path / name)
     assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(("suffix", "longest"), [(".jpg", 65500), (".webp", 16383)])
+def test_a_side_longer_than_the_format_has_is_told(tmp_path, suffix, longest):
+    with pytest.raises(PhotoError, match=f"holds at most {longest} pixels a side"):
+        save_picture(Image.new("RGB", (longest + 1, 1)), tmp_path / f"line{suffix}")
+    assert not list(tmp_path.iterdir())
+    save_picture(Image.new("RGB", (longest, 1)), tmp_path / f"line{suffix}")
+
+
+def test_a_drawing_is_not_run(tmp_path, monkeypatch):
+    """Pillow hands an EPS over to Ghostscript, whatever the file is called."""
+    from PIL import EpsImagePlugin
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("run"))
+    Image.new("RGB", (8, 8)).save(tmp_path / "drawing.eps")
+    (tmp_path / "drawing.eps").rename(tmp_path / "drawing.jpg")
+    with pytest.raises(PhotoError, match="EPS"):
+        read_photo(tmp_path / "drawing.jpg")

@@ -1,42 +1,89 @@
 """What comes from outside, judged before it waits for a GPU: no photo, too large a photo, values out of range."""
 
 import inspect
+import mmap
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import gradio as gr
+import numpy as np
+from gradio.utils import get_upload_folder
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from ..files.pictures import PhotoError, one_line, open_header
+from ..files.pictures import LONGEST_SIDES, PhotoError, one_line, open_header
 from ..inputs import check_point
 from ..model import MAX_HIGHLIGHTS
 from ..photo import WIDEST
-from ..rack_focus import EASINGS, LONGEST
+from ..rack_focus import EASINGS
+from ..rack_focus import LONGEST as LONGEST_FILM
 from .files import sentence
 
 MOST = 50_000_000  # pixels of an upload
-RANGES = {"aperture": (0.0, WIDEST), "highlights": (0.0, MAX_HIGHLIGHTS), "seconds": (0.5, LONGEST)}
+LONGEST = LONGEST_SIDES["JPEG"]  # pixels of a side: our results are some
+SCANS = 100  # that a JPEG's pixels come in: cameras and programs write one to a dozen; each takes the time of a photo
+START_OF_SCAN = b"\xff\xda"
+RANGES = {"aperture": (0.0, WIDEST), "highlights": (0.0, MAX_HIGHLIGHTS), "seconds": (0.5, LONGEST_FILM)}
 POINTS = (("x", "y"), ("start_x", "start_y"), ("end_x", "end_y"))
 
 
-def check_upload(path: str) -> tuple[int, int]:
-    """(width, height) of the upright photo, by the file's header alone.
+def check_upload(path: str, name: str = "photo") -> tuple[int, int]:
+    """(width, height) of the upright picture, by the file's header alone.
 
-    PhotoError if it is no picture or has more than MOST pixels.
+    PhotoError, of `name`, if nobody uploaded it, if it is no picture, or if it is larger than MOST pixels, LONGEST on a
+    side, or SCANS.
     """
+    _check_uploaded(path, name)
     try:
         with open(path, "rb") as file:
-            header = open_header(file, "photo")
+            header = open_header(file, name)
             width, height = header.size
+            size = f"this one has {width} x {height}"
             if width * height > MOST:
-                raise PhotoError(f"photo must have at most {MOST // 10**6} megapixels, this one has {width} x {height}")
+                raise PhotoError(
+                    f"{name} must have at most {MOST // 10**6} megapixels, this one has {width} x {height}"
+                )
+            if max(width, height) > LONGEST:
+                raise PhotoError(f"{name} must have sides of at most {LONGEST} pixels, {size}")
+            if header.info.get("progressive") and _scans(file) > SCANS:
+                raise PhotoError(f"{name} must be a JPEG of at most {SCANS} scans; please save it anew")
             return (height, width) if _lies(header) else (width, height)
     except PhotoError:
         raise
     except UnidentifiedImageError:
-        raise PhotoError(f"photo must be a picture (JPEG, PNG, TIFF, WebP, HEIC ...), {path} is none") from None
+        raise PhotoError(f"{name} must be a picture (JPEG, PNG, TIFF, WebP, HEIC ...), {path} is none") from None
     except Exception as error:  # decoders raise nearly anything on a broken file
-        raise PhotoError(f"photo must be a whole, readable picture: {one_line(error)}") from None
+        raise PhotoError(f"{name} must be a whole, readable picture: {one_line(error)}") from None
+
+
+def check_map(path: str) -> None:
+    """PhotoError if somebody's own depth map would be refused as a photo; a .npy by the number of its numbers."""
+    if Path(path).suffix.lower() != ".npy":
+        check_upload(path, "disparity")
+        return
+    _check_uploaded(path, "disparity")
+    try:
+        size = np.load(path, mmap_mode="r", allow_pickle=False).size
+    except (OSError, ValueError, EOFError):
+        return  # who reads it says what is wrong
+    if size > MOST:
+        raise PhotoError(f"disparity must have at most {MOST // 10**6} megapixels")
+
+
+def _check_uploaded(path: str, name: str) -> None:
+    """Gradio asks it of what says that it is a file; whoever calls a listener by hand may leave that out."""
+    folder = Path(get_upload_folder()).resolve()
+    if not (isinstance(path, str) and Path(path).resolve().is_relative_to(folder) and Path(path).is_file()):
+        raise PhotoError(f"{name} must be uploaded first")
+
+
+def _scans(file: IO[bytes]) -> int:
+    """How many scans a JPEG has: within their data this marker never is."""
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        found, at = 0, content.find(START_OF_SCAN)
+        while at >= 0 and found <= SCANS:
+            found, at = found + 1, content.find(START_OF_SCAN, at + 2)
+        return found
 
 
 def _lies(header: Image.Image) -> bool:
@@ -51,11 +98,13 @@ def _lies(header: Image.Image) -> bool:
 
 def check_file(file: dict | None) -> dict:
     """`gr.validate` of the upload box's file."""
+    if file is None:  # emptied just now
+        return gr.validate(True, "")
+    path, name = file.get("path"), file.get("orig_name")
     try:
-        if file is not None:  # None: emptied just now
-            check_upload(file["path"])
+        check_upload(path)
     except PhotoError as error:
-        return gr.validate(False, sentence(error, file["path"], file["orig_name"] or "the file"))
+        return gr.validate(False, sentence(error, path, name or "the file"))
     return gr.validate(True, "")
 
 

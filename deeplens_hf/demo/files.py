@@ -16,7 +16,7 @@ def file_to_take(name: str, ending: str) -> Path:
     """Where to write a file to be downloaded: in a folder of its own, below the one that gradio empties."""
     folder = Path(get_upload_folder()) / uuid.uuid4().hex
     folder.mkdir(parents=True)
-    stem = re.sub(r"[^\w.-]+", "_", name).strip("._")[:80]
+    stem = re.sub(r"[^\w.-]+", "_", name).strip("._").encode()[:150].decode(errors="ignore")  # disks allow 255 bytes
     return folder / f"{stem or 'photo'}{ending}"
 
 

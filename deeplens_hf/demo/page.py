@@ -35,6 +35,7 @@ from .browser import (
 )
 from .checks import check_opening
 from .readout import readout
+from .retouch import RADII
 from .scene import ROUND, STOPS
 from .studio import ENDS, OWN, PHONE, PLANES, PREDICTED, Studio
 from .viewfinder import viewfinder
@@ -156,7 +157,7 @@ def build_demo(
                         with gr.Row():
                             paint_x = gr.Number(label="Paint at x", **at_focus)
                             paint_y = gr.Number(label="Paint at y", **at_focus)
-                        radius = gr.Slider(0.01, 0.3, 0.05, step=0.01, label="Brush size", buttons=[])
+                        radius = gr.Slider(*RADII, 0.05, step=0.01, label="Brush size", buttons=[])
                         with gr.Row():
                             paint = gr.Button("Paint", min_width=80)
                             undo = gr.Button("Undo stroke", min_width=80)

@@ -1,10 +1,31 @@
 """The depth brush: strokes that push parts of the disparity nearer or farther, or give them the depth of a point."""
 
+from typing import Any
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from ..files.pictures import PhotoError
+
+KINDS = ("nearer", "farther", "copy")
+RADII = 0.01, 0.3  # of the brush, as a share of the long side
+MOST_POINTS = 10_000  # of a stroke: some minutes with the button down
 STEP = 0.08  # of disparity, that a stroke nearer or farther moves what is under it
 SMALL = 512  # longest side, in pixels, that strokes are drawn at
+
+
+def check_stroke(stroke: dict[str, Any]) -> None:
+    """PhotoError unless it is one that `retouch` can draw, soon: radius within RADII, at most MOST_POINTS."""
+    radius, points = stroke.get("radius"), stroke.get("points")
+    if stroke.get("kind") not in KINDS:
+        raise PhotoError(f"The brush paints {', '.join(KINDS)}; not {stroke.get('kind')!r}.")
+    if not (isinstance(radius, (int, float)) and RADII[0] <= radius <= RADII[1]):  # nan is not
+        raise PhotoError(f"The brush's size is from {RADII[0]} to {RADII[1]}.")
+    if not (isinstance(points, list) and 0 < len(points) <= MOST_POINTS):
+        raise PhotoError(f"One stroke has 1 to {MOST_POINTS} points. Please let go in between.")
+    pairs = (point if isinstance(point, (list, tuple)) and len(point) == 2 else (None, None) for point in points)
+    if not all(isinstance(value, (int, float)) and 0 <= value < 1e6 for pair in pairs for value in pair):
+        raise PhotoError("A stroke's points are x, y in pixels of the photo.")
 
 
 def retouch(disparity: np.ndarray, strokes: tuple[dict, ...]) -> np.ndarray:

@@ -20,10 +20,10 @@ from ..model import DeepLens
 from ..optics import MAX_APERTURE
 from ..rack_focus import SIDE, focus_path, write_mp4, write_webp
 from .answers import GONE, SKIP, made, meant, needed, present, unchanged
-from .checks import check_file
+from .checks import check_file, check_map
 from .darkroom import Darkroom
 from .files import file_to_take, refusal, warn
-from .retouch import retouch
+from .retouch import check_stroke, retouch
 from .scene import STOPS, Scene
 from .shelf import Shelf
 from .viewfinder import calm_props, shot_props
@@ -39,6 +39,7 @@ DEPTHS = {PREDICTED: None, PHONE: "embedded"}  # as `photo.open_photo` takes the
 MEANS = {"near": "disparity", "far": "depth"}  # the same, by what is white
 PLANES = "x, y, or near, far, subject"
 FPS = 24
+UNDOABLE = 50  # strokes that can be taken back: all before are made again each time
 ENDS = ("subject", "far")  # of a film, unless others are chosen
 # what belonged to the photo before: film, its files, its ends; place of the brush; distance, focal length, sensor width
 FRESH = (None, gr.update(value=None, visible=False), *ENDS, None, None, None, None, None)
@@ -121,6 +122,11 @@ class Studio:
 
     def own_depth(self, scene: Scene | None, path: str, white: str) -> tuple:
         """The visitor's own depth map; `white` is near or far. The box is emptied for the next one."""
+        try:
+            check_map(path)
+        except PhotoError as error:
+            warn(error)
+            return *unchanged(scene), None
         return *self._reopen(scene, OWN, path, white), None
 
     def turn_depth(self, scene: Scene | None, white: str) -> tuple:
@@ -169,22 +175,25 @@ class Studio:
         """Take the last stroke back."""
         if not meant(scene, wish) or not scene.strokes:
             return unchanged(scene)
-        return self._with_strokes(scene, scene.strokes[:-1])
+        strokes = scene.strokes[:-1]
+        photo = scene.photo.corrected(retouch(scene.untouched, strokes))
+        return made(dataclasses.replace(scene, photo=photo, strokes=strokes, id=uuid.uuid4().hex))
 
     def _retouched(self, scene: Scene | None, wish: dict | None, stroke: dict | None) -> tuple:
         if not meant(scene, wish) or not stroke:
             return unchanged(scene)
         try:
-            level = sum(scene.focus(wish)) / 2 if stroke.get("kind") == "copy" else 0.0
+            check_stroke(stroke)
+            level = sum(scene.focus(wish)) / 2 if stroke["kind"] == "copy" else 0.0
         except ValueError as error:
             warn(error)
             return unchanged(scene)
-        return self._with_strokes(scene, (*scene.strokes, {**stroke, "level": level}))
-
-    @staticmethod
-    def _with_strokes(scene: Scene, strokes: tuple[dict, ...]) -> tuple:
-        photo = scene.photo.corrected(retouch(scene.untouched, strokes))
-        return made(dataclasses.replace(scene, photo=photo, strokes=strokes, id=uuid.uuid4().hex))
+        stroke = {name: stroke[name] for name in ("kind", "radius", "points")} | {"level": level}
+        photo = scene.photo.corrected(retouch(scene.photo.disparity, (stroke,)))
+        strokes, untouched = (*scene.strokes, stroke), scene.untouched
+        if len(strokes) > UNDOABLE:
+            strokes, untouched = strokes[1:], retouch(untouched, strokes[:1])
+        return made(dataclasses.replace(scene, photo=photo, strokes=strokes, untouched=untouched, id=uuid.uuid4().hex))
 
     def calibrate(
         self, scene: Scene | None, wish: dict | None, metres: float | None, focal: float | None, sensor: float | None

@@ -18,6 +18,11 @@ PLAIN = (
         r"photo must have at most (\d+) megapixels",
         r"This photo is too large: more than \1 megapixels. Please make it smaller, or choose another one.",
     ),
+    (
+        r"(?:photo|disparity) must have sides of at most (\d+)",
+        r"This picture is too long: more than \1 pixels on one side. Please make it smaller.",
+    ),
+    (r"(?:photo|disparity) must be (a JPEG of at most.*)", r"This picture cannot be read: it must be \1."),
     (r"(?:photo|source) must be", f"This file is not a picture that can be read. {ANOTHER_PHOTO}"),
     (r"disparity 'embedded': the photo's depth", f"The depth that came with this photo cannot be read. {OTHER_DEPTH}"),
     (

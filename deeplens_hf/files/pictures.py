@@ -28,6 +28,7 @@ MAX_PIXELS = 200_000_000
 FORMATS = {
     ".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP",
 }  # fmt: skip
+LONGEST_SIDES = {"JPEG": 65_500, "WEBP": 16_383}  # pixels that a file of these can have
 DIOPTRES = "Dioptres"  # a disparity .png's text: the inverse distances, in 1/m, of values 0 and 65535
 DISPARITY_SUFFIXES = (".png", ".npy")
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
@@ -94,12 +95,14 @@ def read_photo(source: Source) -> Picture:
 def save_picture(picture: Image.Image, path: str | os.PathLike, quality: int = 95) -> None:
     """Write `picture` to `path` with the ICC profile and EXIF in its `info`: .jpg, .png, .tif or .webp, by the suffix.
 
-    The file appears whole or not at all. PhotoError for another suffix, a folder that does not exist, or a quality
-    outside 1 to 100; OSError if the disk refuses.
+    The file appears whole or not at all. PhotoError for another suffix, a folder that does not exist, a quality outside
+    1 to 100, or sides longer than such a file can have; OSError if the disk refuses.
     """
     suffix = check_target(path, FORMATS)
     if not (isinstance(quality, Integral) and 1 <= quality <= 100):
         raise PhotoError(f"quality must be from 1 to 100, a whole number, got {quality!r}")
+    if max(picture.size) > (longest := LONGEST_SIDES.get(FORMATS[suffix], MAX_PIXELS)):
+        raise PhotoError(f"path must not end in {suffix}: it holds at most {longest} pixels a side, not {picture.size}")
     extra: dict = {}
     if FORMATS[suffix] in ("JPEG", "WEBP"):
         extra["quality"] = quality
@@ -201,6 +204,8 @@ def open_header(file: IO[bytes], name: str) -> Image.Image:
             Image.MAX_IMAGE_PIXELS = pillow_limit
     if picture.format == "TIFF" and DNG_VERSION in picture.tag_v2:  # Pillow would open the thumbnail in it
         raise PhotoError(f"{name} must be a developed picture; this is a raw one (DNG)")
+    if picture.format == "EPS":  # a program, which Pillow would have Ghostscript run
+        raise PhotoError(f"{name} must be a picture of pixels; this is a drawing (EPS)")
     return picture
 
 

@@ -15,10 +15,12 @@ gradio_client = pytest.importorskip("gradio_client")
 
 pytestmark = pytest.mark.slow
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
 EXAMPLES = dict(re.findall(r"^```(py|sh)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL))
 LOCAL = "http://127.0.0.1:7860"
 NAMES = ["refocus", "depth", "rack_focus"]
+SERVERS_OWN = {"path": str(ROOT / "docs" / "page.jpg"), "orig_name": "page.jpg"}  # which does not say that it is a file
 POINTS = ("start_x", "start_y", "end_x", "end_y")
 
 
@@ -134,9 +136,10 @@ def test_the_pages_own_listener_refuses_large_files_too(address, desk):
         config = json.load(answer)
     box = next(part["id"] for part in config["components"] if part["props"].get("elem_id") == "upload")
     opens = next(one for one in config["dependencies"] if one["inputs"][:1] == [box] and len(one["outputs"]) > 1)
-    call = {"data": [sent(address, "large.png"), None], "fn_index": opens["id"], "session_hash": "somebody"}
-    status, answer = post(f"{address}/gradio_api/queue/join", call)
-    assert status == 422 and "at most 50 megapixels" in answer["detail"][0]["message"]
+    for file, told in ((sent(address, "large.png"), "at most 50 megapixels"), (SERVERS_OWN, "must be uploaded first")):
+        call = {"data": [file, None], "fn_index": opens["id"], "session_hash": "somebody"}
+        status, answer = post(f"{address}/gradio_api/queue/join", call)
+        assert status == 422 and told in answer["detail"][0]["message"]
 
 
 def test_three_functions_are_public_typed_and_told(address):

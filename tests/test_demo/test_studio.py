@@ -14,8 +14,10 @@ gr = pytest.importorskip("gradio")
 
 from gradio.state_holder import SessionState  # noqa: E402
 
+from deeplens_hf.demo import studio as module  # noqa: E402
 from deeplens_hf.demo.answers import ANOTHER, GONE, SKIP  # noqa: E402
 from deeplens_hf.demo.page import build_demo  # noqa: E402
+from deeplens_hf.demo.retouch import retouch  # noqa: E402
 from deeplens_hf.demo.studio import OWN, PREDICTED, TOO_NEAR, Studio  # noqa: E402
 from deeplens_hf.optics import DISC  # noqa: E402
 
@@ -37,8 +39,9 @@ def studio(model):
 
 
 @pytest.fixture
-def scene(studio, photo_file, planes):
+def scene(studio, photo_file, planes, monkeypatch):
     """A photo with depth of its own, as the page has it."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(photo_file.parent))
     np.save(photo_file.with_suffix(".npy"), planes)
     opened = studio.open_upload({"path": str(photo_file), "orig_name": "photo.png"}, None)[0]
     return studio.own_depth(opened, str(photo_file.with_suffix(".npy")), "near")[0]
@@ -57,6 +60,35 @@ def test_a_stroke_needs_no_focus_and_a_wrong_one_is_told(studio, scene, said):
     assert len(studio.stroke(scene, outside, stroke(scene))[0].strokes) == 1 and not said
     assert studio.stroke(scene, outside, stroke(scene, kind="copy"))[0] == SKIP
     assert len(said) == 1 and "point" in said[0]
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"radius": 10_000}, {"radius": float("nan")}, {"radius": None}, {"kind": "erase"}, {"points": []},
+        {"points": [[1, 1]] * 100_000}, {"points": [[1, float("nan")]]}, {"points": [[1]]}, {"points": [7]},
+        {"points": {"0": [1, 1]}}, {"points": [[1, 1e9]]},
+    ],
+)  # fmt: skip
+def test_a_stroke_that_nobody_could_draw_is_none(studio, scene, said, forged):
+    """A brush as large keeps Pillow, and with it everybody, busy without end."""
+    assert studio.stroke(scene, wish(scene), stroke(scene, **forged))[0] == SKIP and len(said) == 1
+
+
+def test_all_strokes_stay_and_the_last_ones_can_be_taken_back(studio, scene, monkeypatch):
+    monkeypatch.setattr(module, "UNDOABLE", 3)
+    painted, drawn = scene, []
+    for y in range(4, 44, 8):
+        drawn.append(stroke(scene, points=[[20, y]], kind="copy" if y == 12 else "nearer"))
+        painted = studio.stroke(painted, wish(painted, [40, 30]), drawn[-1])[0]
+    assert len(painted.strokes) == 3
+    level = sum(scene.focus(wish(scene, [40, 30]))) / 2
+    every = [each._data | {"level": level} for each in drawn]
+    np.testing.assert_array_equal(painted.photo.disparity, retouch(scene.untouched, tuple(every)))
+    for left in (4, 3, 2):
+        painted = studio.undo(painted, wish(painted))[0]
+        np.testing.assert_array_equal(painted.photo.disparity, retouch(scene.untouched, tuple(every[:left])))
+    assert studio.undo(painted, wish(painted))[0] == SKIP
 
 
 def test_what_was_meant_for_the_photo_before_is_not_done_to_the_next(studio, scene, said):
@@ -145,6 +177,16 @@ def test_the_photo_left_alone_longest_makes_room(studio, photo_file, said):
         assert told[0] == SKIP
     with pytest.raises(gr.Error):
         studio.save_depth(other, wish(other))
+
+
+def test_large_photos_make_room_sooner(studio, photo_file, scene):
+    studio.shelf.most_pixels = 2 * scene.untouched.size
+    studio.look(scene, wish(scene), False, *LENS)
+    second, third = (studio.open_upload({"path": str(photo_file), "orig_name": "a.png"}, None)[0] for _ in range(2))
+    assert second.photo and third.photo and not scene.photo
+    studio.shelf.most_pixels = 1
+    studio.look(third, wish(third), False, *LENS)
+    assert third.photo and not second.photo, "the one in use is kept, however large"
 
 
 def test_a_film_ends_at_the_focus_point(studio, scene, said):
