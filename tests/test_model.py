@@ -39,7 +39,7 @@ def test_the_final_image_reaches_every_tensor(lens_blur, size):
     model = DeepLens(config).train()
     image, _ = scene(size)
     if lens_blur == "slabs":
-        image = image * 0.7
+        image = image * 0.57
         image[..., 8:14, 8:14] = 1.0  # a lamp at dusk: what knows the night and what knows the day share it
         assert 0 < float(darkness(srgb_to_linear(image))) < 1
     model(image, torch.tensor([0.3]), torch.tensor([9.0])).square().sum().backward()

@@ -22,11 +22,16 @@ STRIDE, SEEN = 16, 96  # pixels: of the coarsest level; how far away the network
 
 
 def darkness(light: Tensor) -> Tensor:
-    """1 for a picture taken at night, 0 by day, (B, 1, 1, 1), from the mean of what is not a lamp."""
+    """1 for a picture taken at night, 0 by day, (B, 1, 1, 1), by what is not a lamp: dark in the mean, and most of it
+    darker than that. A lawn by day is as dark as a street at night, but evenly so.
+    """
     mean = light.mean(1, keepdim=True)  # (B, 1, H, W)
     unlit = (light.amax(1, keepdim=True) < 0.8).float()
-    ambient = (mean * unlit).sum((1, 2, 3), keepdim=True) / unlit.sum((1, 2, 3), keepdim=True).clamp(min=1)
-    return ((0.14 - ambient) / 0.04).clamp(0, 1) * unlit.amax((1, 2, 3), keepdim=True)  # all white is no night
+    in_shade = ((0.095 - mean) / 0.025).clamp(0, 1)
+    seen = unlit.sum((1, 2, 3), keepdim=True).clamp(min=1)
+    ambient, shade = ((each * unlit).sum((1, 2, 3), keepdim=True) / seen for each in (mean, in_shade))
+    dark = ((0.14 - ambient) / 0.04).clamp(0, 1) * ((shade - 0.5) / 0.08).clamp(0, 1)
+    return dark * unlit.amax((1, 2, 3), keepdim=True)  # all white is no night
 
 
 def character(light: Tensor, clipped: Tensor, dark: Tensor) -> Tensor:
