@@ -95,12 +95,13 @@ def add_api(darkroom: Darkroom) -> None:
         aperture, highlights = gr.Number(8, label="Aperture"), gr.Number(1, label="Highlights")
         seconds, easing = gr.Number(2, label="Seconds"), gr.Textbox("smooth", label="Easing")
         file = gr.File(label="Result")
-        for function, inputs, line in (
-            (refocus, [photo, *points[:2], aperture, highlights], "gpu"),
-            (depth, [photo], "gpu"),
-            (rack_focus, [photo, *points, aperture, seconds, easing], "film"),
+        for function, inputs, line in (  # lines of their own: who has the page open waits for one call, not for all
+            (refocus, [photo, *points[:2], aperture, highlights], "calls"),
+            (depth, [photo], "calls"),
+            (rack_focus, [photo, *points, aperture, seconds, easing], "called films"),
         ):
             gr.Button().click(
                 function, inputs, file, api_name=function.__name__, api_visibility="public",
                 validator=validator_of(function), concurrency_id=line,
+                concurrency_limit=darkroom.at_once,
             )  # fmt: skip

@@ -1,72 +1,61 @@
-"""What needs the model, each a function that a GPU can be lent to: photos come in and go out without their model."""
+"""What needs the model, as one function that a GPU can be lent to: photos come in and go out without their model."""
 
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
-from functools import wraps
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from ..disparity.own_depth import is_model
-from ..files.pictures import read_photo
+from ..files.pictures import PhotoError, read_photo
 from ..model import DeepLens
 from ..photo import Photo, open_photo
 from ..rack_focus import Focus, frames_along
 
-try:  # on ZeroGPU, functions so marked run where there is a GPU, for so many seconds at most
+try:  # on ZeroGPU, functions so marked run where there is a GPU, for so many seconds at most; elsewhere they stay
     from spaces import GPU as on_gpu
 except ImportError:
 
-    def on_gpu(duration: int):
+    def on_gpu(duration: Callable):
         return lambda function: function
 
 
 TURN = 1.0  # seconds of a film's frames before others get their turn
+AT_ONCE = 8  # waits for a GPU of ZeroGPU's; the page has four lines of them, and gradio 40 threads for all it does
+SECONDS = {"predict": 10, "measure": 30, "look": 10, "develop": 15, "shoot": 15}  # asked for, start of a GPU included
+PER_MEGAPIXEL = 0.4  # seconds besides
 
 
 class Darkroom:
-    """The model's part of the page: one job at a time, in the order of asking.
+    """The model's part of the page.
+
+    One job at a time, in the order of asking. On ZeroGPU, which has a line of its own for those that wait, each goes
+    there at once: else all would wait while one does.
 
     Attributes:
-        look: (photo, focus, lens) -> picture of the photo's size.
-        develop: (photo, focus, lens) -> the same unrounded, (H, W, 3) in [0, 1].
+        at_once: jobs that may be asked for side by side.
     """
 
     def __init__(self, model: DeepLens):
-        line = ThreadPoolExecutor(1, "darkroom")
+        def bound(photo: Photo) -> Photo:
+            photo.model = model
+            return photo
 
-        def in_turn(duration: int) -> Callable:
-            def decorate(function: Callable) -> Callable:
-                lent = on_gpu(duration=duration)(function)
-
-                @wraps(function)
-                def wait(*given):  # in the context of the request: by it, ZeroGPU knows whose seconds these are
-                    return line.submit(copy_context().run, lent, *given).result()
-
-                return wait
-
-            return decorate
-
-        @in_turn(duration=10)
         def predict(photo: Photo) -> Photo:
             bound(photo).foreground  # noqa: B018  and the disparity with it
             return photo
 
-        @in_turn(duration=30)
         def measure(path: str, depth_model: str, depth_is: str | None) -> Photo:
             return open_photo(model, path, depth_model, depth_is)
 
-        @in_turn(duration=10)
         def look(photo: Photo, focus: Focus, lens: dict) -> Image.Image:
             return bound(photo).refocus(focus=focus, **lens)
 
-        @in_turn(duration=30)
         def develop(photo: Photo, focus: Focus, lens: dict) -> np.ndarray:
             return bound(photo).render(focus=focus, **lens)
 
-        @in_turn(duration=15)
         def shoot(photo: Photo, path: list[Focus], lens: dict) -> list[Image.Image]:
             until, frames = time.monotonic() + TURN, []
             for frame in frames_along(bound(photo), path, lens):
@@ -75,23 +64,53 @@ class Darkroom:
                     break
             return frames
 
-        def bound(photo: Photo) -> Photo:
-            photo.model = model
-            return photo
+        kinds = {each.__name__: each for each in (predict, measure, look, develop, shoot)}
 
-        self.model, self._predict, self._measure, self._shoot = model, predict, measure, shoot
-        self.look, self.develop = look, develop
+        # one for all: ZeroGPU keeps a process for each function, and every one takes its time to start
+        def work(kind: str, *given: Any) -> Any:
+            try:
+                return kinds[kind](*given)
+            except PhotoError as error:  # of what is raised there ZeroGPU brings back no more than the name
+                return error
+
+        lent = on_gpu(duration=seconds)(work)
+        self.model, self.at_once = model, 1
+        if lent is work:
+            line = ThreadPoolExecutor(1, "darkroom")
+            self._lent = lambda *job: line.submit(work, *job).result()
+        else:
+            self._lent, self.at_once = lent, AT_ONCE
+
+    def _done(self, kind: str, *given: Any) -> Any:
+        done = self._lent(kind, *given)
+        if isinstance(done, PhotoError):
+            raise done
+        return done
 
     def open(self, path: str, disparity: str | None = None, depth_is: str | None = None) -> Photo:
         """A photo with its depth, see `photo.open_photo`; a file that is no photo never asks for a GPU."""
         if disparity is not None and is_model(disparity):
             read_photo(path)
-            return self._predict(self._measure(path, disparity, depth_is))
-        return self._predict(open_photo(self.model, path, disparity, depth_is))
+            return self._done("predict", self._done("measure", path, disparity, depth_is))
+        return self._done("predict", open_photo(self.model, path, disparity, depth_is))
+
+    def look(self, photo: Photo, focus: Focus, lens: dict) -> Image.Image:
+        """A picture of the photo's size."""
+        return self._done("look", photo, focus, lens)
+
+    def develop(self, photo: Photo, focus: Focus, lens: dict) -> np.ndarray:
+        """The same unrounded, (H, W, 3) in [0, 1]."""
+        return self._done("develop", photo, focus, lens)
 
     def film(self, photo: Photo, path: list[Focus], lens: dict) -> Iterator[Image.Image]:
         """Frames for the foci of `path` (`focus_path`), in turns of TURN seconds, so others wait no longer."""
         while path:
-            frames = self._shoot(photo, path, lens)
+            frames = self._done("shoot", photo, path, lens)
             path = path[len(frames) :]
             yield from frames
+
+
+def seconds(kind: str, photo: Photo | str, *_: Any) -> int:
+    """How long a GPU is asked for, by kind of job and size of photo."""
+    megapixels = photo.size[0] * photo.size[1] / 1e6 if isinstance(photo, Photo) else 0
+    return round(SECONDS[kind] + PER_MEGAPIXEL * megapixels)

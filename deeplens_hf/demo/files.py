@@ -36,11 +36,16 @@ def escaped(text: str) -> str:
 
 def warn(error: Exception | str) -> None:
     """Say on the page what is wrong; what was going on ends well."""
+    if isinstance(error, gr.Error):  # of ZeroGPU: with a title, and sometimes a link
+        gr.Warning(error.message, error.duration, title=error.title)
+        return
     gr.Warning(escaped(plain(str(error))))
 
 
 def refusal(error: Exception | str) -> gr.Error:
     """The same where what was going on cannot end well."""
+    if isinstance(error, gr.Error):
+        return error
     return gr.Error(escaped(plain(str(error))), print_exception=False)
 
 
@@ -49,5 +54,7 @@ def told(path: str) -> Iterator[None]:
     """A fault of the caller's ends a call of the API with a sentence."""
     try:
         yield
+    except gr.Error:  # a ValueError too
+        raise
     except ValueError as error:
         raise gr.Error(sentence(error, path), print_exception=False) from None

@@ -5,15 +5,22 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from deeplens_hf.files.pictures import PhotoError
 from deeplens_hf.photo import open_photo
 from deeplens_hf.rack_focus import even, focus_path
 
-pytest.importorskip("gradio")
+gr = pytest.importorskip("gradio")
+
+from deeplens_hf.demo.files import told  # noqa: E402
+from deeplens_hf.demo.page import build_demo  # noqa: E402
+from deeplens_hf.demo.scene import Scene  # noqa: E402
+from deeplens_hf.demo.studio import Studio  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 FAR, NEAR = (0.2, 0.2), (0.8, 0.8)
@@ -21,17 +28,28 @@ STAND_IN = """
 import pickle, sys
 
 TORCH_CAME_FIRST = "torch" in sys.modules
-LENT = {}  # name of the function: seconds, bytes of each result
+LENT = []  # the functions' names
+JOBS = []  # kind, seconds, bytes of the result
+schedule = lambda kind: None  # waits for a GPU, or says why there is none
 
 
 def GPU(duration=60):
     def decorate(function):
-        seconds, sizes = LENT.setdefault(function.__name__, (duration, []))
+        LENT.append(function.__name__)
 
         def elsewhere(*given):
-            result = pickle.dumps(function(*pickle.loads(pickle.dumps(given))))
+            import gradio as gr
+
+            seconds = duration(*given)
+            schedule(given[0])
+            try:
+                result = pickle.dumps(function(*pickle.loads(pickle.dumps(given))))
+            except gr.Error:
+                raise
+            except Exception as error:  # all that comes back of it
+                raise gr.Error(type(error).__name__, title="ZeroGPU worker error", print_exception=False)
             assert b"torch" not in result  # results are of the CPU, the model stays where it is
-            sizes.append(len(result))
+            JOBS.append((given[0], seconds, len(result)))
             return pickle.loads(result)
 
         return elsewhere
@@ -68,16 +86,73 @@ def test_on_zerogpu_the_same_pictures_come_back(zero, model, photo_file, photo):
     assert darkroom.look(photo, NEAR, lens).tobytes() == photo.refocus(focus=NEAR, **lens).tobytes()
     assert np.array_equal(darkroom.develop(photo, NEAR, lens), photo.render(focus=NEAR, **lens))
     assert len(list(darkroom.film(photo, focus_path(FAR, NEAR, 0.5, fps=8), lens))) == 4
-    assert set(spaces.LENT) == {"predict", "measure", "look", "develop", "shoot"}
-    for name in ("predict", "look", "develop", "shoot"):
-        seconds, sizes = spaces.LENT[name]
-        assert 0 < seconds <= 60 and sizes and max(sizes) < 1_000_000  # the weights alone are larger
+    assert spaces.LENT == ["work"]  # each would be a process of its own to start
+    assert {kind for kind, _, _ in spaces.JOBS} == {"predict", "look", "develop", "shoot"}
+    for _, seconds, size in spaces.JOBS:
+        assert 0 < seconds <= 60 and size < 1_000_000  # the weights alone are larger
 
 
-def test_what_is_wrong_is_told_across_too(zero, model, photo):
+def test_a_large_photo_is_lent_a_gpu_for_longer(zero, model, photo):
+    module = zero[0]
+    large = open_photo(model, np.zeros((3000, 4000, 3), np.uint8), np.zeros((3000, 4000), np.float32))
+    assert module.seconds("develop", photo, NEAR, {}) < module.seconds("develop", large, NEAR, {}) <= 60
+
+
+def test_what_is_wrong_is_told_across_too(zero, model, photo, photo_file, tmp_path):
     darkroom = zero[0].Darkroom(model)
-    with pytest.raises(ValueError, match="aperture must be a number from 0 to 16"):
+    with pytest.raises(PhotoError, match="aperture must be a number from 0 to 16"):
         darkroom.look(photo, NEAR, {"aperture": 99})
+    with pytest.raises(PhotoError, match="a depth-estimation model that transformers loads"):
+        darkroom.open(str(photo_file), str(tmp_path))
+
+
+def test_nobody_waits_while_another_waits_for_a_gpu_of_zerogpus(zero, model, photo, monkeypatch):
+    module, spaces = zero
+    darkroom, asked, free = module.Darkroom(model), threading.Event(), threading.Event()
+
+    def schedule(kind):
+        if kind == "develop":
+            asked.set()
+            assert free.wait(60)
+
+    monkeypatch.setattr(spaces, "schedule", schedule)
+    lens = {"aperture": 12}
+    with ThreadPoolExecutor(2) as visitors:
+        waits = visitors.submit(darkroom.develop, photo, NEAR, lens)
+        assert asked.wait(60)
+        try:
+            assert visitors.submit(darkroom.look, photo, NEAR, lens).result(timeout=60).size == photo.size
+            assert not waits.done()
+        finally:
+            free.set()
+        assert waits.result(timeout=60).shape[:2] == photo.size[::-1]
+
+
+def test_what_zerogpu_says_is_shown_as_it_says_it(zero, model, photo_file, monkeypatch):
+    """Its title, and its link as one; what was going on ends well all the same."""
+    module, spaces = zero
+    monkeypatch.setattr("deeplens_hf.demo.studio.Darkroom", module.Darkroom)
+    studio, shown = Studio(model, []), []
+    scene = studio.open_upload({"path": str(photo_file), "orig_name": "photo.png"}, None)[0]
+    wish = {"id": scene.id, "file": scene.file, "point": None, "range": None}
+    lens = (9, "Round", 0, 0, 0, 0, 1, 0)
+
+    def schedule(kind):
+        raise gr.Error('No GPU. <a href="https://huggingface.co/join">Join</a>', title="ZeroGPU queue timeout")
+
+    monkeypatch.setattr(spaces, "schedule", schedule)
+    monkeypatch.setattr(gr, "Warning", lambda message, *_, title="Warning": shown.append((title, message)))
+    assert studio.look(scene, wish, False, *lens)[-1] is scene
+    assert shown == [("ZeroGPU queue timeout", 'No GPU. <a href="https://huggingface.co/join">Join</a>')]
+    with pytest.raises(gr.Error) as refused, told(str(photo_file)):
+        studio.save(scene, wish, "JPEG", False, *lens)
+    assert (refused.value.title, refused.value.message) == shown[0]
+
+
+def test_on_zerogpu_visitors_jobs_run_side_by_side(zero, model, monkeypatch):
+    monkeypatch.setattr("deeplens_hf.demo.studio.Darkroom", zero[0].Darkroom)
+    busy = [each for each in build_demo(model).fns.values() if each.concurrency_id in ("gpu", "film")]
+    assert len(busy) > 10 and min(each.concurrency_limit for each in busy) > 1
 
 
 def test_others_get_their_turn_between_the_frames_of_a_film(model, photo, monkeypatch):
@@ -108,20 +183,17 @@ def test_others_get_their_turn_between_the_frames_of_a_film(model, photo, monkey
 @pytest.mark.slow
 def test_app_starts_with_spaces_first(tmp_path, model_folder):
     (tmp_path / "spaces.py").write_text(STAND_IN)
-    code = "import app, spaces; print(spaces.TORCH_CAME_FIRST, sorted(spaces.LENT), len(app.page.fns) > 20)"
+    code = "import app, spaces; print(spaces.TORCH_CAME_FIRST, spaces.LENT, len(app.page.fns) > 20)"
     settings = {"PYTHONPATH": os.pathsep.join((str(tmp_path), str(ROOT))), "DEEPLENS_MODEL": str(model_folder)}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=os.environ | settings, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "False ['develop', 'look', 'measure', 'predict', 'shoot'] True"
+    assert done.stdout.splitlines()[-1] == "False ['work'] True"
 
 
 def test_a_film_ends_at_the_farthest_thing_not_beyond_it(model):
     """What shows no up has little depth; nothing there is sharp at 0."""
-    from deeplens_hf.demo.scene import Scene
-    from deeplens_hf.demo.studio import Studio
-
     depths = np.linspace(0.375, 0.625, 64 * 96).reshape(64, 96)
     photo = open_photo(model, np.full((64, 96, 3), 0.5)).corrected(depths)
     scene = Scene("flat", photo, "predicted", "", "", depths)
