@@ -103,5 +103,5 @@ def add_api(darkroom: Darkroom) -> None:
             gr.Button().click(
                 function, inputs, file, api_name=function.__name__, api_visibility="public",
                 validator=validator_of(function), concurrency_id=line,
-                concurrency_limit=darkroom.at_once,
+                concurrency_limit=1,
             )  # fmt: skip

@@ -23,7 +23,6 @@ except ImportError:
 
 
 TURN = 1.0  # seconds of a film's frames before others get their turn
-AT_ONCE = 8  # waits for a GPU of ZeroGPU's; the page has four lines of them, and gradio 40 threads for all it does
 SECONDS = {"predict": 10, "measure": 30, "look": 10, "develop": 15, "shoot": 15}  # asked for, start of a GPU included
 PER_MEGAPIXEL = 0.4  # seconds besides
 
@@ -32,10 +31,7 @@ class Darkroom:
     """The model's part of the page.
 
     One job at a time, in the order of asking. On ZeroGPU, which has a line of its own for those that wait, each goes
-    there at once: else all would wait while one does.
-
-    Attributes:
-        at_once: jobs that may be asked for side by side.
+    there at once: else all of the page's lines would wait while one does.
     """
 
     def __init__(self, model: DeepLens):
@@ -74,12 +70,10 @@ class Darkroom:
                 return error
 
         lent = on_gpu(duration=seconds)(work)
-        self.model, self.at_once = model, 1
+        self.model, self._lent = model, lent
         if lent is work:
             line = ThreadPoolExecutor(1, "darkroom")
             self._lent = lambda *job: line.submit(work, *job).result()
-        else:
-            self._lent, self.at_once = lent, AT_ONCE
 
     def _done(self, kind: str, *given: Any) -> Any:
         done = self._lent(kind, *given)

@@ -34,7 +34,6 @@ from .browser import (
     WISH_SHOWN,
 )
 from .checks import check_opening
-from .lines import keep_lines
 from .readout import readout
 from .retouch import RADII
 from .scene import ROUND, STOPS
@@ -42,6 +41,7 @@ from .studio import ENDS, OWN, PHONE, PLANES, PREDICTED, Studio
 from .viewfinder import viewfinder
 
 IDLE = 30 * 60  # seconds after which an unused photo and its disparity are forgotten
+WAITING = 100  # jobs that may wait; who comes then is told so
 STROKES = ["nearer", "farther", ("depth of the focus point", "copy")]
 TITLE = """# DeepLens
 Shallow depth of field for any photo. Drop one in, then click what shall be sharp."""
@@ -61,10 +61,8 @@ def build_demo(
     studio = Studio(model, examples)
     private = {"api_visibility": "private"}
     quiet = {"show_progress": "hidden", **private}
-    # a visitor's jobs in a line follow each other: `keep_lines`
-    gpu, reel = (  # films take turns with the rest: `Darkroom.film`
-        {"concurrency_id": line, "concurrency_limit": studio.darkroom.at_once, **private} for line in ("gpu", "film")
-    )
+    gpu = {"concurrency_id": "gpu", "concurrency_limit": 1, **private}
+    reel = {"concurrency_id": "film", "concurrency_limit": 1, **private}  # takes turns with the rest: `Darkroom.film`
     at_focus = {"info": "pixels", "placeholder": "focus point", "precision": 0, "min_width": 100}
     of_point = {"placeholder": "main subject", "precision": 0, "min_width": 130}
     of_range = {"buttons": [], "min_width": 200, "step": 0.01}
@@ -262,5 +260,5 @@ def build_demo(
         rolling.success(studio.film, [scene, cut, asked, start, end, seconds, easing, *lens], [film, reels], **anew)
         cancel.click(studio.cancel, cut, None, queue=False, **quiet)  # gradio's `cancels` now and then ends in "Error"
         add_api(studio.darkroom)
-    keep_lines(page)
+    page.queue(max_size=WAITING)
     return page
