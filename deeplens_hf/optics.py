@@ -146,7 +146,8 @@ def aperture_image(defocus: float, shape: ApertureShape = DISC, corner: tuple[fl
         defocus: in pixels; > 0 in front of the focal plane.
         shape: of the aperture.
         corner: (x, y) of the point from the photo's centre; the corners are at distance 1. Steers the cat's eye: the
-            aperture and the barrel's opening, both centred about the point, are moved apart along this direction.
+            aperture and the barrel's opening, both centred about the point, are moved apart along this direction;
+            behind the focal plane the barrel's is the outer one.
     """
     radius = abs(defocus)
     if shape == DISC:
@@ -154,13 +155,12 @@ def aperture_image(defocus: float, shape: ApertureShape = DISC, corner: tuple[fl
     reach = max(math.ceil(radius - 0.5), 0)
     fine = (torch.arange((2 * reach + 1) * SUBPIXELS) + 0.5) / SUBPIXELS - reach - 0.5
     y, x = torch.meshgrid(fine, fine, indexing="ij")  # pixels from the centre
-    turn = 1.0 if defocus <= 0 else -1.0
     half = [shape.cat_eye * radius * side / 2 for side in corner]
     distance = torch.hypot(x + half[0], y + half[1])
     rim = torch.full_like(distance, radius)
     if shape.blades:
         sector = 2 * math.pi / shape.blades
-        angle = torch.atan2(turn * (x + half[0]), -turn * (y + half[1])) - math.radians(shape.rotation)  # from up
+        angle = torch.atan2(x + half[0], -(y + half[1])) - math.radians(shape.rotation)  # from up
         from_middle = torch.remainder(angle, sector) - sector / 2  # of the nearest blade
         straight = radius * math.cos(sector / 2) / torch.cos(from_middle)
         rim = straight + shape.roundness * (radius - straight)
@@ -168,4 +168,5 @@ def aperture_image(defocus: float, shape: ApertureShape = DISC, corner: tuple[fl
     lit &= torch.hypot(x - half[0], y - half[1]) <= radius
     size = 2 * reach + 1
     kernel = lit.float().view(size, SUBPIXELS, size, SUBPIXELS).mean((1, 3))
+    kernel = kernel.flip(0, 1) if defocus > 0 else kernel  # as a whole: blades, ring and barrel
     return kernel / kernel.sum() if bool(kernel.any()) else disc(radius)
