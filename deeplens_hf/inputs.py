@@ -26,11 +26,14 @@ def usable_device(device: str | torch.device | None = None) -> torch.device:
 
 
 def without_autocast(method: Callable) -> Callable:
-    """A method of a model and an image (B, 3, H, W), in the image's own precision even where autocast is on."""
+    """A method of a model and an image (B, 3, H, W), in the image's own precision even where autocast is on.
+
+    ValueError where the image is no tensor, or is not where the model is.
+    """
 
     @wraps(method)
     def called(self: Any, image: Tensor, *args: Any, **kwargs: Any) -> Any:
-        _check_tensor(image, "image")
+        _check_tensor(image, "image", self.device)
         with torch.autocast(image.device.type, enabled=False):
             return method(self, image, *args, **kwargs)
 
@@ -51,8 +54,8 @@ def check_image(image: Tensor, dtype: torch.dtype) -> None:
 
 
 def check_map(values: Tensor, name: str, image: Tensor) -> None:
-    """Raise ValueError unless (B, 1, H, W) of the image's batch and size, values in [0, 1]."""
-    _check_tensor(values, name)
+    """Raise ValueError unless (B, 1, H, W) of the image's batch, size and device, values in [0, 1]."""
+    _check_tensor(values, name, image.device)
     wanted = (image.shape[0], 1, *image.shape[-2:])
     if values.shape != wanted or not values.is_floating_point():
         raise ValueError(
@@ -70,9 +73,11 @@ def long_enough(x: Tensor) -> Tensor:
     return (F.pad(x, (0, missing[1], 0, missing[0]), mode="replicate") if any(missing) else x).contiguous()
 
 
-def _check_tensor(values: Tensor, name: str) -> None:
+def _check_tensor(values: Tensor, name: str, device: torch.device) -> None:
     if not isinstance(values, Tensor):
         raise ValueError(f"{name} must be a tensor; got {type(values).__name__}")
+    if values.device != device:
+        raise ValueError(f"{name} must be on {device}, as the model is; got a tensor on {values.device}")
 
 
 def _check_unit_range(values: Tensor, name: str) -> None:

@@ -102,6 +102,9 @@ class ApertureShape:
     cat_eye: 0 to 1: how far the barrel cuts the aperture off towards the photo's corners; at 1, by the whole radius.
 
     Light is kept: shapes of smaller area image brighter, as at the same exposure.
+
+    Raises:
+        ValueError: a value out of its range, or no number.
     """
 
     blades: int = 0
@@ -111,13 +114,21 @@ class ApertureShape:
     cat_eye: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.blades not in (0, 5, 6, 7, 8, 9):
-            raise ValueError(f"blades must be 0 (round) or 5 to 9; got {self.blades!r}")
-        if not math.isfinite(self.rotation):
-            raise ValueError(f"rotation must be a finite number of degrees; got {self.rotation!r}")
-        for name, most in (("roundness", 1.0), ("ring", 0.9), ("cat_eye", 1.0)):
-            if not 0 <= getattr(self, name) <= most:  # nan neither
-                raise ValueError(f"{name} must lie in [0, {most:g}]; got {getattr(self, name)!r}")
+        accepted = {
+            "blades": ("be 0 (round) or 5 to 9", lambda blades: blades in (0, 5, 6, 7, 8, 9)),
+            "rotation": ("be a finite number of degrees", math.isfinite),
+            "roundness": ("lie in [0, 1]", lambda roundness: 0 <= roundness <= 1),  # nan does not
+            "ring": ("lie in [0, 0.9]", lambda ring: 0 <= ring <= 0.9),
+            "cat_eye": ("lie in [0, 1]", lambda cat_eye: 0 <= cat_eye <= 1),
+        }
+        for name, (wanted, fits) in accepted.items():
+            value = getattr(self, name)
+            try:
+                fit = bool(fits(value))
+            except (TypeError, ValueError, RuntimeError):  # no number, or many
+                fit = False
+            if not fit:
+                raise ValueError(f"{name} must {wanted}; got {value!r}")
 
 
 DISC = ApertureShape()

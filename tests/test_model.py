@@ -343,3 +343,14 @@ def test_arrays_in_place_of_tensors_are_told(model):
         model.predict_depth(image.tolist())
     with pytest.raises(ValueError, match="foreground must be a tensor; got ndarray"):
         model.render(image, disparity, 0.5, 4.0, foreground=disparity.numpy())
+
+
+@pytest.mark.parametrize("name", ["image", "disparity", "foreground"])
+def test_tensors_on_another_device_are_told_where_the_model_is(small, name):
+    given = ok() | {"foreground": torch.rand(1, 1, 64, 64)}
+    given[name] = given[name].to("meta")
+    with pytest.raises(ValueError, match=f"^{name} must be on cpu, as the model is; got a tensor on meta"):
+        small.render(**given)
+    if name == "image":
+        with pytest.raises(ValueError, match="^image must be on cpu"):
+            small.predict_depth(given[name])
