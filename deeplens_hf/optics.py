@@ -101,7 +101,10 @@ class ApertureShape:
     ring: radius of the central obstruction (mirror lens), as a share of the outer one, 0 to 0.9.
     cat_eye: 0 to 1: how far the barrel cuts the aperture off towards the photo's corners; at 1, by the whole radius.
 
-    Light is kept: shapes of smaller area image brighter, as at the same exposure.
+    Light is kept: shapes of smaller area image brighter, as at the same exposure. With `cat_eye`, nearly: each place is
+    blurred by the aperture of that place, which leaves what is of one colour as it is, and of a small light in the
+    photo's middle, at cat_eye 1, 97 % where it is blurred as by aperture 16 and 93 % as by 32; with a ring, towards the
+    corners, 5 % less or more.
 
     Raises:
         ValueError: a value out of its range, or no number.
