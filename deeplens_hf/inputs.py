@@ -98,7 +98,10 @@ def interval(focus: Any, image: Tensor) -> Any:
 def one_each(
     value: Tensor | float, name: str, image: Tensor, most: float, also: tuple[int, int] | None = None
 ) -> Tensor:
-    """A number, or one a picture of the batch -> (B,), checked against [0, most]; the shape `also` passes as it is."""
+    """A number, or one a picture of the batch -> (B,), brought into [0, most]; the shape `also` passes as it is.
+
+    ValueError: another shape, or further outside than rounding may take it, as a focus picked from a map.
+    """
     try:
         value = torch.as_tensor(value, dtype=image.dtype, device=image.device)
     except (TypeError, ValueError, RuntimeError):
@@ -106,8 +109,9 @@ def one_each(
     if value.shape not in ((), (len(image),), also):
         shapes = f"({len(image)},)" + (f" or {also}" if also else "")
         raise ValueError(f"{name} must be a number or a tensor of shape {shapes}; got shape {tuple(value.shape)}")
-    if not bool(((value >= 0) & (value <= most)).all()):
+    if not bool(((value >= -SLACK) & (value <= most + SLACK)).all()):  # nan neither
         raise ValueError(f"{name} must lie in [0, {most:g}]; got {value.detach().flatten().tolist()}")
+    value = value.clamp(0, most)
     return value if value.ndim == 2 else value.expand(len(image))
 
 
