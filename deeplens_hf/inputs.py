@@ -87,7 +87,7 @@ def _check_unit_range(values: Tensor, name: str) -> None:
 
 
 def interval(focus: Any, image: Tensor) -> Any:
-    """A pair of numbers -> the ends of an interval for each picture, (B, 2); anything else as it is."""
+    """A pair of numbers, for two pictures too, -> the ends of an interval for each, (B, 2); anything else as it is."""
     if not isinstance(focus, tuple | list) or len(focus) != 2:
         return focus
     if not all(isinstance(end, int | float) or getattr(end, "ndim", None) == 0 for end in focus):
