@@ -26,11 +26,14 @@ def usable_device(device: str | torch.device | None = None) -> torch.device:
 
 
 def without_autocast(method: Callable) -> Callable:
-    """A method of a model and an image (B, 3, H, W), in the image's own precision even where autocast is on."""
+    """A method of a model and an image (B, 3, H, W), in the image's own precision even where autocast is on.
+
+    ValueError where the image is no tensor, or is not where the model is.
+    """
 
     @wraps(method)
     def called(self: Any, image: Tensor, *args: Any, **kwargs: Any) -> Any:
-        _check_tensor(image, "image")
+        _check_tensor(image, "image", self.device)
         with torch.autocast(image.device.type, enabled=False):
             return method(self, image, *args, **kwargs)
 
@@ -51,8 +54,8 @@ def check_image(image: Tensor, dtype: torch.dtype) -> None:
 
 
 def check_map(values: Tensor, name: str, image: Tensor) -> None:
-    """Raise ValueError unless (B, 1, H, W) of the image's batch and size, values in [0, 1]."""
-    _check_tensor(values, name)
+    """Raise ValueError unless (B, 1, H, W) of the image's batch, size and device, values in [0, 1]."""
+    _check_tensor(values, name, image.device)
     wanted = (image.shape[0], 1, *image.shape[-2:])
     if values.shape != wanted or not values.is_floating_point():
         raise ValueError(
@@ -70,9 +73,11 @@ def long_enough(x: Tensor) -> Tensor:
     return (F.pad(x, (0, missing[1], 0, missing[0]), mode="replicate") if any(missing) else x).contiguous()
 
 
-def _check_tensor(values: Tensor, name: str) -> None:
+def _check_tensor(values: Tensor, name: str, device: torch.device) -> None:
     if not isinstance(values, Tensor):
         raise ValueError(f"{name} must be a tensor; got {type(values).__name__}")
+    if values.device != device:
+        raise ValueError(f"{name} must be on {device}, as the model is; got a tensor on {values.device}")
 
 
 def _check_unit_range(values: Tensor, name: str) -> None:
@@ -82,7 +87,7 @@ def _check_unit_range(values: Tensor, name: str) -> None:
 
 
 def interval(focus: Any, image: Tensor) -> Any:
-    """A pair of numbers -> the ends of an interval for each picture, (B, 2); anything else as it is."""
+    """A pair of numbers, for two pictures too, -> the ends of an interval for each, (B, 2); anything else as it is."""
     if not isinstance(focus, tuple | list) or len(focus) != 2:
         return focus
     if not all(isinstance(end, int | float) or getattr(end, "ndim", None) == 0 for end in focus):
@@ -93,7 +98,10 @@ def interval(focus: Any, image: Tensor) -> Any:
 def one_each(
     value: Tensor | float, name: str, image: Tensor, most: float, also: tuple[int, int] | None = None
 ) -> Tensor:
-    """A number, or one a picture of the batch -> (B,), checked against [0, most]; the shape `also` passes as it is."""
+    """A number, or one a picture of the batch -> (B,), brought into [0, most]; the shape `also` passes as it is.
+
+    ValueError: another shape, or further outside than rounding may take it, as a focus picked from a map.
+    """
     try:
         value = torch.as_tensor(value, dtype=image.dtype, device=image.device)
     except (TypeError, ValueError, RuntimeError):
@@ -101,8 +109,9 @@ def one_each(
     if value.shape not in ((), (len(image),), also):
         shapes = f"({len(image)},)" + (f" or {also}" if also else "")
         raise ValueError(f"{name} must be a number or a tensor of shape {shapes}; got shape {tuple(value.shape)}")
-    if not bool(((value >= 0) & (value <= most)).all()):
+    if not bool(((value >= -SLACK) & (value <= most + SLACK)).all()):  # nan neither
         raise ValueError(f"{name} must lie in [0, {most:g}]; got {value.detach().flatten().tolist()}")
+    value = value.clamp(0, most)
     return value if value.ndim == 2 else value.expand(len(image))
 
 

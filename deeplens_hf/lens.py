@@ -59,14 +59,15 @@ def read_camera(
     told = _number(tags.get(ExifTags.Base.FocalLength))
     equivalent = _number(tags.get(ExifTags.Base.FocalLengthIn35mmFilm))
     long_side = max(picture.size)
-    if equivalent and not (focal_length_mm and sensor_width_mm):
-        focal_px = equivalent / FULL_FRAME_DIAGONAL * math.hypot(*picture.size)
-        same_view = sensor_width_mm and focal_px * sensor_width_mm / long_side
-        focal = focal_length_mm or same_view or told
+    sensor = _sensor_width(tags)
+    if (equivalent or (told and sensor)) and not (focal_length_mm and sensor_width_mm):
+        # the camera's own; an argument mixed with EXIF's numbers would be of no view that the photo has
+        own = equivalent / FULL_FRAME_DIAGONAL * math.hypot(*picture.size) if equivalent else told / sensor * long_side
+        focal = focal_length_mm or (sensor_width_mm and own * sensor_width_mm / long_side) or told
         if not focal:
             raise PhotoError("focal_length_mm or sensor_width_mm must be given: the photo's EXIF tells neither")
-        return Camera(focal_px, focal)
-    focal, sensor = focal_length_mm or told, sensor_width_mm or _sensor_width(tags)
+        return Camera(own, focal)
+    focal, sensor = focal_length_mm or told, sensor_width_mm or sensor
     if not focal:
         raise PhotoError("focal_length_mm must be given: the photo's EXIF does not tell it")
     if not sensor:

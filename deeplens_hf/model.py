@@ -202,13 +202,13 @@ class DeepLens(
             disparity: (B, 1, H, W) in [0, 1], 1 = nearest. If its edges all lie some pixels beside the photo's, it is
                 moved there first (`registration`); each edge by itself is brought to the photo's after that.
             focus: (B,) or a number: the sharp disparity, in [0, 1]. (B, 2) or a pair of numbers: the ends of an
-                interval that is sharp as a whole.
+                interval that is sharp as a whole. Of a batch of two, too: one focus each takes a tensor (2,) there.
             aperture: (B,) or a number: blur-disc radius in pixels of a 320-pixel-long-side image per unit disparity,
                 in [0, 32]; training covers 0 to 16.
             foreground: (B, 1, H, W) in [0, 1], if known: steadies the subject's edge where the disparity is soft.
             shape: of the aperture: blades, ring, cat's eye; a disc if not given.
             highlights: 0 to 2: how much of the light that clipped lamps have lost is given back before the blur; 0 =
-                none, 1 = as predicted. What is in focus stays as it is.
+                none, 1 = as predicted. What is in focus stays as it is. A number; of a tensor no gradient is kept.
             prepared: what `prepare` made of the same photo, disparity and foreground: spares a third of the time. It
                 is not compared with them, but in size.
 

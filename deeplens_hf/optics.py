@@ -101,7 +101,13 @@ class ApertureShape:
     ring: radius of the central obstruction (mirror lens), as a share of the outer one, 0 to 0.9.
     cat_eye: 0 to 1: how far the barrel cuts the aperture off towards the photo's corners; at 1, by the whole radius.
 
-    Light is kept: shapes of smaller area image brighter, as at the same exposure.
+    Light is kept: shapes of smaller area image brighter, as at the same exposure. With `cat_eye`, nearly: each place is
+    blurred by the aperture of that place, which leaves what is of one colour as it is, and of a small light in the
+    photo's middle, at cat_eye 1, 97 % where it is blurred as by aperture 16 and 93 % as by 32; with a ring, towards the
+    corners, 5 % less or more.
+
+    Raises:
+        ValueError: a value out of its range, or no number.
     """
 
     blades: int = 0
@@ -111,13 +117,21 @@ class ApertureShape:
     cat_eye: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.blades not in (0, 5, 6, 7, 8, 9):
-            raise ValueError(f"blades must be 0 (round) or 5 to 9; got {self.blades!r}")
-        if not math.isfinite(self.rotation):
-            raise ValueError(f"rotation must be a finite number of degrees; got {self.rotation!r}")
-        for name, most in (("roundness", 1.0), ("ring", 0.9), ("cat_eye", 1.0)):
-            if not 0 <= getattr(self, name) <= most:  # nan neither
-                raise ValueError(f"{name} must lie in [0, {most:g}]; got {getattr(self, name)!r}")
+        accepted = {
+            "blades": ("be 0 (round) or 5 to 9", lambda blades: blades in (0, 5, 6, 7, 8, 9)),
+            "rotation": ("be a finite number of degrees", math.isfinite),
+            "roundness": ("lie in [0, 1]", lambda roundness: 0 <= roundness <= 1),  # nan does not
+            "ring": ("lie in [0, 0.9]", lambda ring: 0 <= ring <= 0.9),
+            "cat_eye": ("lie in [0, 1]", lambda cat_eye: 0 <= cat_eye <= 1),
+        }
+        for name, (wanted, fits) in accepted.items():
+            value = getattr(self, name)
+            try:
+                fit = bool(fits(value))
+            except (TypeError, ValueError, RuntimeError):  # no number, or many
+                fit = False
+            if not fit:
+                raise ValueError(f"{name} must {wanted}; got {value!r}")
 
 
 DISC = ApertureShape()
@@ -146,7 +160,8 @@ def aperture_image(defocus: float, shape: ApertureShape = DISC, corner: tuple[fl
         defocus: in pixels; > 0 in front of the focal plane.
         shape: of the aperture.
         corner: (x, y) of the point from the photo's centre; the corners are at distance 1. Steers the cat's eye: the
-            aperture and the barrel's opening, both centred about the point, are moved apart along this direction.
+            aperture and the barrel's opening, both centred about the point, are moved apart along this direction;
+            behind the focal plane the barrel's is the outer one.
     """
     radius = abs(defocus)
     if shape == DISC:
@@ -154,13 +169,12 @@ def aperture_image(defocus: float, shape: ApertureShape = DISC, corner: tuple[fl
     reach = max(math.ceil(radius - 0.5), 0)
     fine = (torch.arange((2 * reach + 1) * SUBPIXELS) + 0.5) / SUBPIXELS - reach - 0.5
     y, x = torch.meshgrid(fine, fine, indexing="ij")  # pixels from the centre
-    turn = 1.0 if defocus <= 0 else -1.0
     half = [shape.cat_eye * radius * side / 2 for side in corner]
     distance = torch.hypot(x + half[0], y + half[1])
     rim = torch.full_like(distance, radius)
     if shape.blades:
         sector = 2 * math.pi / shape.blades
-        angle = torch.atan2(turn * (x + half[0]), -turn * (y + half[1])) - math.radians(shape.rotation)  # from up
+        angle = torch.atan2(x + half[0], -(y + half[1])) - math.radians(shape.rotation)  # from up
         from_middle = torch.remainder(angle, sector) - sector / 2  # of the nearest blade
         straight = radius * math.cos(sector / 2) / torch.cos(from_middle)
         rim = straight + shape.roundness * (radius - straight)
@@ -168,4 +182,5 @@ def aperture_image(defocus: float, shape: ApertureShape = DISC, corner: tuple[fl
     lit &= torch.hypot(x - half[0], y - half[1]) <= radius
     size = 2 * reach + 1
     kernel = lit.float().view(size, SUBPIXELS, size, SUBPIXELS).mean((1, 3))
+    kernel = kernel.flip(0, 1) if defocus > 0 else kernel  # as a whole: blades, ring and barrel
     return kernel / kernel.sum() if bool(kernel.any()) else disc(radius)

@@ -37,7 +37,7 @@ class Orientation(nn.Module):
 
     def __init__(self, channels: int, encoder: Encoder | None = None, width: int = 32):
         super().__init__()
-        self.encoder = encoder.requires_grad_(False) if encoder is not None else None
+        self.encoder = encoder.requires_grad_(False).eval() if encoder is not None else None
         self.standardise = nn.BatchNorm2d(channels, affine=False)
         self.read = nn.Conv2d(channels, width, 1)
         self.drop = nn.Dropout(0.3)
@@ -46,8 +46,24 @@ class Orientation(nn.Module):
         nn.init.zeros_(self.write.bias)
 
     def forward(self, cells: Tensor) -> Tensor:
-        x = F.relu(self.read(self.standardise(cells)))  # (B, width, 6, 6)
-        return self.write(self.drop(x.flatten(1)))
+        """As its training stage wants it: in training mode it learns the cells' statistics and drops some."""
+        return self._told(self.standardise(cells))
+
+    def settled(self, cells: Tensor) -> Tensor:
+        """The same with what it has learned, in any mode: photos that a model in training looks at teach it nothing."""
+        learned = self.standardise
+        return self._told(F.batch_norm(cells, learned.running_mean, learned.running_var, eps=learned.eps), drop=False)
+
+    def _told(self, standard: Tensor, drop: bool = True) -> Tensor:
+        x = F.relu(self.read(standard)).flatten(1)  # (B, width * 36)
+        return self.write(self.drop(x) if drop else x)
+
+    def train(self, mode: bool = True) -> "Orientation":
+        """As of any module, but the encoder of its own keeps its statistics."""
+        super().train(mode)
+        if self.encoder is not None:
+            self.encoder.eval()
+        return self
 
     def eyes(self, depth: DepthPrediction) -> Encoder:
         """What it sees with."""
@@ -81,5 +97,5 @@ class Orientation(nn.Module):
         encoder = self.eyes(depth)
         image = image.to(next(encoder.parameters()).dtype)  # half, maybe, of the depth network: see from_pretrained
         seen = cells(encoder, image.flip(-1) if mirrored else image)
-        logits = self(seen.to(self.write.weight.dtype))
+        logits = self.settled(seen.to(self.write.weight.dtype))
         return logits[:, [0, 3, 2, 1]] if mirrored else logits

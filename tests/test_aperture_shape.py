@@ -57,6 +57,32 @@ def test_in_front_of_the_focal_plane_the_aperture_is_turned_by_half():
     assert float((behind - behind.flip(0, 1)).abs().sum()) > 0.05
 
 
+@pytest.mark.parametrize("cut", [{"blades": 5}, {"ring": 0.5}, {"blades": 9, "rotation": 5, "ring": 0.3}], ids=str)
+def test_the_barrel_turns_with_the_blades_and_the_ring(cut):
+    """Whatever cuts the aperture off is of it: the whole shape is turned by half."""
+    shape = ApertureShape(**cut, cat_eye=0.8)
+    behind = aperture_image(-15, shape, (0.7, 0.4))
+    torch.testing.assert_close(aperture_image(15, shape, (0.7, 0.4)), behind.flip(0, 1))
+    assert float((behind - behind.flip(0, 1)).abs().sum()) > 0.05
+
+
+@pytest.mark.parametrize("radius", [5.0, 14.0, 30.0])  # at its size, a half and a quarter of it
+def test_a_light_in_the_corner_images_turned_by_half_in_front(radius):
+    """Through the blur itself: the hole of a ring that a barrel cuts off lies inwards behind the focal plane."""
+    side = int(20 * radius)  # so large that what it lands on lies in about the same direction
+    middle, reach = side * 3 // 4, int(radius) + 8
+    light = torch.zeros(1, 1, side, side)
+    light[..., middle - 2 : middle + 2, middle - 2 : middle + 2] = 1 / 16
+    about = slice(middle - reach, middle + reach)
+    ring = ApertureShape(ring=0.5, cat_eye=1)
+    front, behind = (blur(light, way * radius, ring)[0, 0, about, about] for way in (1, -1))
+    assert float(torch.minimum(front, behind.flip(0, 1)).sum()) > 0.85
+    assert float(torch.minimum(front, behind).sum()) < 0.8
+    towards = torch.arange(2 * reach) + 0.5 - reach  # the corner
+    outwards = [float((image * (towards[:, None] + towards)).sum()) for image in (front, behind)]
+    assert outwards[0] < 0 < outwards[1]
+
+
 @pytest.mark.parametrize("radius", [3.0, 12.0, 30.0])  # at its size, a half and a quarter of it
 def test_a_light_in_front_images_turned_by_half_at_every_radius(radius):
     light = torch.zeros(1, 1, 160, 160)
@@ -114,10 +140,23 @@ def test_the_picture_changes_with_the_shape(model):
 
 @pytest.mark.parametrize(
     "bad",
-    [{"blades": 4}, {"blades": 12}, {"rotation": math.nan}, {"roundness": 1.1}, {"ring": 0.95}, {"cat_eye": -0.1}],
+    [
+        {"blades": 4},
+        {"blades": 12},
+        {"rotation": math.nan},
+        {"roundness": 1.1},
+        {"ring": 0.95},
+        {"cat_eye": -0.1},
+        {"blades": "5"},
+        {"rotation": "x"},
+        {"roundness": "0.5"},
+        {"ring": None},
+        {"cat_eye": torch.rand(2)},
+    ],
+    ids=str,
 )
 def test_a_shape_that_no_lens_has_is_refused(bad):
-    with pytest.raises(ValueError, match=next(iter(bad))):
+    with pytest.raises(ValueError, match=f"^{next(iter(bad))} must"):
         ApertureShape(**bad)
 
 

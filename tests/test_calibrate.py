@@ -97,6 +97,16 @@ def test_what_the_camera_told():
     assert read_camera(exif(FocalLength=50.0), sensor_width_mm=36).focal_px == pytest.approx(50 / 36 * 400)
 
 
+@pytest.mark.parametrize("given, focal", [({"sensor_width_mm": 36}, 50 / 22.3 * 36), ({"focal_length_mm": 85}, 85)])
+def test_another_lens_or_sensor_keeps_the_view_that_pixels_per_millimetre_tell(given, focal):
+    """As 35 mm equivalents do: a camera that tells none has its view of its own focal length and sensor."""
+    pixels = {"FocalPlaneXResolution": 6000 / 22.3, "FocalPlaneResolutionUnit": 4, "ExifImageWidth": 6000}
+    photo = exif(FocalLength=50.0, **pixels)
+    assert read_camera(photo, **given) == Camera(
+        pytest.approx(read_camera(photo).focal_px), pytest.approx(focal, rel=1e-3)
+    )
+
+
 @pytest.mark.parametrize(
     "tags, given, says",
     [

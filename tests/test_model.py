@@ -161,6 +161,17 @@ def test_what_is_no_focus_is_refused(model, focus):
         model.render(*scene((64, 64)), focus, 8.0)
 
 
+def test_a_focus_picked_from_a_map_may_be_off_by_rounding_as_the_map_may(model):
+    image, disparity = scene((64, 64))
+    rounded = disparity / disparity.max() * 1.0005
+    with torch.inference_mode():
+        nearest = model.render(image, rounded, 1.0, 8.0)
+        for focus in (rounded.amax((1, 2, 3)), 1.0000002, (1.0, 1.0005)):
+            torch.testing.assert_close(model.render(image, rounded, focus, 8.0), nearest)
+    with pytest.raises(ValueError, match=r"focus must lie in \[0, 1\]"):
+        model.render(image, disparity, 1.01, 8.0)
+
+
 def test_autocast_changes_nothing(model):
     image, _ = scene((64, 64))
     with torch.no_grad():
@@ -343,3 +354,14 @@ def test_arrays_in_place_of_tensors_are_told(model):
         model.predict_depth(image.tolist())
     with pytest.raises(ValueError, match="foreground must be a tensor; got ndarray"):
         model.render(image, disparity, 0.5, 4.0, foreground=disparity.numpy())
+
+
+@pytest.mark.parametrize("name", ["image", "disparity", "foreground"])
+def test_tensors_on_another_device_are_told_where_the_model_is(small, name):
+    given = ok() | {"foreground": torch.rand(1, 1, 64, 64)}
+    given[name] = given[name].to("meta")
+    with pytest.raises(ValueError, match=f"^{name} must be on cpu, as the model is; got a tensor on meta"):
+        small.render(**given)
+    if name == "image":
+        with pytest.raises(ValueError, match="^image must be on cpu"):
+            small.predict_depth(given[name])

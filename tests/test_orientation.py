@@ -121,6 +121,22 @@ def test_depth_that_learns_on_does_not_forget_which_way_is_up(model):
         assert turns_of(model, photo) == [1]
 
 
+def test_a_model_in_training_whose_depth_is_frozen_looks_and_learns_nothing(model):
+    """Only the stage of its own moves what orientation knows, and nothing of it is left to chance."""
+    model = copy.deepcopy(model).eval()
+    photos = torch.cat([torch.rot90(load(file), 1, (2, 3))[..., :192, :192] for file in EXAMPLES[:2]])
+    with torch.inference_mode():
+        logits = model.orientation.look(model.depth, photos)
+        before = copy.deepcopy(model.state_dict())
+        model.train()
+        model.depth.eval()
+        for _ in range(2):
+            torch.testing.assert_close(model.orientation.look(model.depth, photos), logits)
+        model.predict_depth(photos)
+    moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert not moved
+
+
 def test_orientation_of_before_format_6_sees_with_the_depth_network():
     torch.manual_seed(0)
     photo = torch.rand(1, 3, 64, 96)

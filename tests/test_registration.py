@@ -63,6 +63,13 @@ def test_of_any_range(scale, offset):
     assert misfit(srgb_to_linear(image), spoilt(disparity, off) * scale + offset) == off
 
 
+def test_a_compiled_model_finds_it_too():
+    image, disparity = scene()
+    light, off = srgb_to_linear(image), Misfit(right=2)
+    compiled = torch.compile(lambda light, map: misfit(light, map), backend="eager")
+    assert compiled(light, spoilt(disparity, off)) == off
+
+
 def test_directions_are_those_of_the_photo():
     light, map = srgb_to_linear(scene()[0]), scene()[1]
     assert misfit(light, map.roll(3, -1)) == Misfit(right=3)

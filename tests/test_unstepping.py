@@ -53,6 +53,14 @@ def test_other_maps_stay_as_they_are(grey):
     assert unstepped(grey) is grey
 
 
+def test_a_compiled_model_sees_stairs_too():
+    wrong = stepped(slopes((96, 128)))
+    wanted = unstepped(wrong)
+    assert wanted is not wrong
+    compiled = torch.compile(lambda map: unstepped(map), backend="eager")
+    torch.testing.assert_close(compiled(wrong), wanted)
+
+
 def test_one_map_of_a_batch_may_have_stairs():
     true = slopes()
     out = unstepped(torch.cat([true, stepped(true)]))

@@ -37,11 +37,10 @@ def registered(light: Tensor, maps: Tensor) -> tuple[Tensor, list[Misfit]]:
     return fitted(maps, misfits), misfits
 
 
+@torch.compiler.disable  # it looks at its data: compiling takes longer than it does, and gains nothing
 @torch.no_grad()
 def misfit(light: Tensor, map: Tensor) -> Misfit:
     """Of a map (1, 1, H, W), near = large, of any range, beside its photo, linear light (1, 3, H, W)."""
-    if torch.compiler.is_compiling():  # a graph cannot look at its data
-        return Misfit()
     photo = _changes(light[0]), _changes(light[0].mT)
     (right, across), (down, along) = _off(photo[0], map[0, 0]), _off(photo[1], map[0, 0].mT)
     told = [each for each in (across, along) if each is not None]

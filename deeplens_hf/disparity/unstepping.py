@@ -31,10 +31,9 @@ class Plateaus(NamedTuple):
     values: tuple[float, ...] = ()
 
 
+@torch.compiler.disable  # it looks at its data: compiling takes longer than it does, and gains nothing
 def unstepped(map: Tensor) -> Tensor:
     """(B, 1, H, W) of any range -> the same with slopes for stairs; the tensor itself where there are none."""
-    if torch.compiler.is_compiling():  # a graph cannot look at its data
-        return map
     steps = [step_of(each[0]) for each in map.detach()]
     return smoothest(map, map.new_tensor(steps).view(-1, 1, 1, 1)) if any(steps) else map
 
