@@ -285,6 +285,11 @@ def test_aperture_zero_returns_the_photo(model, pixels):
     assert near(model.open(pixels).refocus(aperture=0), pixels)
 
 
+def test_a_grey_photo_stays_grey(model, pixels, planes):
+    levels = model.open(pixels[..., 0], disparity=planes).render(focus=0.9, aperture=12)
+    assert np.ptp(levels, axis=2).max() == 0
+
+
 def test_a_picture_is_its_render_rounded(model, pixels, planes):
     photo = model.open(pixels, disparity=planes)
     levels = photo.render(point=(20, 20)) * 255
