@@ -9,7 +9,15 @@ from torch import Tensor, nn
 
 from .depth import ENCODERS, DepthPrediction, normalise_disparity, resized
 from .disparity.edges import refine
-from .disparity.levels import Prepared, halved, halvings_until, last_foreground, last_map, recovered_light
+from .disparity.levels import (
+    Prepared,
+    counted_side,
+    halved,
+    halvings_until,
+    last_foreground,
+    last_map,
+    recovered_light,
+)
 from .disparity.mending import EdgeMending, follow, with_fringe
 from .disparity.registration import fitted, registered
 from .disparity.unstepping import plateaus, unstepped, with_plateaus
@@ -37,7 +45,7 @@ class DeepLensConfig:
 
     encoder: "efficientnet-lite2" (shipped), "mobilenet_v2" (as earlier weights have) or "resnet-50" (the report's).
     depth_width: channels of the depth decoder's deepest level.
-    depth_size: working size of depth prediction.
+    depth_size: working size of depth prediction; of panoramas up to twice as long.
     lens_blur: "slabs" (any aperture shape, any radius) or "convolutional" (the 2018 report's).
     blur_width: channels of the lens-blur network.
     blur_size: most that the lens blur works at; larger photos are halved until they fit, then upsampled.
@@ -133,7 +141,8 @@ class DeepLens(
         check_image(image, self.dtype)
         height, width = image.shape[-2:]
         image = long_enough(image)
-        small = resized(image, self.config.depth_size).clamp(0, 1)
+        size = image.shape[-2:]
+        small = resized(image, round(self.config.depth_size * max(size) / counted_side(size))).clamp(0, 1)
         ways = self.ways(image)
         if bool((ways[:, 0] == 1).all()):  # as most photos are
             maps, relief = torch.cat(self.predict_small(small), 1), None  # (B, 2, h, w)
@@ -273,7 +282,7 @@ class DeepLens(
         return self._through_lens(image, levels, defocus, mended, foreground, shape, highlights)
 
     def _halvings(self, image: Tensor) -> int:
-        return halvings_until(max(image.shape[-2:]), self.config.blur_size)
+        return halvings_until(counted_side(image.shape[-2:]), self.config.blur_size)
 
     def _accepted(
         self, image: Tensor, disparity: Tensor, foreground: Tensor | None

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .disparity.levels import Prepared, halvings_until, last_map
+from .disparity.levels import Prepared, counted_side, halvings_until, last_map
 from .disparity.own_depth import Sense, read_own_depth
 from .files.pictures import PhotoError, Picture, Source, read_photo
 from .inputs import check_number, check_point
@@ -180,7 +180,7 @@ class Photo:
 
     def _prepare(self, image: Tensor, disparity: Tensor, foreground: Tensor | None) -> Prepared:
         """What pictures of this photo have in common: kept, unless somebody has written into the maps."""
-        halvings = halvings_until(max(self.size), self.model.config.blur_size)
+        halvings = halvings_until(counted_side(self.size), self.model.config.blur_size)
         maps = (each for each in (disparity, foreground) if each is not None)
         seen = [last_map(each, halvings).cpu().numpy() for each in maps]
         if self._prepared is not None and all(map(np.array_equal, seen, self._prepared[0])):

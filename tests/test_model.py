@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from deeplens_hf import DeepLens, DeepLensConfig, WeightsError
-from deeplens_hf.disparity.levels import halvings_until
+from deeplens_hf.disparity.levels import counted_side, halvings_until
 from deeplens_hf.optics import srgb_to_linear
 from deeplens_hf.rendering.highlights import darkness
 
@@ -334,6 +334,20 @@ def test_weights_that_do_not_fit_fail_loudly(small, tmp_path, fault):
 @pytest.mark.parametrize("long_side, halvings", [(768, 0), (1024, 0), (1025, 1), (2048, 1), (2049, 2), (4032, 2)])
 def test_photos_are_halved_until_they_fit(long_side, halvings):
     assert halvings_until(long_side, 1024) == halvings
+
+
+@pytest.mark.parametrize(
+    ("size", "width"), [((64, 96), 192), ((64, 128), 192), ((64, 256), 272), ((64, 512), 384), ((64, 1024), 384)]
+)
+def test_a_panorama_is_looked_at_with_more_pixels(model, size, width, monkeypatch):
+    """As low as 192 pixels leave it hardly anything can be seen of it; other photos are looked at as ever."""
+    seen, infer = [], model.depth.infer
+    monkeypatch.setattr(model, "config", dataclasses.replace(model.config, depth_size=192))
+    monkeypatch.setattr(model.depth, "infer", lambda image: seen.append(tuple(image.shape[-2:])) or infer(image))
+    for lies in (size, size[::-1]):
+        model.predict_depth(torch.rand(1, 3, *lies))
+    assert [max(each) for each in seen] == [width] * 2
+    assert counted_side(size) == pytest.approx(max(size) * 192 / width, rel=0.03)
 
 
 @pytest.mark.parametrize("value", [1.1, -0.1, float("nan")])

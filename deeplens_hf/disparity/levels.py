@@ -16,6 +16,7 @@ from ..upsampling import halve_light, halve_map
 from .registration import Misfit
 from .unstepping import Plateaus
 
+WIDE = 2.0  # times as long as high: from here on a photo is a panorama
 LAMP_SIZE = 1280  # pixels of the long side, at most, at which lamps are looked for
 
 
@@ -29,7 +30,16 @@ class Prepared(NamedTuple):
     levels: list[Tensor] | None = None  # as of `halved`: large, and soon made again
 
 
-def halvings_until(long_side: int, blur_size: int) -> int:
+def counted_side(size: tuple[int, int]) -> float:
+    """The long side of a photo (H, W); of a panorama that of one of WIDE as large, but no less than half.
+
+    By its own its height would be looked at, and blurred, with few pixels.
+    """
+    shape = max(size) / min(size)
+    return max(size) / math.sqrt(min(max(shape / WIDE, 1.0), 4.0))
+
+
+def halvings_until(long_side: float, blur_size: int) -> int:
     """How often a photo of this long side is halved before the blur."""
     return max(0, math.ceil(math.log2(long_side / blur_size)))
 
@@ -62,7 +72,7 @@ def recovered_light(levels: list[Tensor], recover: Callable[[Tensor], Tensor]) -
     the networks see but a part. recover: linear light -> the same, or the tensor itself.
     """
     last = len(levels) - 1
-    at = min(halvings_until(max(levels[0].shape[-2:]), LAMP_SIZE), last)
+    at = min(halvings_until(counted_side(levels[0].shape[-2:]), LAMP_SIZE), last)
     light = srgb_to_linear(levels[0]) if at == 0 < last else levels[at]
     found = recover(light)
     if found is light:
