@@ -40,9 +40,7 @@ def check_upload(path: str, name: str = "photo") -> tuple[int, int]:
             width, height = header.size
             size = f"this one has {width} x {height}"
             if width * height > MOST:
-                raise PhotoError(
-                    f"{name} must have at most {MOST // 10**6} megapixels, this one has {width} x {height}"
-                )
+                raise PhotoError(f"{name} must have at most {MOST // 10**6} megapixels, {size}")
             if max(width, height) > LONGEST:
                 raise PhotoError(f"{name} must have sides of at most {LONGEST} pixels, {size}")
             if header.info.get("progressive") and _scans(file) > SCANS:
