@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .disparity.fusion import agreed, precise, reshaped, standardise, without_rings
+from .disparity.fusion import agreed, precise, reshaped, standardise, without_hollows, without_rings
 from .layers.encoders import ENCODERS, STRIDE, encode
 
 BROAD_SIZE = 0.53  # of the working size: the mirrored photo is looked at there, for the broad shape of the scene,
@@ -121,7 +121,8 @@ class DepthPrediction(nn.Module):
         disparity, foreground = self(image)
         small, subject = (map.flip(-1) for map in self.look_broadly(image.flip(-1)))
         disparity = without_rings(reshaped(standardise(disparity), small, BROAD_SHARE))
-        return disparity, agreed(foreground, subject, SUBJECT_SHARE)
+        foreground = agreed(foreground, subject, SUBJECT_SHARE)
+        return without_hollows(disparity, foreground), foreground
 
     def infer_any_way(self, image: Tensor, ways: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As `infer`, of a photo (1, 3, h, w) that shows no up: turned by 0 to 3 quarters as probably as `ways`, (4,).
@@ -137,8 +138,9 @@ class DepthPrediction(nn.Module):
             shape, subject = shape + probability * maps[:, :1], subject + probability * maps[:, 1:]
             seen = seen + probability * span(upright[0])
         disparity = without_rings(reshaped(standardise(disparity), shape))
+        foreground = agreed(foreground, subject, SUBJECT_SHARE)
         relief = span(shape) / seen.clamp(min=1e-6)
-        return disparity, agreed(foreground, subject, SUBJECT_SHARE), relief
+        return without_hollows(disparity, foreground), foreground, relief
 
     def look_broadly(self, image: Tensor, share: float = BROAD_SIZE) -> tuple[Tensor, Tensor]:
         """As `forward` of the picture (B, 3, h, w) at this share of its size; the disparity standardised."""

@@ -4,7 +4,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from deeplens_hf.disparity.fusion import BROAD, EVEN, KEPT, agreed, reshaped, standardise, without_rings
+from deeplens_hf.disparity.fusion import (
+    BROAD,
+    EVEN,
+    KEPT,
+    agreed,
+    reshaped,
+    standardise,
+    without_hollows,
+    without_rings,
+)
 
 
 def scene(height=96, width=128):
@@ -151,3 +160,68 @@ def test_gradients_reach_every_look():
     fine, coarse = (x.clone().requires_grad_() for x in (ringed, ringed + 0.1))
     without_rings(reshaped(fine, coarse, 0.6)).square().sum().backward()
     assert all(bool(x.grad.isfinite().all()) and bool(x.grad.any()) for x in (fine, coarse))
+
+
+# ---- hollows
+
+
+def post(middle=0.56):
+    """A post of disparity 0.63 before 0.1, its middle a hollow: disparity, foreground, (1, 1, H, W), and the middle."""
+    subject, hollow = (torch.zeros(1, 1, 192, 256, dtype=torch.bool) for _ in range(2))
+    subject[..., 30:, 110:146] = True
+    hollow[..., 42:110, 120:136] = True
+    return torch.where(hollow, middle, torch.where(subject, 0.63, 0.1)), subject.float(), hollow
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (30.0, -4.0)])
+def test_a_hollow_inside_the_subject_is_filled(scale, offset):
+    disparity, foreground, hollow = post()
+    filled = (without_hollows(disparity * scale + offset, foreground) - offset) / scale
+    expected = torch.where(hollow, 0.63, disparity)
+    torch.testing.assert_close(filled, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("middle", [0.1, 0.25, 0.35])
+def test_what_is_seen_through_a_subject_stays_far(middle):
+    """Between arm and body, though the mask calls it the subject's: half as far as the background is, or farther."""
+    disparity, foreground, _ = post(middle)
+    torch.testing.assert_close(without_hollows(disparity, foreground), disparity)
+
+
+def test_what_is_no_part_of_the_subject_stays():
+    disparity, foreground, hollow = post()
+    foreground[hollow] = 0.5
+    torch.testing.assert_close(without_hollows(disparity, foreground), disparity)
+    torch.testing.assert_close(without_hollows(disparity, torch.zeros_like(disparity)), disparity)
+
+
+def test_a_subject_that_slopes_down_to_its_outline_stays():
+    """A ball's sides, and a post that leans away from the camera: nothing there is a hollow."""
+    rows, columns = torch.arange(192)[:, None], torch.arange(256)
+    away = ((rows - 90).square() + (columns - 128).square()) / 60**2
+    ball = torch.where(away < 1, 0.5 + 0.3 * (1 - away).clamp(min=0).sqrt(), 0.1)[None, None]
+    _, foreground, _ = post()
+    leaning = torch.where(foreground > 0.5, torch.linspace(0.4, 0.8, 192).view(-1, 1), 0.1)
+    torch.testing.assert_close(without_hollows(ball, (ball > 0.4).float()), ball, atol=0.005, rtol=0)
+    torch.testing.assert_close(without_hollows(leaning, foreground), leaning)
+
+
+def test_relief_that_has_no_background_near_stays():
+    """There is no step that would tell whether it is shallow; nor has a flat map one."""
+    waves = 0.5 + 0.05 * torch.sin(torch.arange(256) / 4).expand(1, 1, 192, 256)
+    for surface in (waves, torch.full_like(waves, 3.0)):
+        torch.testing.assert_close(without_hollows(surface, torch.ones_like(surface)), surface)
+
+
+def test_hollows_of_a_batch_are_filled_one_by_one():
+    (first, mask, _), (second, *_) = post(), post(0.35)
+    together = without_hollows(torch.cat([first, 9 * second - 2]), torch.cat([mask, mask]))
+    alone = [without_hollows(first, mask), without_hollows(9 * second - 2, mask)]
+    torch.testing.assert_close(together, torch.cat(alone))
+
+
+def test_gradients_pass_through_what_is_filled():
+    disparity, foreground, _ = (x.float().requires_grad_() for x in post())
+    without_hollows(disparity, foreground).square().sum().backward()
+    assert all(bool(x.grad.isfinite().all()) for x in (disparity, foreground))
+    assert bool((disparity.grad != 0).any())

@@ -18,6 +18,10 @@ SUBJECT = 0.025  # of the long side: windows within which the fine subject follo
 UNSURE = 1e-4  # probability, the least and the most that logits are taken of
 RING = 0.02  # of the long side: half the width of the darker rings that networks draw about near things
 STEP = 0.1  # of a map's range: what stands out by less from its surroundings has no such ring
+HOLLOW = 0.06  # of the long side: half the width of the hollows that networks leave inside a subject
+SHALLOW = 0.25  # of the subject's step from the background: hollows no deeper are filled, twice as deep ones stay
+BESIDE = 0.05  # of a window twice as wide: so much background tells half of how far behind it is
+CLEAR = 0.3  # of a map's range: a subject that stands out by less from the background has no hollows
 
 
 def standardise(disparity: Tensor) -> Tensor:
@@ -65,6 +69,29 @@ def without_rings(disparity: Tensor) -> Tensor:
     whole = disparity.amax((1, 2, 3), keepdim=True) - disparity.amin((1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
     ring = (2 - 4 * valley / step.clamp(min=1e-6)).clamp(0, 1)
     return disparity + valley * ring * (step / (STEP * whole).clamp(min=1e-6) - 1).clamp(0, 1)
+
+
+def without_hollows(disparity: Tensor, foreground: Tensor) -> Tensor:
+    """Fill what a network leaves farther in the middle of the subject than at its rim.
+
+    disparity of any scale, foreground in [0, 1], (B, 1, h, w) each -> the disparity. Blurred, a hollow is an inset with
+    hard edges, and in focus a soft island. A closing as of `without_rings`, of the subject alone, over wider windows:
+    what slopes down to the outline stays, and beyond the outline all does. What is deep, measured by the step from the
+    subject to the background nearby, is a gap or somebody farther back, and stays; so does what has no background near,
+    or stands out by little: feet on the ground, things on a table.
+    """
+    reach = reach_of(disparity, HOLLOW)
+    low = disparity.amin((1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
+    subject = torch.where(foreground > 0.5, disparity, low)
+    closed = window_min(window_max(subject, reach), reach)
+    whole = disparity.amax((1, 2, 3), keepdim=True) - low
+    valley = (closed - disparity).clamp(min=0)
+    behind = 1 - foreground
+    share, sum_behind = window_mean(torch.cat([behind, behind * disparity], 1), 2 * reach).split(1, 1)
+    step = (closed * share - sum_behind) / (share + BESIDE)  # from the mean behind it; to 0 where that is rare
+    hollow = (2 - valley / (SHALLOW * step).clamp(min=1e-6)).clamp(0, 1)
+    clear = (step / (CLEAR * whole).clamp(min=1e-6) - 1).clamp(0, 1)
+    return disparity + valley * hollow * clear * ((2 * foreground - 1) / 0.8).clamp(0, 1)
 
 
 def precise(x: Tensor) -> Tensor:
