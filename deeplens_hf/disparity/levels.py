@@ -72,7 +72,7 @@ def recovered_light(levels: list[Tensor], recover: Callable[[Tensor], Tensor]) -
     the networks see but a part. recover: linear light -> the same, or the tensor itself.
     """
     last = len(levels) - 1
-    at = min(halvings_until(counted_side(levels[0].shape[-2:]), LAMP_SIZE), last)
+    at = min(halvings_until(max(levels[0].shape[-2:]), LAMP_SIZE), last)
     light = srgb_to_linear(levels[0]) if at == 0 < last else levels[at]
     found = recover(light)
     if found is light:
