@@ -234,7 +234,7 @@ class DeepLens(
         focus = one_each(interval(focus, image), "focus", image, 1.0, also=(len(image), 2))
         aperture = one_each(aperture, "aperture", image, MAX_APERTURE)
         highlights = check_number("highlights", highlights, 0, MAX_HIGHLIGHTS)
-        levels = (prepared and prepared.levels) or halved(image, self._halvings(image))
+        levels = (prepared and prepared.levels) or halved(image, self.halvings(image))
         if levels[0].shape != image.shape:
             raise ValueError(f"prepared must be of this photo, {tuple(image.shape)}; it is of {tuple(levels[0].shape)}")
         foreground = last_foreground(foreground, levels)
@@ -254,7 +254,7 @@ class DeepLens(
     def prepare(self, image: Tensor, disparity: Tensor, foreground: Tensor | None = None) -> Prepared:
         """What `render` needs of a photo whatever the lens, for more pictures than one; arguments, errors as there."""
         image, disparity, foreground = self._accepted(image, disparity, foreground)
-        levels = halved(image, self._halvings(image))
+        levels = halved(image, self.halvings(image))
         prepared = self.prepare_map(levels, disparity, last_foreground(foreground, levels))
         return prepared._replace(light=recovered_light(levels, self.lens_blur.recovered), levels=levels)
 
@@ -272,7 +272,7 @@ class DeepLens(
 
         halvings: how often the picture is halved before the lens blur; as often as `blur_size` asks for if not given.
         """
-        levels = halved(image, self._halvings(image) if halvings is None else halvings)
+        levels = halved(image, self.halvings(image) if halvings is None else halvings)
         foreground = last_foreground(foreground, levels)
         prepared = self.prepare_map(levels, defocus, foreground)
         times = 2 ** (len(levels) - 1)
@@ -281,7 +281,8 @@ class DeepLens(
         mended = from_focus(prepared.disparity, sharp) / times  # in pixels of that size
         return self._through_lens(image, levels, defocus, mended, foreground, shape, highlights)
 
-    def _halvings(self, image: Tensor) -> int:
+    def halvings(self, image: Tensor) -> int:
+        """How often (B, 3, H, W) is halved before the lens blur."""
         return halvings_until(counted_side(image.shape[-2:]), self.config.blur_size)
 
     def _accepted(

@@ -1,5 +1,9 @@
 """What many of the page's listeners answer alike: with a new scene, with nothing, or that the photo is not there."""
 
+import dataclasses
+import uuid
+from typing import Any
+
 from .files import refusal, warn
 from .readout import readout_props
 from .scene import Scene
@@ -16,6 +20,11 @@ SKIP = {"__type__": "update"}
 def made(scene: Scene) -> tuple:
     """A new scene, what the viewfinder shows of it, its source of depth, and what its f-numbers mean."""
     return scene, scene_props(scene), scene.source, readout_props(scene)
+
+
+def changed(scene: Scene, **changes: Any) -> tuple:
+    """`made` of the same photo with something else about it: another scene."""
+    return made(dataclasses.replace(scene, **changes, id=uuid.uuid4().hex))
 
 
 def unchanged(scene: Scene | None) -> tuple:

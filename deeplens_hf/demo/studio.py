@@ -1,7 +1,6 @@
 """What the page does, one method a listener. A fault of the visitor's becomes a sentence on the page, nothing else."""
 
 import contextlib
-import dataclasses
 import os
 import uuid
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,7 @@ from ..inputs import check_point
 from ..model import DeepLens
 from ..optics import MAX_APERTURE
 from ..rack_focus import SIDE, focus_path, write_mp4, write_webp
-from .answers import GONE, SKIP, made, meant, needed, present, unchanged
+from .answers import GONE, SKIP, changed, made, meant, needed, present, unchanged
 from .checks import check_file, check_map
 from .darkroom import Darkroom
 from .files import file_to_take, refusal, warn
@@ -177,7 +176,7 @@ class Studio:
             return unchanged(scene)
         strokes = scene.strokes[:-1]
         photo = scene.photo.corrected(retouch(scene.untouched, strokes))
-        return made(dataclasses.replace(scene, photo=photo, strokes=strokes, id=uuid.uuid4().hex))
+        return changed(scene, photo=photo, strokes=strokes)
 
     def _retouched(self, scene: Scene | None, wish: dict | None, stroke: dict | None) -> tuple:
         if not meant(scene, wish) or not stroke:
@@ -193,7 +192,7 @@ class Studio:
         strokes, untouched = (*scene.strokes, stroke), scene.untouched
         if len(strokes) > UNDOABLE:
             strokes, untouched = strokes[1:], retouch(untouched, strokes[:1])
-        return made(dataclasses.replace(scene, photo=photo, strokes=strokes, untouched=untouched, id=uuid.uuid4().hex))
+        return changed(scene, photo=photo, strokes=strokes, untouched=untouched)
 
     def calibrate(
         self, scene: Scene | None, wish: dict | None, metres: float | None, focal: float | None, sensor: float | None
@@ -209,7 +208,7 @@ class Studio:
             photo.calibration = None
             if not metres and photo.dioptres is None:
                 gr.Info("f-numbers are nominal: they are real once a distance is given.")
-                return made(dataclasses.replace(scene, photo=photo, id=uuid.uuid4().hex))
+                return changed(scene, photo=photo)
             found = photo.calibrate([(point, metres)] if metres else (), focal or None, sensor or None)
             if found.aperture(STOPS[0]) > MAX_APERTURE:
                 raise PhotoError(TOO_NEAR)
@@ -217,7 +216,7 @@ class Studio:
             warn(error)
             return unchanged(scene)
         gr.Info(f"f-numbers are real now, those of a {found.camera.focal_length_mm:.0f} mm lens.")
-        return made(dataclasses.replace(scene, photo=photo, id=uuid.uuid4().hex))
+        return changed(scene, photo=photo)
 
     # pictures to look at
 
