@@ -1,7 +1,8 @@
 """Depth prediction: image -> disparity, foreground (Section 3.1 of the DeepLens report).
 
-The first residual blocks of an ImageNet network (`encoders.py`), the last stage atrous so that resolution is kept, a
-pooling pyramid (Zhao et al., CVPR 2017), a decoder of upsampling layers, and two heads of three convolutions each.
+The first residual blocks of an ImageNet network (`layers/encoders.py`), the last stage atrous so that resolution is
+kept, a pooling pyramid (Zhao et al., CVPR 2017), a decoder of upsampling layers, and two heads of three convolutions
+each.
 """
 
 import torch

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .disparity.levels import Prepared, last_map
+from .disparity.levels import Prepared, last_foreground, last_map
 from .disparity.own_depth import Sense, read_own_depth
 from .files.pictures import PhotoError, Picture, Source, read_photo
 from .inputs import check_number, check_point
@@ -181,8 +181,9 @@ class Photo:
     def _prepare(self, image: Tensor, disparity: Tensor, foreground: Tensor | None) -> Prepared:
         """What pictures of this photo have in common: kept, unless somebody has written into the maps."""
         halvings = self.model.halvings(image)
-        maps = (each for each in (disparity, foreground) if each is not None)
-        seen = [last_map(each, halvings).cpu().numpy() for each in maps]
+        used = [last_map(disparity, halvings)]  # what `prepare` sees of both
+        used += [] if foreground is None else [last_foreground(foreground, used)]
+        seen = [each.cpu().numpy() for each in used]
         if self._prepared is not None and all(map(np.array_equal, seen, self._prepared[0])):
             _, (mended, light), told = self._prepared
             mended, light = (torch.from_numpy(each).to(image) for each in (mended, light))

@@ -153,8 +153,8 @@ def export(
         The greatest difference of each graph's answer from the model's, over a scene at three apertures.
 
     Raises:
-        ValueError: an argument out of its range, or a model in another precision.
-        RuntimeError: a graph answers otherwise than the model, by more than 1e-3.
+        ValueError: an argument out of its range, a model in another precision, or a graph that answers otherwise than
+            the model, by more than 1e-3.
     """
     if any(parameter.dtype != torch.float32 for parameter in model.parameters()):
         raise ValueError("model must be in float32 throughout: load it without dtype")
@@ -193,7 +193,7 @@ def export(
     content = {"deeplens_hf": __version__, "max_aperture": max_aperture, "differences": differences, "graphs": told}
     (folder / "export.json").write_text(json.dumps(content, indent=2) + "\n")
     if wrong := {name: value for name, value in differences.items() if not value <= TOLERANCE}:
-        raise RuntimeError(f"these graphs differ from the model by more than {TOLERANCE:g}: {wrong}")
+        raise ValueError(f"these graphs differ from the model by more than {TOLERANCE:g}: {wrong}")
     return differences
 
 

@@ -30,6 +30,7 @@ class Scene:
         strokes: of the brush, in order.
         own: path of the depth map that the visitor gave for this photo, if any.
         id: unlike any other scene's.
+        preview: the photo at the size of a screen.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Scene:
     strokes: tuple[dict, ...] = ()
     own: str = ""
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    preview: Photo = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "preview", self.photo.reduced(SCREEN))

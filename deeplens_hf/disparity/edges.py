@@ -81,7 +81,7 @@ def _fit(guides: Tensor, map: Tensor) -> Tensor:
     offset = means[:, count:] - (slopes * means[:, :count]).sum(1, keepdim=True)
     # what the guides leave unexplained; slopes of a ridge regression explain at least (slopes * together)
     unexplained = (variance - (slopes * together).sum(1, keepdim=True)).clamp(min=0)  # (B, 1, h, w)
-    whole = map.amax((2, 3), keepdim=True) - map.amin((2, 3), keepdim=True)  # (B, C, 1, 1)
+    whole = map.amax((2, 3), keepdim=True) - map.amin((2, 3), keepdim=True)  # (B, 1, 1, 1)
     weight = 1 / (unexplained + UNEXPLAINED * whole.square() + TINY)
     return _box(torch.cat([slopes, offset], 1) * weight) / _box(weight)
 

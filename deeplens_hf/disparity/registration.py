@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..layers.pooling import window_max, window_min
+from .uncompiled import uncompiled
 
 REACH = 5  # pixels: the most that is mended
 EDGE = 0.05  # of a map's range, from one pixel to the next
@@ -37,7 +38,7 @@ def registered(light: Tensor, maps: Tensor) -> tuple[Tensor, list[Misfit]]:
     return fitted(maps, misfits), misfits
 
 
-@torch.compiler.disable  # it looks at its data: compiling takes longer than it does, and gains nothing
+@uncompiled
 @torch.no_grad()
 def misfit(light: Tensor, map: Tensor) -> Misfit:
     """Of a map (1, 1, H, W), near = large, of any range, beside its photo, linear light (1, 3, H, W)."""

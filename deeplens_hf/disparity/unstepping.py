@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..upsampling import halve_map
+from .uncompiled import uncompiled
 
 FEWEST, MOST = 8, 64  # grey values of a map that has steps: with fewer, each may be a thing of its own
 PLATEAUS = 0.75  # of the pixels are like their neighbours on stairs
@@ -31,7 +32,7 @@ class Plateaus(NamedTuple):
     values: tuple[float, ...] = ()
 
 
-@torch.compiler.disable  # it looks at its data: compiling takes longer than it does, and gains nothing
+@uncompiled
 def unstepped(map: Tensor) -> Tensor:
     """(B, 1, H, W) of any range -> the same with slopes for stairs; the tensor itself where there are none."""
     steps = [step_of(each[0]) for each in map.detach()]

@@ -4,10 +4,14 @@ The last stage is atrous in each (Chen et al., "Rethinking atrous convolution fo
 it keeps its resolution, and its filters reach twice as far instead.
 """
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import MobileNetV2Config, MobileNetV2Model, ResNetConfig, ResNetModel
+
+if TYPE_CHECKING:
+    from transformers import MobileNetV2Model
 
 STRIDE = 16  # of the deepest features; working sizes are multiples of it
 IMAGE_MEAN, IMAGE_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, in sRGB
@@ -26,6 +30,15 @@ def mobilenet_layer(layer: nn.Module, x: Tensor) -> Tensor:
     return x if layer.activation is None else F.relu6(x, inplace=True)
 
 
+def mobilenet_v2() -> "MobileNetV2Model":
+    """All of MobileNetV2 before its pooling; padding and eps as in the weights that training starts from."""
+    # a second and a half, which nobody should wait for whose weights have another encoder
+    from transformers import MobileNetV2Config, MobileNetV2Model
+
+    config = MobileNetV2Config(tf_padding=False, layer_norm_eps=1e-5, output_stride=STRIDE)
+    return MobileNetV2Model(config, add_pooling_layer=False)
+
+
 class MobileNetV2Encoder(nn.Module):
     """Blocks 1 to 14 of MobileNetV2 (Sandler et al., CVPR 2018); the 14th opens the stage of stride 32."""
 
@@ -34,10 +47,7 @@ class MobileNetV2Encoder(nn.Module):
 
     def __init__(self):
         super().__init__()
-        # tf_padding and eps as in the weights that training starts from
-        net = MobileNetV2Model(
-            MobileNetV2Config(tf_padding=False, layer_norm_eps=1e-5, output_stride=STRIDE), add_pooling_layer=False
-        )
+        net = mobilenet_v2()
         self.stem, self.blocks = net.conv_stem, nn.ModuleList(net.layer[:13])  # the stem holds block 1
         atrous = self.blocks[12].conv_3x3.convolution
         atrous.dilation = atrous.padding = (2, 2)
@@ -134,6 +144,8 @@ class ResNet50Encoder(nn.Module):
     mean, std = IMAGE_MEAN, IMAGE_STD
 
     def __init__(self):
+        from transformers import ResNetConfig, ResNetModel
+
         super().__init__()
         net = ResNetModel(ResNetConfig(depths=[3, 4, 6, 1]))
         self.embedder, self.stages = net.embedder, net.encoder.stages

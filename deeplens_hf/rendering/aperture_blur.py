@@ -62,8 +62,9 @@ def _convolve_cat_eye(x: Tensor, defocus: float, shape: ApertureShape) -> Tensor
     reach = math.ceil(abs(defocus)) + 1
     padded = F.pad(x, (reach,) * 4, mode="replicate")
     total = torch.zeros_like(x)
+    across = _tents(width, x)
     for middle_y, top, tent_y in _tents(height, x):
-        for middle_x, left, tent_x in _tents(width, x):
+        for middle_x, left, tent_x in across:
             rows, columns = slice(top, top + len(tent_y)), slice(left, left + len(tent_x))
             seen = padded[..., top : rows.stop + 2 * reach, left : columns.stop + 2 * reach]
             corner = ((middle_x - width / 2) / half_diagonal, (middle_y - height / 2) / half_diagonal)
@@ -75,12 +76,12 @@ def _convolve_cat_eye(x: Tensor, defocus: float, shape: ApertureShape) -> Tensor
 def _tents(length: int, like: Tensor) -> list[tuple[float, int, Tensor]]:
     """Tents that add to 1 along a side: (middle, first index, weights where there are any) each."""
     step = length / (CAT_EYE_GRID - 1)
-    at = torch.arange(length, device=like.device, dtype=like.dtype) + 0.5
+    at = torch.arange(length, dtype=like.dtype) + 0.5  # on the CPU: a GPU would be waited for at each tent
     tents = []
     for k in range(CAT_EYE_GRID):
         weight = (1 - (at - k * step).abs() / step).clamp(min=0)
         used = weight.nonzero().flatten()
         if len(used):
             first, last = int(used[0]), int(used[-1]) + 1
-            tents.append((k * step, first, weight[first:last]))
+            tents.append((k * step, first, weight[first:last].to(like)))
     return tents

@@ -44,7 +44,7 @@ def character(light: Tensor, clipped: Tensor, dark: Tensor) -> Tensor:
 
 def marked_part(marked: Tensor) -> tuple[Tensor | slice, slice, slice, slice] | None:
     """An index of what of (B, C, H, W) holds all marks, and all that the network sees about them; None without any."""
-    samples, rows, columns = (marked.amax(other).nonzero()[:, 0] for other in ((1, 2, 3), (0, 1, 3), (0, 1, 2)))
+    samples, rows, columns = (marked.amax(other).cpu().nonzero()[:, 0] for other in ((1, 2, 3), (0, 1, 3), (0, 1, 2)))
     if not len(samples):
         return None
     spans = [(int(each[0]) - SEEN, int(each[-1]) + 1 + SEEN) for each in (rows, columns)]

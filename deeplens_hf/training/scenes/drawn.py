@@ -22,8 +22,11 @@ from ..data import PhotoRecord, mark
 def kept_whole(file: Path) -> Iterator[Path]:
     """Where to write what `file` shall hold: it appears when it is complete, whoever else draws the same."""
     part = file.with_suffix(f".{uuid.uuid4().hex[:8]}.part{file.suffix}")  # process ids are a machine's own
-    yield part
-    os.replace(part, file)
+    try:
+        yield part
+        os.replace(part, file)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def ahead(keep: Callable[[int], object], count: int, workers: int, what: str, begin: float = 0.0) -> None:
