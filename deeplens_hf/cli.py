@@ -189,6 +189,8 @@ def refocus(args: argparse.Namespace) -> int:
         raise ValueError("--farthest goes with --reference")
     if lens and not isinstance(args.aperture, str):
         raise ValueError("--reference, --focal-length and --sensor-width go with an f-number, such as --aperture f/2")
+    if lens and not (args.reference or args.depth):
+        raise ValueError("--focal-length and --sensor-width go with --reference X,Y,METRES or a --depth in metres")
     photo = _open(args, args.photo[0])
     if lens:
         photo.calibrate(args.reference, args.focal_length, args.sensor_width, args.farthest)
@@ -308,7 +310,9 @@ def _add_own_depth(command: argparse.ArgumentParser) -> None:
         "--depth", metavar="D",
         help="your own: a .npy or grey picture (white = near), 'embedded' (in the phone's photo), or a depth model",
     )  # fmt: skip
-    command.add_argument("--depth-is", choices=("disparity", "depth"), help="what it counts in (default: as it tells)")
+    command.add_argument(
+        "--depth-is", choices=("disparity", "depth", "inverted"), help="what it counts in (default: as it tells)"
+    )
 
 
 def _check_sources_stay(option: str, target: Path, *sources: str | Path | None) -> None:

@@ -18,6 +18,7 @@ from .optics import MAX_APERTURE, aperture_of_f_number, aperture_of_radius, f_nu
 
 FULL_FRAME_DIAGONAL = math.hypot(36, 24)  # mm, what a 35 mm equivalent is measured by (CIPA DCG-001)
 F_NUMBER = re.compile(r"\s*[fF]\s*/?\s*(\d+(?:\.\d*)?|\.\d+)\s*")
+CROPPED = 0.03  # logarithm of the sides' ratio: more than this from EXIF's, and the photo is a part of that one
 MILLIMETRES = {2: 25.4, 3: 10.0, 4: 1.0}  # of EXIF's FocalPlaneResolutionUnit
 
 
@@ -56,11 +57,17 @@ def read_camera(
         if value is not None and not _number(value):
             raise PhotoError(f"{name} must be a number of millimetres above 0, got {value!r}")
     tags = picture.getexif().get_ifd(ExifTags.IFD.Exif)
+    taken = [_number(tags.get(tag)) for tag in (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)]
     told = _number(tags.get(ExifTags.Base.FocalLength))
     equivalent = _number(tags.get(ExifTags.Base.FocalLengthIn35mmFilm))
     long_side = max(picture.size)
     sensor = _sensor_width(tags)
     if (equivalent or (told and sensor)) and not (focal_length_mm and sensor_width_mm):
+        if all(taken) and abs(math.log(max(taken) / min(taken) * min(picture.size) / long_side)) > CROPPED:
+            raise PhotoError(
+                "focal_length_mm and sensor_width_mm, of what is left, must be given: the photo is a part of the one "
+                f"of {taken[0]:g} x {taken[1]:g} pixels that its EXIF tells of"
+            )
         # the camera's own; an argument mixed with EXIF's numbers would be of no view that the photo has
         own = equivalent / FULL_FRAME_DIAGONAL * math.hypot(*picture.size) if equivalent else told / sensor * long_side
         focal = focal_length_mm or (sensor_width_mm and own * sensor_width_mm / long_side) or told
@@ -113,7 +120,10 @@ def fit(known: Sequence[tuple[float, float]], farthest: float = math.inf) -> tup
         PhotoError: a distance is not above 0, or the farther point is the nearer one in the depth map.
     """
     if not 1 <= len(known) <= 2:
-        raise PhotoError(f"references must be one or two points with their distances, got {len(known)}")
+        raise PhotoError(
+            f"references must be one or two points with their distances, got {len(known)}; without any, the depth has "
+            "to be in metres"
+        )
     if not _positive(farthest):
         raise PhotoError(f"farthest must be a number of metres above 0, got {farthest!r}")
     if len(known) == 2 and farthest < math.inf:

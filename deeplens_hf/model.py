@@ -68,6 +68,9 @@ class DeepLensConfig:
         for name, accepted in (("encoder", ENCODERS), ("lens_blur", LENS_BLURS)):
             if getattr(self, name) not in accepted:
                 raise ValueError(f"{name} must be one of {', '.join(accepted)}; got {getattr(self, name)!r}")
+        for name in ("depth_width", "depth_size", "blur_width", "blur_size", "upsampling_width", "format_version"):
+            if not (isinstance(value := getattr(self, name), int) and value >= 1):
+                raise ValueError(f"{name} must be a whole number, 1 or more; got {value!r}")
         if self.format_version > FORMAT_VERSION:
             raise ValueError(
                 f"format_version {self.format_version} is newer than this deeplens_hf reads ({FORMAT_VERSION})"

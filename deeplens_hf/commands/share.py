@@ -56,7 +56,7 @@ def push(model: "DeepLens", args: argparse.Namespace) -> str:
         photos = sorted(CHECKOUT_WEIGHTS.with_name("examples").glob("*.jpg")) if checkout else []
     if args.dry_run and args.dry_run.exists() and any(args.dry_run.iterdir()):
         raise ValueError(f"--dry-run must name a new or empty folder; {args.dry_run} is not")
-    check_release(args.repo_id, evaluation)  # before the previews, which take their time
+    check_release(args.repo_id, evaluation, model)  # before the previews, which take their time
     with TemporaryDirectory() as folder:
         previews = []
         for number, photo in enumerate(photos):

@@ -4,6 +4,7 @@ import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from html import escape
 from pathlib import Path
 
 import gradio as gr
@@ -29,24 +30,19 @@ def sentence(error: Exception, path: str = "", name: str = "the file") -> str:
     return text
 
 
-def escaped(text: str) -> str:
-    """As the page's messages need it, which are HTML."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
 def warn(error: Exception | str) -> None:
     """Say on the page what is wrong; what was going on ends well."""
     if isinstance(error, gr.Error):  # of ZeroGPU: with a title, and sometimes a link
         gr.Warning(error.message, error.duration, title=error.title)
         return
-    gr.Warning(escaped(plain(str(error))))
+    gr.Warning(escape(plain(str(error)), quote=False))  # it is HTML
 
 
 def refusal(error: Exception | str) -> gr.Error:
     """The same where what was going on cannot end well."""
     if isinstance(error, gr.Error):
         return error
-    return gr.Error(escaped(plain(str(error))), print_exception=False)
+    return gr.Error(escape(plain(str(error)), quote=False), print_exception=False)
 
 
 @contextmanager

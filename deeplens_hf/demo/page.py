@@ -37,7 +37,7 @@ from .checks import check_opening
 from .readout import readout
 from .retouch import RADII
 from .scene import ROUND, STOPS
-from .studio import ENDS, OWN, PHONE, PLANES, PREDICTED, Studio
+from .studio import ENDS, MEANS, OWN, PHONE, PLANES, PREDICTED, Studio
 from .viewfinder import viewfinder
 
 IDLE = 30 * 60  # seconds after which an unused photo and its disparity are forgotten
@@ -152,7 +152,7 @@ def build_demo(
                             info="a phone's portrait photo brings its own",
                         )  # fmt: skip
                         own = gr.File(label="My depth map", file_types=["image", ".npy"], height=140, elem_id="own")
-                        sense = gr.Radio(["near", "far"], value="near", label="In my depth map, white is")
+                        sense = gr.Radio([*MEANS], value="near", label="In my depth map, white is")
                     with gr.Column(min_width=260):
                         kind = gr.Dropdown(STROKES, value="nearer", label="Depth brush paints")
                         with gr.Row():

@@ -33,9 +33,10 @@ TOO_NEAR = (
     "Please check distance and focal length."
 )
 NEARLY_FLAT = "Seen from above, as it seems: hardly anything is nearer than the rest, so little of it blurs."
+DISTANCES = "far, true distances"
 PREDICTED, PHONE, OWN = "predicted", "the phone", "my depth map"
 DEPTHS = {PREDICTED: None, PHONE: "embedded"}  # as `photo.open_photo` takes them
-MEANS = {"near": "disparity", "far": "depth"}  # the same, by what is white
+MEANS = {"near": "disparity", "far": "inverted", DISTANCES: "depth"}  # the same, by what is white
 PLANES = "x, y, or near, far, subject"
 FPS = 24
 UNDOABLE = 50  # strokes that can be taken back: all before are made again each time

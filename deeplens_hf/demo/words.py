@@ -35,6 +35,10 @@ PLAIN = (
         r"disparity must lie as the upright photo, (\d+ x \d+)",
         r"This depth map lies across the photo. Please turn it: the photo has \1 pixels.",
     ),
+    (
+        r"disparity must be of the whole photo, (\d+ x \d+)",
+        r"This depth map is of a part of the photo, or of another one. The photo has \1 pixels.",
+    ),
     (r"disparity must have at most (\d+)", r"This depth map is too large: more than \1 megapixels. Please shrink it."),
     (r"disparity must hold finite", f"This depth map has gaps: values that are not numbers. {ANOTHER_MAP}"),
     (r"disparity, given as depth", "This depth map is black all over, which says nothing of distance. " + ANOTHER_MAP),
@@ -55,6 +59,10 @@ PLAIN = (
     (
         r"focal_length_mm or sensor_width_mm must be given",
         "The photo does not say which lens took it. Please fill in the focal length or the sensor width.",
+    ),
+    (
+        r"focal_length_mm and sensor_width_mm, of what is left",
+        "This photo was cropped. Please fill in the focal length, and how wide a part of the sensor is left.",
     ),
     (r"focal_length_mm must be given", "The photo does not say its focal length. Please fill it in."),
     (r"sensor_width_mm must be given", "The photo does not say how wide the sensor is. Please fill it in."),

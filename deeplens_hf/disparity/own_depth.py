@@ -1,8 +1,9 @@
 """Your own depth in place of the predicted one: read, turned into disparity, resized, normalised and fitted once."""
 
+import math
 import os
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ FILES = tuple(f".{kind}" for kind in "npy npz png jpg jpeg tif tiff webp heic av
 
 FITTED_AT = 768  # pixels of the long side
 
-Sense = Literal["disparity", "depth"]
+Sense = Literal["disparity", "depth", "inverted"]
 
 
 class OwnDepth(NamedTuple):
@@ -48,9 +49,9 @@ def read_own_depth(
             transformers loads.
         picture: the photo, upright RGB: what the depth is resized to and what a model looks at.
         photo: the file that `picture` came from; only "embedded" needs it.
-        depth_is: "disparity" (inverse distance, larger = nearer) or "depth" (distance, larger = farther; floats are
-            metres; 0 is unknown). If not given: as the model's family tells; disparity for pictures and arrays. A
-            phone's metadata tells in any case.
+        depth_is: "disparity" (inverse distance, larger = nearer), "inverted" (the same, larger = farther) or "depth"
+            (distance, larger = farther; floats are metres; 0 is unknown). If not given: as the model's family tells;
+            disparity for pictures and arrays. A phone's metadata tells in any case.
         device: where a model runs.
 
     Raises:
@@ -63,8 +64,8 @@ def read_own_depth(
 def _read(
     source: Source, picture: Image.Image, photo: Source | None, depth_is: Sense | None, device: str | torch.device
 ) -> OwnDepth:
-    if depth_is not in (None, "disparity", "depth"):
-        raise PhotoError(f"depth_is must be 'disparity' or 'depth', got {depth_is!r}")
+    if depth_is not in (None, *get_args(Sense)):
+        raise PhotoError(f"depth_is must be 'disparity' or 'depth', got {depth_is!r} ('inverted': black is near)")
     if isinstance(source, str) and source == EMBEDDED:
         values, metric = read_embedded(photo)
         return _normalised(values, picture.size, metric)
@@ -77,10 +78,14 @@ def _read(
                 f"depth_is must be given, 'disparity' or 'depth': {str(source)!r} does not tell which it predicts"
             )
         metric = metric and depth_is in (None, sense)
-        return _normalised(_inverse(values) if (depth_is or sense) == "depth" else values, picture.size, metric)
+        told = {"depth": _inverse, "inverted": np.negative}.get(depth_is or sense, np.asarray)
+        return _normalised(told(values), picture.size, metric)
     if depth_is == "depth":
         values, _ = _read_map(source, picture.size)
+        _check_whole(values, picture.size)
         return _normalised(_inverse(values), picture.size, metric=values.dtype.kind == "f")
+    if depth_is == "inverted":
+        return OwnDepth(1 - read_disparity(source, picture.size).disparity)
     return read_disparity(source, picture.size)
 
 
@@ -103,7 +108,8 @@ def read_disparity(source: Source, size: tuple[int, int]) -> OwnDepth:
     full = np.iinfo(values.dtype).max if values.dtype in (np.uint8, np.uint16) else 1
     disparity = values.astype(np.float32) / np.float32(full)
     if not np.isfinite(disparity).all():
-        raise PhotoError("disparity must hold finite numbers only, got nan or infinity")
+        raise PhotoError("disparity must hold finite numbers only, got nan or infinity: 0 is what is farthest")
+    _check_whole(disparity, size)
     if disparity.min() < 0 or disparity.max() > 1:
         return _normalised(disparity, size)
     return OwnDepth(_resized(disparity, size), _dioptres(told))
@@ -140,6 +146,16 @@ def _read_map(source: Source, size: tuple[int, int]) -> tuple[np.ndarray, str]:
         raise PhotoError(f"disparity must be an array (H, W) of numbers, got {values.dtype} {values.shape}")
     check_lies(values, size, "disparity")
     return values.astype(values.dtype.newbyteorder("="), copy=False), told
+
+
+def _check_whole(values: np.ndarray, size: tuple[int, int]) -> None:
+    """PhotoError for a map (h, w) of a part of the photo, or of another one; networks squeeze all into a square."""
+    (height, width), (across, down) = values.shape, size
+    stretched = abs(math.log(width * down / (height * across))) > 0.1  # between 3:2 and 4:3 it is 0.12
+    if stretched and width != height and across != down:
+        raise PhotoError(
+            f"disparity must be of the whole photo, {across} x {down}, or square; this one is {width} x {height}"
+        )
 
 
 def _inverse(distance: np.ndarray) -> np.ndarray:

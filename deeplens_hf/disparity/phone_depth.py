@@ -11,6 +11,7 @@ All of them count either in disparity (Apple's, HEIC's: bright is near) or in di
 distance turned round (Google's RangeInverse: dark is near); what comes out is inverse distance, larger = nearer.
 """
 
+import math
 import os
 from base64 import b64decode
 from collections.abc import Iterator
@@ -123,17 +124,19 @@ def _in_xmp(photo: Image.Image, data: bytes) -> InverseDistance | None:
         values = _upright(_unit(map), photo)
     near, far = float(told.get("Near") or 0), float(told.get("Far") or 0)
     unit = {"m": 1.0, "meters": 1.0, "mm": 1000.0}.get(told.get("Units", "m").lower(), 0.0)
-    metric = bool(unit) and 0 < near < far
     if told.get("Format") == "RangeLinear":
-        return _from_distance(values, near / (unit or 1), far / (unit or 1), metric)
-    if metric:
+        if near == 0 < far < math.inf:  # values are distances themselves, and those without any are not known
+            values = values + (1 - values) * (values == 0)
+            return InverseDistance((unit or 1) / far / values, bool(unit))
+        return _from_distance(values, near / (unit or 1), far / (unit or 1), bool(unit))
+    if unit and 0 < near < far:
         return InverseDistance(unit * ((1 - values) / near + values / far), True)
     return InverseDistance(1 - values, False)
 
 
 def _from_distance(values: np.ndarray, near: float, far: float, metric: bool) -> InverseDistance:
     """values 0 at distance `near`, 1 at `far`; where those are not told, the far end is ten times as far."""
-    if not 0 < near < far:
+    if not 0 < near < far < math.inf:
         near, far, metric = 1.0, 10.0, False
     return InverseDistance(1 / (near + values * (far - near)), metric)
 

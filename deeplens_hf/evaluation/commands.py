@@ -6,7 +6,8 @@ from torch import Tensor
 
 from ..model import DeepLens
 from ..optics import signed_defocus
-from . import baselines, depth, edges, render
+from ..sharing.hub import fingerprint
+from . import baselines, depth, edges, render, report
 
 
 def run(what: str, model: DeepLens, data: Path, out: Path | None = None, beside: list[str] | None = None) -> str:
@@ -38,6 +39,7 @@ def run(what: str, model: DeepLens, data: Path, out: Path | None = None, beside:
         benchmark, rows = depth, depth.evaluate_depth(predictors, data)
     if out:
         benchmark.write_report(rows, out)
+        report.sign(out, what, fingerprint(model))
     return benchmark.to_markdown(rows)
 
 

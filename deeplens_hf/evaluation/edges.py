@@ -88,7 +88,7 @@ def to_markdown(rows: list[dict]) -> str:
         true = next(row for row in members if row["disparity"] == "true")
         for row in members:
             cells = [report.cell(row[figure], 2) for figure in FIGURES]
-            lost = [report.cell(true[figure] - row[figure], 2) for figure in FIGURES]
+            lost = [report.cell(None if true[figure] is None else true[figure] - row[figure], 2) for figure in FIGURES]
             lines.append([f"{kind}, {row['disparity']}", str(row["shots"]), *cells, *lost])
     header = ["kind, disparity", "shots", "PSNR", "about edges", "lost", "lost about edges"]
     return (

@@ -32,8 +32,9 @@ LONGEST_SIDES = {"JPEG": 65_500, "WEBP": 16_383}  # pixels that a file of these 
 DIOPTRES = "Dioptres"  # a disparity .png's text: the inverse distances, in 1/m, of values 0 and 65535
 DISPARITY_SUFFIXES = (".png", ".npy")
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-DNG_VERSION = 50706  # a TIFF tag
+DNG_VERSION, BITS, PHOTOMETRIC, PLANAR, SAMPLES = 50706, 258, 262, 284, 339  # TIFF tags
 HALVED = "8 of 16 bits"  # in the `info` of a picture that was decoded so
+UNREAD = (".tif", ".tiff", ".exr", ".npz")  # that may hold numbers as no reader here knows them
 BEST = {"quality": 95, "subsampling": 0}  # of a JPEG, unless another quality is asked for
 
 # inferno (Smith and van der Walt, CC0): a fit of degree 6 in t, a row a power of t, columns red, green, blue
@@ -60,7 +61,7 @@ class PhotoError(ValueError):
 
 class Picture(Image.Image):
     """A PIL image that `save` writes with the ICC profile and EXIF in its `info`, which Pillow's own loses in JPEG, and
-    at quality 95 there, not 75.
+    at quality 95 there, not 75; in WebP, too, not 80.
     """
 
     @classmethod
@@ -75,8 +76,8 @@ class Picture(Image.Image):
         name = getattr(fp, "name", "") if hasattr(fp, "write") else fp
         suffix = Path(name).suffix.lower() if isinstance(name, str | os.PathLike) else ""
         format_told = format or Image.registered_extensions().get(suffix, "")
-        if format_told.upper() in ("JPEG", "JPG") and "quality" not in params:
-            kept |= BEST
+        if format_told.upper() in ("JPEG", "JPG", "WEBP") and "quality" not in params:
+            kept |= BEST  # WebP has one subsampling, and takes no notice of it
         super().save(fp, format, **(kept | params))
 
 
@@ -172,7 +173,10 @@ def decoded(source: Source, name: str) -> Iterator[Image.Image]:
     except PhotoError:
         raise
     except UnidentifiedImageError:
-        raise PhotoError(f"{name} must be a picture (JPEG, PNG, TIFF, WebP, HEIC ...), {source!s} is none") from None
+        wanted = "a picture (JPEG, PNG, TIFF, WebP, HEIC ...)"
+        if isinstance(source, (str, os.PathLike)) and Path(source).suffix.lower() in UNREAD:
+            wanted += " that can be read: 8 or 16 bits, grey floats of 32, or .npy for depth"
+        raise PhotoError(f"{name} must be {wanted}, {source!s} is none") from None
     except FileNotFoundError:
         raise PhotoError(f"{name} must be an existing file, got {str(source)!r}") from None
     except Exception as error:  # decoders raise nearly anything on a broken file
@@ -204,6 +208,8 @@ def open_header(file: IO[bytes], name: str) -> Image.Image:
             Image.MAX_IMAGE_PIXELS = pillow_limit
     if picture.format == "TIFF" and DNG_VERSION in picture.tag_v2:  # Pillow would open the thumbnail in it
         raise PhotoError(f"{name} must be a developed picture; this is a raw one (DNG)")
+    if picture.format == "TIFF" and picture.tag_v2.get(PLANAR) == 2 and max(picture.tag_v2.get(BITS, (8,))) > 8:
+        raise PhotoError(f"{name} must have its channels interleaved: 16 bits a channel, plane by plane, are misread")
     if picture.format == "EPS":  # a program, which Pillow would have Ghostscript run
         raise PhotoError(f"{name} must be a picture of pixels; this is a drawing (EPS)")
     return picture
@@ -215,11 +221,25 @@ def _decode(picture: Image.Image, name: str) -> Image.Image:
         raise PhotoError(f"{name} must have at most {MAX_PIXELS // 10**6} megapixels, got {picture.size}")
     halved = _halved(picture)
     picture.load()
-    upright = exif.upright(picture)
+    upright = exif.upright(_as_told(picture), picture)
     if halved:
         upright.info[HALVED] = True
     upright.info["exif"] = exif.kept(picture)
     return upright
+
+
+def _as_told(picture: Image.Image) -> Image.Image:
+    """Whole numbers of a TIFF as its tags tell them, where Pillow does not: 32 bits without a sign, 0 for white."""
+    tags, values = picture.tag_v2 if picture.format == "TIFF" else {}, None
+    if picture.mode == "I" and tags.get(SAMPLES, (1,)) == (1,) and picture.getextrema()[0] < 0:
+        values = (np.array(picture).view(np.uint32) >> 1).astype(np.int32)  # their scale is any
+    elif picture.mode.startswith("I;16") and tags.get(PHOTOMETRIC) == 0:
+        values = 65535 - np.array(picture)
+    if values is None:
+        return picture
+    told = Image.fromarray(values)
+    told.info = picture.info
+    return told
 
 
 def _rgb(picture: Image.Image) -> Picture:

@@ -97,10 +97,22 @@ def edited_by_hand(card: str) -> bool:
 
 
 def read_evaluation(folder: Path) -> dict[str, list[dict]]:
-    """The means of each benchmark in the folder: {"render": rows, "depth": rows}, whichever are there."""
+    """The means of each benchmark in the folder: {"render": rows, "depth": rows}, whichever are there.
+
+    ValueError if there is none.
+    """
+    return {name: content["summary"] for name, content in _results(folder).items()}
+
+
+def measured_weights(folder: Path) -> set[str]:
+    """The fingerprints of the weights that the benchmarks in the folder are of, where they say so. Errors as above."""
+    return {content["weights"] for content in _results(folder).values() if "weights" in content}
+
+
+def _results(folder: Path) -> dict[str, dict]:
     files = {name: Path(folder) / f"{name}.json" for name in EVALUATIONS}
-    read = {name: json.loads(file.read_text())["summary"] for name, file in files.items() if file.is_file()}
-    found = {name: summary for name, summary in read.items() if summary}
+    read = {name: json.loads(file.read_text()) for name, file in files.items() if file.is_file()}
+    found = {name: content for name, content in read.items() if content["summary"]}
     if not found:
         raise ValueError(f"evaluation must be a folder that `deeplens evaluate --out` wrote; {folder} holds no result")
     return found

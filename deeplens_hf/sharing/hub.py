@@ -1,5 +1,6 @@
 """Weights from a folder or the Hub, and to it: strict, safetensors only, one commit at a time, with a card."""
 
+import hashlib
 import itertools
 import json
 import os
@@ -16,9 +17,10 @@ from huggingface_hub import HfApi, ModelCard, PyTorchModelHubMixin
 from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from ..inputs import usable_device
-from .card import EVALUATIONS, edited_by_hand, make_card, read_evaluation, told_by
+from .card import EVALUATIONS, edited_by_hand, make_card, measured_weights, told_by
 from .repository import (
     RECORD,
     WEIGHTS,
@@ -137,10 +139,9 @@ class HubMixin(PyTorchModelHubMixin):
         license: str | None = None,
     ) -> None:
         """Write into the empty folder all that `push_to_hub` would push, card included; arguments, errors as there."""
-        check_release(repo_id, evaluation)  # before anything is written
+        check_release(repo_id, evaluation, self)  # before anything is written
         pictures = dict(zip(_own_names(previews), map(Path, previews), strict=True))
-        if record is None:
-            record = read_record(self.record_file) if self.record_file else []  # a new model has none
+        record = self._record(record)
         base_model = base_model or self._base_model(record, repo_id)
         known = {
             "repo_id": repo_id,
@@ -215,8 +216,10 @@ class HubMixin(PyTorchModelHubMixin):
             raise ValueError(f"previews must be files of pictures; there is no {', '.join(missing)}")
         api = HfApi(token=token)
         with TemporaryDirectory() as folder, plain_errors(repo_id, branch, token):
-            check_release(repo_id, release.get("evaluation"))
+            check_release(repo_id, release.get("evaluation"), self)
             said = {} if overwrite_card else told_by(_card(api, repo_id, branch))
+            if base := release.get("base_model") or self._base_model(self._record(release.get("record")), repo_id):
+                said = {"license": told_by(_card(api, base, None)).get("license")} | said  # what is made of it inherits
             release |= {name: value for name, value in said.items() if not release.get(name)}
             self.save_release(Path(folder), repo_id, **release)
             _open_repo(api, repo_id, private)
@@ -242,6 +245,12 @@ class HubMixin(PyTorchModelHubMixin):
             )
         return str(commit.pr_url or commit.commit_url)
 
+    def _record(self, given: Sequence[dict] | None) -> Sequence[dict]:
+        """The stages that made these weights: as given, else as recorded beside them; a new model has none."""
+        if given is not None:
+            return given
+        return read_record(self.record_file) if self.record_file else []
+
     def _base_model(self, record: Sequence[dict], repo_id: str) -> str | None:
         """What the weights were loaded from, or last trained from, that is another repository of the Hub."""
         for origin in (self.source, *(entry.get("from") for entry in reversed(record))):
@@ -252,16 +261,26 @@ class HubMixin(PyTorchModelHubMixin):
         return None
 
 
-def check_release(repo_id: str, evaluation: Path | None) -> None:
+def check_release(repo_id: str, evaluation: Path | None, model: nn.Module) -> None:
     """What `save_release` refuses, told before the work on a release.
 
     Raises:
-        HubError: `repo_id` is not "owner/name"; ValueError: `evaluation` holds no result.
+        HubError: `repo_id` is not "owner/name"; ValueError: `evaluation` holds no result, or is of other weights.
     """
     if not HUB_NAME.fullmatch(repo_id):
         raise HubError(f"repo_id must be owner/name, got {repo_id!r}")
     if evaluation is not None:
-        read_evaluation(evaluation)
+        others = measured_weights(evaluation) - {fingerprint(model)}
+        if others:
+            raise ValueError(f"evaluation must be of these weights; what {evaluation} holds was measured of others")
+
+
+def fingerprint(model: nn.Module) -> str:
+    """What tells these weights from others, in float32 as in the half precision that they are shared in."""
+    told = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        told.update(name.encode() + (value.half() if value.is_floating_point() else value).cpu().numpy().tobytes())
+    return told.hexdigest()
 
 
 def _own_names(files: Sequence[Path]) -> list[str]:

@@ -1,12 +1,12 @@
 """What a folder, or a repository on the Hub, must hold to be a deeplens_hf model, and plain words where it does not."""
 
+import hashlib
 import json
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -124,15 +124,22 @@ def find_on_hub(
             record = None
     # the cache names a large file by the hash that the Hub announced for it; nobody has compared them yet
     announced = os.path.basename(os.path.realpath(weights))
-    if re.fullmatch("[0-9a-f]{64}", announced) and sha256(weights.read_bytes()).hexdigest() != announced:
+    if re.fullmatch("[0-9a-f]{64}", announced) and _hash(weights) != announced:
         raise WeightsError(f"{weights} was damaged on its way or on the disk: load it again with force_download=True")
     return config, weights, record
+
+
+def _hash(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _lacks(source: str, name: str, others: list[str]) -> str:
     pickles = [other for other in others if other.endswith(PICKLES)]
     if name == WEIGHTS and pickles:
         return f"{source} holds no {name} but {pickles[0]}, a pickle, which can run code when read: it is refused"
+    if name == CONFIG and Path(source, "weights", CONFIG).is_file():  # where a run writes them
+        return f"{source} is no deeplens_hf model; do you mean {Path(source, 'weights')}?"
     return f"{source} is no deeplens_hf model: it holds no {name}"
 
 

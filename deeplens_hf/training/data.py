@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..files.manifest import entries, manifest_of
-from ..files.pictures import grey_levels
+from ..files.pictures import PhotoError, grey_levels
 
 PEOPLE = ("ccp_people", "human_seg")  # groups whose masks people drew by hand
 
@@ -64,12 +64,27 @@ def mark(records: list[PhotoRecord]) -> str:
     return hashlib.sha256(told.encode()).hexdigest()[:8] if files else ""
 
 
+def labels_mark(records: list[PhotoRecord]) -> str:
+    """What tells these labels from others, corrected ones too: a hash of all disparity maps and masks; "" of none."""
+    files = [file for record in records for file in (record.disparity, record.foreground) if file and file.is_file()]
+    told = hashlib.sha256()
+    for file in files:
+        told.update(file.read_bytes())
+    return told.hexdigest()[:8] if files else ""
+
+
 def grey(file: Path) -> Image.Image:
     """A disparity map or a mask, of 8 bits or 16, on the scale that it has: a picture of bytes."""
     picture = Image.open(file)
-    if picture.mode == "I" or picture.mode.startswith("I;16"):  # Pillow would clip it at 255
-        return Image.fromarray((grey_levels(picture) / 257).round().astype(np.uint8))
-    return picture.convert("L")
+    if picture.mode == "L":
+        return picture
+    try:
+        levels = grey_levels(picture, str(file))
+    except PhotoError as error:
+        raise ValueError(f"data: {error}") from None
+    if levels.dtype != np.uint8:  # Pillow would clip it at 255
+        levels = (levels / 257).round().astype(np.uint8)
+    return Image.fromarray(levels)
 
 
 def to_tensor(image: Image.Image) -> Tensor:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -189,7 +190,11 @@ def fit(
             "seconds": seconds,
             "plan": plan,
         }
-        torch.save(state, part)
+        try:
+            torch.save(state, part)
+        except (OSError, RuntimeError) as error:  # torch tells a full disk as the latter
+            part.unlink(missing_ok=True)
+            raise OSError(f"out: {checkpoint} could not be written, is the disk full? {error}") from error
         os.replace(part, checkpoint)  # a run killed while saving still has its last checkpoint
 
     accelerator.wait_for_everyone()  # all have read the checkpoint before anybody writes another
@@ -204,6 +209,8 @@ def fit(
     )
     shown = default_collate([dataset[0]]) if main and picture and run.samples_every and start < run.steps else None
     journal = Journal(run.out, start) if main else None
+    if main and start == run.steps:
+        print(f"deeplens: {run.out} has all of its {start} steps: nothing is trained anew", file=sys.stderr)
     stage.train()
     began = time.monotonic()
     bar = tqdm(range(start, run.steps), initial=start, total=run.steps, unit="step", mininterval=5, disable=not main)
@@ -212,7 +219,7 @@ def fit(
         for group in optimiser.param_groups:
             group["lr"] = group["share"] * learning_rate(run, step)
         totals: dict[str, Tensor] = {}
-        for batch in whole_step([next(batches) for _ in range(run.accumulate)], accelerator):
+        for batch in whole_step([_next(batches) for _ in range(run.accumulate)], accelerator):
             with accelerator.accumulate(prepared):
                 parts = prepared(_to(batch, accelerator.device), step)
                 accelerator.backward(parts["loss"])
@@ -273,6 +280,17 @@ def exchanged(parameters: list[nn.Parameter], values: list[Tensor]) -> Iterator[
     finally:
         with torch.no_grad():
             torch._foreach_copy_(parameters, own)
+
+
+def _next(batches: Iterator[Batch]) -> Batch:
+    """The next one; what is wrong with the data is told as the data set told it, without the worker's traceback."""
+    try:
+        return next(batches)
+    except (ValueError, OSError) as error:
+        if not str(error).startswith("Caught"):  # there is no worker
+            raise
+        _, _, told = str(error).rstrip().rpartition(f"{type(error).__name__}: ")
+        raise ValueError(told) from error
 
 
 def _to(batch: Batch, device: torch.device) -> Batch:

@@ -120,7 +120,9 @@ def unpack(
                 if with_depth and photo.disparity is None:
                     raise PhotoError("depth must be there")
             except PhotoError as error:
-                raise ValueError(f"data: photo {number} of {photos.data}: {error}") from None
+                name = os.path.basename(row[columns["image"]].get("path") or "")
+                where = f"{photos.data} ({name})" if name else photos.data
+                raise ValueError(f"data: photo {number} of {where}: {error}") from None
             base = folder / "train" / f"{number:06d}"
             photo.image.save(base.with_suffix(".jpg"), quality=95)
             if photo.disparity is not None:
@@ -147,12 +149,23 @@ def read_row(row: Row, photos: PhotoSet, device: str = "cpu") -> Picture:
     disparity = foreground = None
     if depth is not None:
         disparity = read_own_depth(depth, picture, open_picture(row.image), sense, device).disparity  # (h, w)
+        disparity = _stretched(disparity)
     if row.mask is not None:
         with decoded(open_picture(row.mask), "mask") as mask:
-            levels = grey_levels(mask, "mask")
-        check_lies(levels, picture.size, "mask")
-        foreground = levels / (np.iinfo(levels.dtype).max if levels.dtype.kind in "ui" else 1)  # (h, w)
+            foreground = _mask(mask)
+        check_lies(foreground, picture.size, "mask")
     return Picture(picture, _grey(disparity), _grey(foreground))
+
+
+def _mask(picture: Image.Image) -> np.ndarray:
+    """(h, w) in [0, 1]: of grey levels, of 0 and 1 as programs write them, or of transparency where it alone tells."""
+    levels = grey_levels(picture, "mask")
+    if picture.has_transparency_data and levels.min() == levels.max():
+        levels = np.array(picture.convert("RGBA").getchannel("A"))
+    if levels.dtype.kind not in "ui":
+        return levels
+    full = np.iinfo(levels.dtype).max
+    return levels / next(most for most in (1, 255, full) if levels.max() <= most)
 
 
 class StreamedPhotos(Dataset):
@@ -220,7 +233,16 @@ def _grey(values: np.ndarray | None) -> Image.Image | None:
     return None if values is None else Image.fromarray((values.clip(0, 1) * 255).round().astype(np.uint8))
 
 
+def _stretched(disparity: np.ndarray) -> np.ndarray:
+    """(h, w) in [0, 1] -> over all of it where it fills less than half: bytes have room for few of its steps else.
+
+    What is learned is free of scale and shift.
+    """
+    low, span = disparity.min(), np.ptp(disparity)
+    return (disparity - low) / span if 0 < span < 0.5 else disparity
+
+
 def _state(data: str) -> list:
     """What changes when files of a folder do; nothing for the Hub, whose cache `datasets` keeps."""
-    files = [file.stat() for file in Path(data).rglob("*") if file.is_file()] if os.path.isdir(data) else []
-    return [len(files), max((file.st_mtime_ns for file in files), default=0)]
+    files = sorted(file for file in Path(data).rglob("*") if file.is_file()) if os.path.isdir(data) else []
+    return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]

@@ -19,7 +19,7 @@ from ..model import DeepLens
 from ..sharing import repository
 from ..sharing.repository import FORMAT_VERSION, RECORD
 from ..sharing.weights import CHECKOUT_WEIGHTS, HUB_ID
-from .data import PhotoRecord, mark
+from .data import PhotoRecord, labels_mark, mark
 
 OPTIONS = (  # a run that goes on needs the same, as it does of what `Run` has, of photos and of weights
     "stage", "size", "scenes", "tabletops", "lit", "sources", "ensemble", "large", "outline_weight", "encoder",
@@ -69,7 +69,8 @@ def options(args: argparse.Namespace, records: list[PhotoRecord], start: nn.Modu
     weights = hashlib.sha256()
     if start is not None:
         add_weights(weights, start)
-    return given | {"photos": mark(records) or args.data, "weights to start from": weights.hexdigest()}
+    photos = {"photos": mark(records) or args.data, "labels of photos": labels_mark(records)}
+    return given | photos | {"weights to start from": weights.hexdigest()}
 
 
 def add_weights(digest: "hashlib._Hash", network: nn.Module) -> None:
