@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -49,6 +50,11 @@ def test_rotation_is_clockwise_and_roundness_ends_at_the_disc():
     assert rim(aperture_image(-40, ApertureShape(blades=5, rotation=20)), 0) < 34
     kernel = aperture_image(-40, ApertureShape(blades=5, roundness=1))
     torch.testing.assert_close(kernel, disc(40), atol=2e-5, rtol=0)
+
+
+def test_half_round_blades_bow_half_way_to_the_disc():
+    kernel = aperture_image(-40, ApertureShape(blades=6, roundness=0.5))
+    assert rim(kernel, 30) == pytest.approx((40 * math.cos(math.pi / 6) + 40) / 2, abs=1)
 
 
 def test_in_front_of_the_focal_plane_the_aperture_is_turned_by_half():
@@ -129,6 +135,21 @@ def test_cat_eye_keeps_a_constant_picture_constant():
     torch.testing.assert_close(blur(x, 9.0, ApertureShape(cat_eye=1)), x, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("height, width", [(240, 240), (180, 300)])
+def test_at_a_side_the_barrel_cuts_less_than_in_a_corner(height, width):
+    light = torch.zeros(1, 1, height, width)
+    light[..., height // 2, width - 20] = 1.0
+    shape, away = ApertureShape(cat_eye=1), (width / 2 - 19.5) / (math.hypot(height, width) / 2)
+
+    def breadth(image):
+        """The variance along the way to the side."""
+        columns = torch.arange(image.shape[-1])
+        return float((image.sum(0) * (columns - (image.sum(0) * columns).sum()).square()).sum())
+
+    wanted = aperture_image(-5.0, shape, (away, 0.0))
+    assert breadth(blur(light, -5.0, shape)[0, 0]) == pytest.approx(breadth(wanted), rel=0.15)
+
+
 def test_the_picture_changes_with_the_shape(model):
     image = torch.zeros(1, 3, 96, 96)
     image[..., 48, 48] = 1.0
@@ -136,6 +157,15 @@ def test_the_picture_changes_with_the_shape(model):
     pictures = [model.render(image, disparity, 1.0, 30.0, shape=shape)[0, 1] for shape in (DISC, SHAPES["ring"])]
     pictures = [picture.detach() for picture in pictures]
     assert float(pictures[0][48, 48]) > 2 * float(pictures[1][48, 48])
+
+
+def test_an_opened_photo_goes_through_the_shape_asked_for(model):
+    pixels = np.zeros((96, 96, 3), np.uint8)
+    pixels[47:50, 47:50] = 255
+    photo = model.open(pixels, disparity=np.zeros((96, 96), np.float32))
+    shapes = (DISC, ApertureShape(ring=0.8))
+    disc, ring = (photo.render(focus=1.0, aperture=16, highlights=0, shape=shape) for shape in shapes)
+    assert float(disc[48, 48].min()) > 2 * float(ring[48, 48].max())
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from deeplens_hf.training import augmentation
@@ -74,3 +75,12 @@ def test_a_subject_casts_its_shadow_on_what_is_behind_it_alone(augmented):
 def test_where_nobody_stands_nobody_casts_a_shadow(augmented, nobody):
     plain, shadowed = augmented(scene(nobody), 0, "CAST")
     assert shadowed["image"].equal(plain["image"])
+
+
+def test_photo_and_maps_are_on_their_heads_together(augmented):
+    slope = Image.linear_gradient("L").resize((80, 60))  # black above
+    for seed in range(4):
+        _, sample = augmented(Picture(slope.convert("RGB"), slope, slope), seed, "UPSIDE_DOWN")
+        assert float(sample["image"][:, 0].mean()) > float(sample["image"][:, -1].mean())
+        for name in ("disparity", "foreground"):
+            torch.testing.assert_close(sample[name], sample["image"][:1], atol=0.05, rtol=0)

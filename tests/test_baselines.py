@@ -13,7 +13,7 @@ from PIL import Image
 from deeplens_hf.evaluation import depth, edges, render
 from deeplens_hf.evaluation.baselines import no_blur, scatter, unlearned_slabs
 from deeplens_hf.evaluation.flaws import FLAWS
-from deeplens_hf.evaluation.truth import labelled_photos, traced_shots
+from deeplens_hf.evaluation.truth import labelled_photos, layered_shots, stereo_scenes, traced_shots
 from deeplens_hf.optics import disc, linear_to_srgb, srgb_to_linear
 
 APERTURE_OF_A_PIXEL = 320 / 24  # on the pictures here, 24 pixels wide: one pixel of blur radius per unit disparity
@@ -138,6 +138,28 @@ def test_traced_truth_arrives_in_the_units_of_the_model(data):
     assert next(traced_shots(data)).kind == "lights"
 
 
+def test_layered_truth_is_focused_where_its_name_says(data):
+    shots = list(layered_shots(data))
+    assert {shot.focus_name: shot.focus for shot in shots} == {"background": 0.12, "middle": 0.48, "near": 0.88}
+    assert [shot.aperture for shot in shots] == pytest.approx([28 * APERTURE_OF_A_PIXEL] * 3)
+
+
+def test_what_stereo_did_not_measure_is_unknown(data):
+    levels = np.full((20, 24), 65535, np.uint16)
+    levels[:, :10], levels[:, 10:12] = 0, 1
+    Image.fromarray(levels).save(data / "truth/stereo/books.disparity.png")
+    (scene,) = stereo_scenes(data)
+    assert scene.valid[0, 0].equal((torch.arange(24) >= 10).expand(20, 24))
+    assert scene.disparity[0, 0, 0, [10, 12]].tolist() == [0, 1]
+
+
+def test_inside_is_where_no_light_from_beyond_the_frame_reaches(data):
+    (shot,) = traced_shots(data)  # 3 pixels a dioptre, and at most 1.5 between focus and the farthest
+    expected = torch.zeros(20, 24, dtype=torch.bool)
+    expected[5:-5, 5:-5] = True
+    assert render.inside(shot)[0, 0].equal(expected)
+
+
 def test_render_benchmark_writes_a_row_a_shot_and_renderer(data, tmp_path):
     rows = render.evaluate_render({"no blur": no_blur, "slabs": unlearned_slabs}, data, progress=False)
     assert len(rows) == 2 * (3 + 1) + 2 * 3 * len(FLAWS), "layered shots also with each flaw"
@@ -173,6 +195,15 @@ def test_a_renderer_of_fewer_flawed_maps_is_told_apart():
     rows = [row | {"renderer": name} | map for name in ("r", "s") for map in maps]
     assert "Not to be compared" not in render.to_markdown(rows)
     assert "Not to be compared: s is of 1 flawed maps, not 2." in render.to_markdown(rows[:-1])
+
+
+def test_seconds_are_the_mean_over_pictures():
+    row = {"psnr": 30.0, "psnr_edges": None, "psnr_inside": None, "ssim": 1.0, "renderer": "r", "kind": "layered"}
+    row |= {"aperture": 1.0, "disparity": "true"}
+    shots = [("s0", "near", 1.0), ("s1", "near", 1.0), ("s2", "near", 1.0), ("s0", "far", 5.0)]
+    rows = [row | {"scene": scene, "focus": focus, "seconds": seconds} for scene, focus, seconds in shots]
+    line = next(line for line in render.to_markdown(rows).splitlines() if line.startswith("| r |"))
+    assert line.endswith("| 2.00 |")
 
 
 def ramp(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -229,6 +260,15 @@ def test_masks_that_hold_nobody_are_named_and_counted_apart(data, tmp_path):
     assert every.split("|")[2:7:4] == [" 2 ", " 0.500 "], "whatever is found counts as a miss"
     assert people.split("|")[2:7:4] == [" 1 ", " 1.000 "]
     assert "hold nobody (00008)" in text
+
+
+def test_nobody_who_lies_is_said_to_hover(data):
+    mask = np.zeros((200, 240), np.uint8)
+    mask[60:140, 80:140] = 255
+    Image.fromarray(mask).save(data / "photos/train/00007.foreground.png")
+    rows = depth.evaluate_depth({"truth": ramp}, data, progress=False)
+    told = {row["set"]: row["hover"] for row in rows if row["set"].startswith("photos")}
+    assert told["photos"] is not None and told["photos, turned"] is None
 
 
 def test_missing_truth_names_the_argument(tmp_path):

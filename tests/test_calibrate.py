@@ -14,6 +14,7 @@ from deeplens_hf import cli
 from deeplens_hf.files.pictures import PhotoError
 from deeplens_hf.lens import Calibration, Camera, aperture_of, fit, read_camera, read_f_number
 from deeplens_hf.optics import aperture_of_f_number, f_number_of_aperture, pixels_per_dioptre, srgb_to_linear
+from deeplens_hf.photo import Photo
 
 FULL_FRAME = {"focal_length_mm": 50, "sensor_width_mm": 36}
 
@@ -66,6 +67,7 @@ def test_two_references_give_both_constants_and_one_needs_the_far_end():
 def test_f_numbers():
     assert [read_f_number(text) for text in ("f/1.8", "F/16", "f2.8", " f 4 ")] == [1.8, 16, 2.8, 4]
     assert [read_f_number(text) for text in ("1.8", "f/", "f/0", "f/-2", "wide")] == [None] * 5
+    assert read_f_number("f/.95") == 0.95
     assert aperture_of_f_number(1.4) == pytest.approx(16) and aperture_of_f_number(16) == pytest.approx(1.4)
     assert aperture_of_f_number(2.8) == pytest.approx(8)  # two stops: half the disc
     assert [f_number_of_aperture(aperture_of_f_number(n)) for n in (1.4, 5.6, 16)] == pytest.approx([1.4, 5.6, 16])
@@ -95,6 +97,12 @@ def test_what_the_camera_told():
     assert read_camera(inches).focal_px == pytest.approx(50 / 36 * 400, rel=1e-4)
     assert read_camera(centimetres).focal_px == pytest.approx(50 / 36 * 400, rel=1e-4)
     assert read_camera(exif(FocalLength=50.0), sensor_width_mm=36).focal_px == pytest.approx(50 / 36 * 400)
+
+
+def test_pixels_per_millimetre_are_counted_along_the_long_side_of_an_upright_photo_too():
+    upright = {"ExifImageWidth": 3000, "ExifImageHeight": 4000}
+    photo = exif(FocalLength=50.0, FocalPlaneXResolution=4000 / 36, FocalPlaneResolutionUnit=4, **upright)
+    assert read_camera(photo).focal_px == pytest.approx(50 / 36 * 400, rel=1e-4)
 
 
 @pytest.mark.parametrize("given, focal", [({"sensor_width_mm": 36}, 50 / 22.3 * 36), ({"focal_length_mm": 85}, 85)])
@@ -267,6 +275,16 @@ def test_a_reference_on_the_command_line(model, model_folder, photo_file, tmp_pa
     photo.calibrate([((20, 50), 0.8), ((110, 50), 2.5)], **FULL_FRAME)
     expected = np.asarray(photo.refocus(point=(9, 9), aperture="f/4")).astype(int)
     assert np.abs(np.asarray(Image.open(tmp_path / "out.png")) - expected).max() <= 1
+
+
+def test_the_farthest_on_the_command_line(model_folder, photo_file, planes, tmp_path, monkeypatch):
+    np.save(tmp_path / "depth.npy", planes)
+    told = []
+    monkeypatch.setattr(Photo, "refocus", lambda photo, **settings: told.append(photo.calibration) or photo.picture)
+    lens = "--aperture f/2 --reference 110,50,2 --farthest 8 --focal-length 50 --sensor-width 36"
+    command = ["refocus", photo_file, *lens.split(), "--depth", tmp_path / "depth.npy"]
+    assert cli.main(list(map(str, [*command, "--model", model_folder, "-o", tmp_path / "out.png"]))) == 0
+    assert told[0].distance(0.0) == pytest.approx(8) and told[0].distance(0.8) == pytest.approx(2)
 
 
 @pytest.mark.parametrize(

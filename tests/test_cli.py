@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from deeplens_hf import __version__, cli
-from deeplens_hf.files.pictures import save_disparity
+from deeplens_hf import ApertureShape, __version__, cli
+from deeplens_hf.files.pictures import colour_disparity, save_disparity
+from deeplens_hf.photo import Photo
 from deeplens_hf.sharing import weights
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -78,6 +79,17 @@ def test_no_option_is_ignored_without_a_word(command, says, model_folder, photo_
     assert says in capsys.readouterr().err and os.listdir(tmp_path) == ["photo.png"]
 
 
+def test_every_option_of_the_lens_reaches_the_picture(model_folder, photo_file, planes, tmp_path, monkeypatch):
+    np.save(tmp_path / "depth.npy", planes)
+    asked = []
+    monkeypatch.setattr(Photo, "refocus", lambda photo, **settings: asked.append(settings) or photo.picture)
+    options = "--aperture 12 --range 0.75,1 --blades 7 --rotation 20 --roundness 0.3 --ring 0.4 --cat-eye 0.8"
+    options += f" --highlights 0 --grain 2 --depth {tmp_path}/depth.npy --model {model_folder} -o {tmp_path}/out.png"
+    assert cli.main(["refocus", str(photo_file), *options.split()]) == 0
+    lens = {"shape": ApertureShape(7, 20, 0.3, 0.4, 0.8), "highlights": 0, "grain": 2}
+    assert asked == [{"point": None, "focus": (0.75, 1), "aperture": 12} | lens]
+
+
 def test_an_f_number_is_the_lenss_where_depth_is_in_metres(model_folder, pixels, planes, tmp_path, capsys):
     exif = Image.Exif()
     exif.get_ifd(ExifTags.IFD.Exif).update({ExifTags.Base.FocalLength: 5.0, ExifTags.Base.FocalLengthIn35mmFilm: 40})
@@ -108,6 +120,13 @@ def test_depth(model, model_folder, photo_file, tmp_path, capsys):
     assert np.abs(np.asarray(picture) / 65535 - disparity).max() < 1e-4
     assert np.abs(np.load(files[1]) - disparity).max() < 1e-5
     assert Image.open(tmp_path / "p.jpg").size == (128, 96)
+
+
+def test_a_preview_shows_what_is_near_bright(model_folder, photo_file, planes, tmp_path):
+    np.save(tmp_path / "depth.npy", planes)
+    files = ["--depth", tmp_path / "depth.npy", "-o", tmp_path / "d.png", "--preview", tmp_path / "p.png"]
+    assert cli.main(["depth", str(photo_file), *map(str, files), "--model", str(model_folder)]) == 0
+    assert np.array_equal(Image.open(tmp_path / "p.png"), colour_disparity(planes))
 
 
 def test_evaluate_render(model_folder, pixels, planes, tmp_path, capsys):

@@ -141,3 +141,11 @@ def test_the_edge_benchmark_finds_what_a_small_disparity_loses(tmp_path):
     assert float(edge_benchmark.fitted(-scaled, shots[0]).std()) < 1e-6, "but never turned upside down"
     edge_benchmark.write_report(rows, tmp_path / "out")
     assert "| layered, refined | 3 |" in (tmp_path / "out" / "edges.md").read_text()
+
+
+def test_an_edge_costs_what_it_takes_from_the_true_maps_picture():
+    row = {"kind": "layered", "scene": "s", "focus": "near"}
+    true = row | {"disparity": "true", "psnr": 30.0, "psnr_edges": 20.0}
+    predicted = row | {"disparity": "predicted", "psnr": 28.5, "psnr_edges": 17.0}
+    lines = edge_benchmark.to_markdown([true, predicted]).splitlines()
+    assert "| layered, predicted | 1 | 28.50 | 17.00 | 1.50 | 3.00 |" in lines

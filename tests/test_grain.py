@@ -85,6 +85,16 @@ def test_a_frame_of_one_colour_hides_no_grain(model, left_is_far):
     assert given.std() > 3 * bare.std()
 
 
+def test_a_blown_sky_hides_no_grain(model, left_is_far):
+    """White nearly all over, it is the least uneven part of the photo, and says nothing of the rest."""
+    pixels = grainy(4.0)
+    sky = np.random.default_rng(3).normal(255.3, 0.4, (100, SIZE[0], 3))  # 254 here and there
+    pixels[:100] = sky.clip(0, 255).astype(np.uint8)
+    photo = model.open(pixels, disparity=left_is_far)
+    bare, given = (residue(np.asarray(photo.refocus(focus=NEAR, grain=amount))[90:]) for amount in (0, 1))
+    assert given.std() > 2 * bare.std()
+
+
 def test_leaves_are_no_grain(model, left_is_far):
     """Where one part of the photo is flat, the unevenness of the rest is what it shows."""
     pixels = grainy(1.0)
@@ -92,6 +102,16 @@ def test_leaves_are_no_grain(model, left_is_far):
     photo = model.open(pixels, disparity=left_is_far)
     bare, given = (residue(photo.render(focus=NEAR, grain=amount)) for amount in (0, 1))
     assert (given - bare).std() < 3.0 / 255
+
+
+def test_leaves_of_a_brightness_of_their_own_are_no_grain(model, left_is_far):
+    """Nothing flat is as dark as they are: the grain of brighter parts tells what theirs can be at most."""
+    draw = np.random.default_rng(0)
+    pixels = 180 + draw.normal(0, 1.5, (*SIZE[::-1], 3))
+    pixels[:, :210] += draw.normal(-110, 22, (75, 53, 1)).repeat(4, 0).repeat(4, 1)[:, :210]
+    photo = model.open(pixels.clip(0, 255).astype(np.uint8), disparity=left_is_far)
+    bare, given = (residue(photo.render(focus=NEAR, grain=amount)) for amount in (0, 1))
+    assert (given - bare).std() < 4 / 255
 
 
 def test_the_same_each_time_and_in_a_copy(model, left_is_far):

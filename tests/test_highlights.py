@@ -166,9 +166,34 @@ def test_an_unclipped_channel_keeps_its_light(model):
     assert torch.equal(radiance[:, 2], light[:, 2]) and float(radiance[:, 0].max()) > 1.5
 
 
+def test_a_lamp_in_focus_stays_as_it_is_shown(model):
+    light = night()
+    lamp = light[:, :1] == 1
+    light = torch.where(lamp, torch.tensor([1.0, 0.96, 0.95]).view(1, 3, 1, 1), light)
+    image, disparity = linear_to_srgb(light), torch.zeros(1, 1, 96, 96)
+    disparity[..., :64] = 1.0  # the lamp; what is beside it lies behind
+    with torch.inference_mode():
+        plain, lit = (model.render(image, disparity, 1.0, 8.0, highlights=amount) for amount in (0, 2))
+    assert float((lit - plain)[..., :56].abs().max()) < 0.5 / 255
+
+
+def test_lamps_of_an_opened_photo_glow_as_much_as_is_asked_for(model):
+    pixels = (linear_to_srgb(night())[0] * 255).round().byte().permute(1, 2, 0).numpy()
+    photo = model.open(pixels, disparity=np.zeros((96, 96), np.float32))
+    glow = [float(photo.render(focus=1.0, aperture=16, highlights=amount).mean()) for amount in (0, 1, 2)]
+    assert glow[0] < 0.95 * glow[1] and glow[1] < 0.995 * glow[2]
+
+
 def test_darkness_of_white_paper_and_of_a_street():
     assert float(darkness(torch.ones(1, 3, 8, 8))) == 0
     assert float(darkness(night())) == 1
+
+
+def test_a_lawn_by_day_is_no_night():
+    """As dark as a street on the whole, but all of it alike."""
+    street = torch.where(torch.arange(64) < 48, 0.04, 0.25)
+    assert float(darkness(torch.full((1, 3, 64, 64), 0.1))) == 0
+    assert float(darkness(street.expand(1, 3, 64, 64))) == 1
 
 
 def test_loss_is_nothing_for_the_true_light_and_counts_the_logarithm():

@@ -119,6 +119,18 @@ def test_edge_f_score():
     assert edge_f_score(two, step, (torch.arange(60) > 20).expand(1, 1, 400, 60)) == 1
 
 
+def test_edges_are_those_of_any_scale():
+    truth = rectangle(10, 30, 20, 40)
+    pred = truth + 0.3 * rectangle(0, 40, 50, 60)  # and a faint false edge
+    assert [edge_f_score(scale * pred, truth) for scale in (1, 0.02, 50)] == [1, 1, 1]
+
+
+def test_where_the_truth_is_unknown_begins_no_edge():
+    truth = 0.5 + 0.4 * rectangle(10, 30, 20, 40)
+    hole = rectangle(10, 30, 50, 56) > 0  # in what was measured
+    assert edge_f_score(truth, truth.masked_fill(hole, 0), ~hole) == 1
+
+
 def test_iou_by_hand():
     assert iou(rectangle(0, 10, 0, 10), rectangle(0, 10, 5, 15)) == pytest.approx(50 / 150)
     assert iou(0.4 * rectangle(0, 10, 0, 10), rectangle(0, 10, 5, 15)) == 0
@@ -132,6 +144,11 @@ def test_boundary_f():
     assert 0 < boundary_f(mask.roll(6, dims=-2), mask) < 1
     assert boundary_f(torch.zeros_like(mask), mask) == 0
     assert boundary_f(torch.zeros_like(mask), torch.zeros_like(mask)) == 1
+
+
+def test_outlines_match_within_a_share_of_the_diagonal():
+    mask = rectangle(100, 250, 100, 300, size=(375, 500))  # 0.008 of 625 pixels: 5
+    assert boundary_f(mask.roll(5, dims=-1), mask) == 1 > boundary_f(mask.roll(6, dims=-1), mask)
 
 
 def standing() -> tuple[torch.Tensor, torch.Tensor]:
@@ -155,6 +172,11 @@ def test_feet_that_are_not_seen_do_not_hover():
     assert math.isnan(hover(disparity[..., :48, :], mask[..., :48, :]))  # cut off by the frame
     assert math.isnan(hover(disparity, torch.ones_like(mask)))
     assert math.isnan(hover(disparity, torch.zeros_like(mask)))
+
+
+def test_feet_nearly_at_the_frame_are_cut_off_by_it():
+    large = [each.repeat_interleave(4, 2).repeat_interleave(4, 3)[..., :204, :] for each in standing()]
+    assert math.isnan(hover(*large))  # but four of 204 rows below them
 
 
 def test_an_arm_that_is_elsewhere_is_adrift():

@@ -269,6 +269,19 @@ def test_maps_of_another_precision_are_taken(small):
     torch.testing.assert_close(small.render(**(given | double)), small.render(**given), atol=1e-5, rtol=0)
 
 
+def test_the_lens_blur_is_told_of_the_subject(model):
+    image, disparity = scene((64, 64))
+    subject, told = (disparity > 0.5).float(), []
+    hook = model.lens_blur.register_forward_hook(lambda _, given, __: told.append(given[2]))
+    try:
+        with torch.inference_mode():
+            for foreground in (subject, None):
+                model.render(image, disparity, 0.2, 8.0, foreground)
+    finally:
+        hook.remove()
+    assert torch.equal(told[0], 2 * subject - 1) and not told[1].any()
+
+
 @pytest.mark.parametrize("size", [(40, 30), (1, 1), (20, 60)])
 def test_small_pictures_blur_as_part_of_larger_ones(model, size):
     """The aperture counts pixels of the long side, and what the networks need beyond that does not widen the disc."""

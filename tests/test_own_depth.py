@@ -1,6 +1,7 @@
 """Depth of your own: distances as well as disparity, and any model that transformers loads for it."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from PIL import Image
 
 from deeplens_hf import cli
 from deeplens_hf.disparity import depth_models
-from deeplens_hf.files.pictures import PhotoError
+from deeplens_hf.files.pictures import PhotoError, save_disparity
 
 METRES = np.linspace(1, 5, 128)[None].repeat(96, 0)  # near on the left
 EXPECTED = ((1 / METRES - 1 / 5) / (1 - 1 / 5)).astype(np.float32)
@@ -65,6 +66,12 @@ def test_metres_need_no_reference(model, pixels):
     for photo in (levels, model.open(pixels, disparity=millimetres, depth_is="depth")):
         with pytest.raises(PhotoError, match="references must be one or two points"):
             photo.calibrate(focal_length_mm=50, sensor_width_mm=36)
+
+
+def test_metres_stay_in_copies(model, pixels):
+    photo = model.open(pixels, disparity=METRES, depth_is="depth")
+    assert photo.dioptres == pytest.approx((1 / 5, 1))
+    assert photo.reduced(64).dioptres == photo.corrected(photo.disparity).dioptres == photo.dioptres
 
 
 @pytest.mark.parametrize(
@@ -228,6 +235,17 @@ def test_what_it_counts_in_can_be_said(model, pixels, small_model):
     assert np.corrcoef(told.ravel(), turned.ravel())[0, 1] < 0
 
 
+def test_depth_pro_counts_in_metres_by_the_field_of_view_that_it_sees(model, pixels, tmp_path, monkeypatch):
+    processor, network = depth_models._load(str(save("depth_pro", tmp_path)), "cpu")
+    with torch.no_grad():
+        raw = network(**processor(images=Image.fromarray(pixels), return_tensors="pt")).predicted_depth
+    for degrees in (40.0, 90.0):
+        monkeypatch.setattr(network.fov_model, "forward", lambda *_, told=degrees, **__: torch.tensor([told]))
+        photo = model.open(pixels, disparity=str(tmp_path))
+        focal = 0.5 / math.tan(math.radians(degrees) / 2)  # in picture widths
+        assert photo.dioptres == pytest.approx((float(raw.min()) / focal, float(raw.max()) / focal), rel=1e-3)
+
+
 def test_an_unknown_family_has_to_be_told(model, pixels, small_model, monkeypatch):
     monkeypatch.setattr(depth_models, "_sense", lambda config: (None, False))
     with pytest.raises(PhotoError, match="depth_is must be given"):
@@ -278,6 +296,18 @@ def test_export_keeps_the_metres(model, model_folder, photo_file, tmp_path):
     photo.calibrate(focal_length_mm=50, sensor_width_mm=36)
     assert photo.calibration.distance(photo.disparity) == pytest.approx(METRES, rel=1e-3)
     assert photo.dioptres == pytest.approx((1 / 5, 1))
+
+
+@pytest.mark.parametrize(
+    "stored, read",
+    [
+        ((0.0123456789, 2.3456789), pytest.approx((0.0123456789, 2.3456789), rel=1e-7)),
+        ((2.0, 0.2), None),  # the near end farther away than the far one: no such map
+    ],
+)
+def test_metres_of_a_png_have_all_their_digits_or_are_none(model, pixels, planes, tmp_path, stored, read):
+    save_disparity(planes, tmp_path / "map.png", stored)
+    assert model.open(pixels, disparity=tmp_path / "map.png").dioptres == read
 
 
 def test_no_embedded_depth_on_the_command_line(model_folder, photo_file, tmp_path, capsys):

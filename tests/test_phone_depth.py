@@ -75,8 +75,10 @@ def undeclared(photo: bytes, levels: np.ndarray = LEVELS) -> bytes:
     return multi_picture(photo, gain, jpeg(levels))
 
 
-def gdepth(photo: bytes, levels: np.ndarray = LEVELS, split: int = 0, **properties: str) -> bytes:
-    """Google: black is near, a PNG in base64, in XMP or, split, in numbered parts of extended XMP."""
+def gdepth(
+    photo: bytes, levels: np.ndarray = LEVELS, split: int = 0, backwards: bool = False, **properties: str
+) -> bytes:
+    """Google: black is near, a PNG in base64, in XMP or, split, in numbered parts of extended XMP, in any order."""
     picture = io.BytesIO()
     Image.fromarray(255 - levels).save(picture, "PNG")
     data = b64encode(picture.getvalue()).decode()
@@ -88,6 +90,8 @@ def gdepth(photo: bytes, levels: np.ndarray = LEVELS, split: int = 0, **properti
     for at in range(0, len(packet), split):
         place = struct.pack(">LL", len(packet), at)
         parts.append(segment(EXTENSION + b"0" * 32 + place + packet[at : at + split]))
+    if backwards:
+        parts[1:] = parts[:0:-1]
     return photo[:2] + b"".join(parts) + photo[2:]
 
 
@@ -151,6 +155,7 @@ FORMATS = {
     "undeclared": undeclared,
     "gdepth": gdepth,
     "gdepth, extended": lambda photo: gdepth(photo, split=300),
+    "gdepth, extended, backwards": lambda photo: gdepth(photo, split=100, backwards=True),
     "gdepth, no units": lambda photo: gdepth(photo, Near="0", Far="0", Units=""),
     "dynamic depth": dynamic_depth,
     "dynamic depth, padded": lambda photo: dynamic_depth(photo, padding=900),

@@ -63,6 +63,30 @@ def test_what_is_written_into_a_map_counts_at_once(model, pixels, planes):
     assert detail(after[220:280, 720:780]) > 2 * detail(before[220:280, 720:780])
 
 
+def test_what_is_written_into_the_foreground_counts_at_once(model, pixels, planes, monkeypatch):
+    soft = np.clip((np.arange(128, dtype=np.float32) - 58) / 12, 0, 1)[None].repeat(96, 0)
+
+    def opened(subject):
+        photo = model.open(pixels)
+        monkeypatch.setitem(photo.__dict__, "_prediction", (0.2 + 0.6 * soft, subject.astype(np.float32)))
+        return photo
+
+    photo, nobody = opened(planes > 0.5), opened(planes > 1)
+    before = photo.render(focus=0.2, aperture=12)
+    photo.foreground[:] = 0
+    after = photo.render(focus=0.2, aperture=12)
+    assert np.array_equal(after, nobody.render(focus=0.2, aperture=12)) and np.abs(after - before).max() > 0.02
+
+
+def test_a_predicted_subject_steadies_its_own_map_and_not_yours(model, pixels, planes, monkeypatch):
+    given = []
+    monkeypatch.setattr(model, "render", lambda image, *told: given.append(told[3]) or image)
+    for photo in (model.open(pixels), model.open(pixels, disparity=planes)):
+        monkeypatch.setitem(photo.__dict__, "_prediction", (planes, planes / 2))
+        photo.refocus(point=(9, 9))
+    assert np.array_equal(given[0][0, 0], planes / 2) and given[1] is None
+
+
 @pytest.mark.parametrize("x, sharp, blurred", [(20, slice(0, 48), slice(80, 128)), (110, slice(80, 128), slice(0, 48))])
 def test_the_clicked_surface_is_sharp_and_the_other_is_not(model, pixels, planes, x, sharp, blurred):
     result = np.asarray(model.open(pixels, disparity=planes).refocus(point=(x, 50), aperture=16))
@@ -99,6 +123,13 @@ def test_what_was_predicted_is_sharp_a_little_around_the_point(model, pixels, pl
     assert model.open(pixels, disparity=planes).focus_range((20, 50)) == pytest.approx((0.2, 0.2)), (
         "your own is taken as it is"
     )
+
+
+def test_the_farthest_thing_that_was_predicted_can_be_focused_on(model, pixels, planes, monkeypatch):
+    photo = model.open(pixels)
+    monkeypatch.setitem(photo.__dict__, "_prediction", ((planes > 0.5).astype(np.float32), planes))
+    assert photo.focus_range((20, 50)) == (0.0, pytest.approx(0.02))
+    assert photo.refocus(point=(20, 50), aperture=4).size == (128, 96)
 
 
 def test_no_point_takes_the_main_subject(model, pixels, planes, monkeypatch):
@@ -238,6 +269,11 @@ def test_copies_of_a_photo_can_be_refocused(model, pixels, planes):
     for other in (copy.copy(photo), copy.deepcopy(photo)):
         assert other.model is model and np.array_equal(other.refocus(aperture=4, focus=0.8), wanted)
     assert np.array_equal(photo.refocus(aperture=4, focus=np.array(0.8)), wanted)
+
+
+def test_a_photo_is_reduced_to_the_side_asked_for_and_never_enlarged(model, pixels, planes):
+    photo = model.open(pixels, disparity=planes)
+    assert [photo.reduced(side).size for side in (1000, 128, 100, 1)] == [(128, 96), (128, 96), (100, 75), (1, 1)]
 
 
 def test_maps_of_either_byte_order_and_none_that_lies_across(model, pixels, planes, tmp_path):

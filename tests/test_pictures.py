@@ -89,6 +89,11 @@ def test_arrays_of_every_kind(pixels, dtype, full):
     assert near(read_photo(grey[..., None]), expected)
 
 
+def test_floats_are_rounded_to_the_nearest_level():
+    levels = np.linspace(0, 1, 96 * 128 * 3, dtype=np.float32).reshape(96, 128, 3)
+    assert near(read_photo(levels), levels * 255, 0.501)
+
+
 def test_16_bit_grey(model, pixels, tmp_path):
     grey = pixels[..., 0].astype(np.uint16) * 257
     Image.fromarray(grey).save(tmp_path / "grey.png")
@@ -260,6 +265,12 @@ def test_a_side_longer_than_the_format_has_is_told(tmp_path, suffix, longest):
         save_picture(Image.new("RGB", (longest + 1, 1)), tmp_path / f"line{suffix}")
     assert not list(tmp_path.iterdir())
     save_picture(Image.new("RGB", (longest, 1)), tmp_path / f"line{suffix}")
+
+
+def test_webp_has_the_quality_asked_for(pixels, tmp_path):
+    for quality in (20, 95):
+        save_picture(Image.fromarray(pixels), tmp_path / f"{quality}.webp", quality=quality)
+    assert (tmp_path / "20.webp").stat().st_size < (tmp_path / "95.webp").stat().st_size / 2
 
 
 def test_a_drawing_is_not_run(tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """Rack focus: what the frames show, and that the files play."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
@@ -26,6 +28,23 @@ def detail(frame: Image.Image, columns: slice) -> float:
     return float(np.abs(np.diff(np.asarray(frame).astype(float)[:, columns], axis=1)).mean())
 
 
+def middle(film: Path) -> np.ndarray:
+    """The colour in the middle of an MP4's first frame."""
+    with pytest.importorskip("av").open(film) as opened:
+        first = next(opened.decode(video=0))
+    shown = first.reformat(format="rgb24", src_colorspace="ITU709").to_ndarray().astype(int)
+    return shown[shown.shape[0] // 2, shown.shape[1] // 2]
+
+
+@pytest.fixture
+def swapped() -> bytes:
+    """A colour profile: what is red and green in sRGB, changed over."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for old, new in ((b"rXYZ", b"----"), (b"gXYZ", b"rXYZ"), (b"----", b"gXYZ")):
+        profile = profile.replace(old, new)
+    return profile
+
+
 def test_sharpness_travels_from_far_to_near(frames):
     left, right = ([detail(frame, columns) for frame in frames] for columns in (slice(8, 48), slice(80, 120)))
     assert left[0] > 2 * left[-1] and right[-1] > 2 * right[0]
@@ -43,6 +62,12 @@ def test_ends_stand_still_and_count_and_size_are_right(photo, frames):
 def test_easing_goes_from_end_to_end_without_turning_back(ease):
     eased = [ease(t) for t in np.linspace(0, 1, 50)]
     assert eased[0] == 0 and eased[-1] == 1 and (np.diff(eased) >= 0).all()
+
+
+def test_what_eases_in_sets_off_gently_and_what_eases_out_arrives_so():
+    half = {name: ease(0.5) for name, ease in EASINGS.items()}
+    assert half["ease in"] < half["linear"] == half["smooth"] == 0.5 < half["ease out"]
+    assert EASINGS["smooth"](0.1) < 0.1 and EASINGS["smooth"](0.9) > 0.9
 
 
 @pytest.mark.parametrize(
@@ -87,12 +112,9 @@ def test_mp4_plays_and_shows_the_frames(frames, tmp_path):
 
 
 def test_mp4_keeps_colours(tmp_path):
-    av = pytest.importorskip("av")
+    pytest.importorskip("av")
     write_mp4([Image.new("RGB", (64, 48), (200, 60, 30))] * 3, tmp_path / "film.mp4")
-    with av.open(tmp_path / "film.mp4") as film:
-        first = next(film.decode(video=0))
-    shown = first.reformat(format="rgb24", src_colorspace="ITU709").to_ndarray().astype(int)
-    assert np.abs(shown[24, 32] - (200, 60, 30)).max() < 5
+    assert np.abs(middle(tmp_path / "film.mp4") - (200, 60, 30)).max() < 5
 
 
 def test_webp_goes_there_and_back(frames, tmp_path):
@@ -110,17 +132,29 @@ def test_webp_goes_there_and_back(frames, tmp_path):
     assert 0 < int(np.argmin(ends)) < len(shown) - 1  # the far end is in the middle
 
 
-def test_films_are_in_srgb(tmp_path):
+def test_films_are_in_srgb(swapped, tmp_path):
     """Where a photo has another profile, players would show its numbers as sRGB's."""
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    for old, new in ((b"rXYZ", b"----"), (b"gXYZ", b"rXYZ"), (b"----", b"gXYZ")):  # what is red and green, changed over
-        profile = profile.replace(old, new)
     frame = Image.new("RGB", (64, 48), (120, 60, 30))
-    frame.info["icc_profile"] = profile
+    frame.info["icc_profile"] = swapped
     write_webp([frame], tmp_path / "film.webp")
     with Image.open(tmp_path / "film.webp") as film:
         shown = np.asarray(film.convert("RGB")).astype(int)
     assert np.abs(shown[24, 32] - (60, 120, 30)).max() < 12
+
+
+def test_an_mp4_is_in_srgb_too(swapped, tmp_path):
+    pytest.importorskip("av")
+    frame = Image.new("RGB", (64, 48), (120, 60, 30))
+    frame.info["icc_profile"] = swapped
+    write_mp4([frame] * 3, tmp_path / "film.mp4")
+    assert np.abs(middle(tmp_path / "film.mp4") - (60, 120, 30)).max() < 12
+
+
+def test_frames_for_other_writers_are_in_srgb(model, swapped):
+    photo = open_photo(model, Image.new("RGB", (64, 48), (120, 60, 30)), np.zeros((48, 64), np.float32))
+    photo.picture.info["icc_profile"] = swapped
+    frame = next(rack_focus(photo, FAR, NEAR, seconds=0.5, fps=4, aperture=0))
+    assert np.abs(np.asarray(frame)[24, 32].astype(int) - (60, 120, 30)).max() < 12
 
 
 @pytest.mark.parametrize("fps", [23.976, 29.97, 1])
@@ -131,6 +165,11 @@ def test_every_rate_has_both_ends(photo, tmp_path, fps):
     assert (tmp_path / "film.mp4").stat().st_size > 500
     with pytest.importorskip("av").open(tmp_path / "film.mp4") as film:
         assert float(film.streams.video[0].average_rate) == pytest.approx(fps, rel=1e-4)
+
+
+def test_a_range_may_open_at_one_end_alone(photo):
+    shots = list(rack_focus(photo, (0.0, 0.2), (0.0, 0.8), seconds=0.5, fps=4, aperture=16))
+    assert not np.array_equal(shots[0], shots[-1])
 
 
 def test_odd_sides_lose_a_column_in_a_film(tmp_path):

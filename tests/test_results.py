@@ -61,6 +61,12 @@ def test_tiff_holds_16_bits(picture, light, tmp_path):
         assert np.abs(np.asarray(coarse) / 255 - light).max() < 1 / 200
 
 
+def test_8_bits_are_the_nearest(picture, light, tmp_path):
+    save_result(light, picture, tmp_path / "result.png")
+    with Image.open(tmp_path / "result.png") as saved:
+        assert np.abs(np.asarray(saved) / 255 - light).max() <= 0.501 / 255
+
+
 def test_photo_without_any_exif_gets_the_note_alone(light, tmp_path):
     save_result(light, read_photo(np.zeros((64, 96, 3), np.uint8)), tmp_path / "result.png")
     with Image.open(tmp_path / "result.png") as saved:

@@ -50,6 +50,20 @@ def test_near_things_away_from_the_rim_stay():
     torch.testing.assert_close(steadied(scene, subject), scene, atol=1e-4, rtol=0)
 
 
+def test_a_near_thing_a_few_pixels_beside_the_rim_stays():
+    scene = 0.1 + 0.7 * disc(24)
+    scene[..., 10:80, 77:79] = 0.8  # a stick, five pixels from the subject
+    torch.testing.assert_close(steadied(scene, disc(24)), scene, atol=1e-3, rtol=0)
+
+
+def test_a_hole_in_what_is_behind_the_subject_draws_nothing_along():
+    subject = disc(24)
+    scene = 0.4 + 0.4 * subject
+    scene[..., 46:50, 76:78] = 0.2
+    wall = (subject == 0) & (scene > 0.3)
+    assert float(steadied(scene, subject)[wall].min()) > 0.35
+
+
 def test_it_is_scale_free():
     subject, blurred = disc(24), soft(disc(24)) + 0.1 * torch.rand(1, 1, 96, 96)
     one = steadied(blurred, subject)

@@ -17,6 +17,7 @@ from deeplens_hf.rack_focus import even, focus_path
 
 gr = pytest.importorskip("gradio")
 
+from deeplens_hf.demo.api import add_api  # noqa: E402
 from deeplens_hf.demo.files import told  # noqa: E402
 from deeplens_hf.demo.page import build_demo  # noqa: E402
 from deeplens_hf.demo.scene import Scene  # noqa: E402
@@ -205,3 +206,43 @@ def test_calls_of_programs_wait_in_lines_of_their_own(model, monkeypatch):
         of[each.api_visibility == "public"].add(each.concurrency_id)
     assert of[True] and not of[True] & of[False]
     assert page._queue.max_size >= 100
+
+
+@pytest.fixture
+def called(photo, monkeypatch, tmp_path):
+    """The functions that programs call, by name, and the list of what they ask of the darkroom: planes, lens."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    asked = []
+
+    class Listening:
+        def open(self, path):
+            return photo
+
+        def look(self, photo, focus, lens):
+            asked.append((focus, lens))
+            return photo.picture
+
+        def film(self, photo, planes, lens):
+            asked.append((planes, lens))
+            return [photo.picture] * 2
+
+    with gr.Blocks() as page:
+        add_api(Listening())
+    return {each.name: each.fn for each in page.fns.values()}, asked
+
+
+def test_what_a_program_asks_for_is_sharp_through_its_lens(called, photo_file):
+    functions, asked = called
+    functions["refocus"](str(photo_file), 110, 50, 5, 0.5)
+    functions["refocus"](str(photo_file), 20, 50)
+    wanted = [(NEAR, {"aperture": 5, "highlights": 0.5}), (FAR, {"aperture": 8, "highlights": 1})]
+    assert asked == [(pytest.approx(focus), lens) for focus, lens in wanted]
+
+
+def test_a_programs_film_has_its_ends_its_time_and_its_easing(called, photo_file):
+    pytest.importorskip("av")
+    functions, asked = called
+    functions["rack_focus"](str(photo_file), 20, 50, 110, 50, 4, 0.5, "ease in")
+    ((planes, lens),) = asked
+    assert lens == {"aperture": 4} and len(planes) == 12
+    np.testing.assert_allclose(planes, focus_path(FAR, NEAR, 0.5, "ease in"), atol=1e-6)

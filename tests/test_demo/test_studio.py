@@ -19,7 +19,7 @@ from deeplens_hf.demo.answers import ANOTHER, GONE, SKIP  # noqa: E402
 from deeplens_hf.demo.page import build_demo  # noqa: E402
 from deeplens_hf.demo.retouch import retouch  # noqa: E402
 from deeplens_hf.demo.studio import OWN, PREDICTED, TOO_NEAR, Studio  # noqa: E402
-from deeplens_hf.optics import DISC  # noqa: E402
+from deeplens_hf.optics import DISC, MAX_APERTURE, ApertureShape  # noqa: E402
 
 LENS = (9, "Round", 0, 0, 0, 0, 1, 0)  # f/3.5 or so
 
@@ -118,6 +118,12 @@ def test_round_is_the_same_again_after_blades(scene):
     assert scene.lens(9, "Round", 1, 72, 0, 0, 1, 0)["shape"] == DISC
 
 
+def test_each_control_of_the_lens_is_a_setting_of_its_own(scene):
+    lens = scene.lens(stop=0, blades="7", roundness=0.3, rotation=20, ring=0.4, cat_eye=0.8, highlights=2, grain=0.5)
+    assert lens == {"aperture": "f/16", "shape": ApertureShape(7, 20, 0.3, 0.4, 0.8), "highlights": 2, "grain": 0.5}
+    assert scene.lens(21, "Round", 0.3, 20, 0.4, 0.8, 1, 0)["shape"] == ApertureShape(ring=0.4, cat_eye=0.8)
+
+
 def test_no_picture_of_before_and_after_stays_on_the_disk(model, studio, scene):
     """Only what gradio has noted is deleted after a while."""
     page = build_demo(model)
@@ -160,6 +166,11 @@ def test_a_distance_does_not_outlive_its_depth_without_a_word(studio, scene, sai
 def test_a_lens_that_none_of_the_f_numbers_suits_is_refused(studio, scene, said):
     assert studio.calibrate(scene, wish(scene, [20, 20]), 0.1, 400.0, 36.0)[0] == SKIP
     assert said == [TOO_NEAR] and scene.photo.calibration is None
+
+
+def test_a_lens_that_is_too_wide_at_its_widest_alone_is_taken(studio, scene, said):
+    found = studio.calibrate(scene, wish(scene, [110, 20]), 0.3, 50.0, 36.0)[0].photo.calibration
+    assert found.aperture(16) < MAX_APERTURE < found.aperture(1.4)
 
 
 def test_the_photo_left_alone_longest_makes_room(studio, photo_file, said):

@@ -18,7 +18,7 @@ from test_pictures import profile
 
 from deeplens_hf import DeepLens, DeepLensConfig, WeightsError, cli
 from deeplens_hf.commands import share
-from deeplens_hf.sharing.card import edited_by_hand, make_card, read_evaluation
+from deeplens_hf.sharing.card import _render_table, edited_by_hand, make_card, read_evaluation
 from deeplens_hf.sharing.weights import CHECKOUT_WEIGHTS, HUB_ID
 from deeplens_hf.training.record import origin
 
@@ -54,6 +54,12 @@ def test_the_template_holds_no_measured_figure():
         assert f"{row['psnr']:.2f}" not in template
     for row in means("depth"):
         assert f"{row['order']:.3f}" not in template
+
+
+def test_gains_over_the_unlearned_slabs_are_above_0_where_the_weights_are_better():
+    row = {"kind": "layered", "focus": "near", "psnr_edges": None}
+    summary = [row | {"renderer": "deeplens", "psnr": 33.5}, row | {"renderer": "unlearned slabs", "psnr": 31.0}]
+    assert _render_table(summary)["gains"] == [("layered, near", 2.5)]
 
 
 def test_nothing_is_said_that_nobody_knows():
