@@ -287,6 +287,7 @@ def test_no_photo_on_the_command_line(deeplens, model_folder, bad_files, tmp_pat
         (["--blur", "3"], "--blur"),
         (["--focus", "1,2", "--range", "0.2,0.4"], "--range: not allowed with argument --focus"),
         (["--depth-is", "depth"], "--depth-is goes with --depth"),
+        (["--focal-length", "50", "--aperture", "f/2"], "go with --reference X,Y,METRES or a --depth in metres"),
         (["--farthest", "3"], "--farthest goes with --reference"),
         (["--sensor-width", "36"], "--sensor-width go with an f-number"),
         (["--workers", "2"], "--workers goes with many photos"),

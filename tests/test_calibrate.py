@@ -35,6 +35,15 @@ def exif(**tags: float) -> Image.Image:
     return picture
 
 
+def test_a_crop_has_another_view_than_its_camera_told():
+    told = {"FocalLength": 50.0, "FocalLengthIn35mmFilm": 50, "ExifImageWidth": 6000, "ExifImageHeight": 4000}
+    with pytest.raises(PhotoError, match="focal_length_mm and sensor_width_mm, of what is left, must be given"):
+        read_camera(exif(**told))  # 400 x 300
+    assert read_camera(exif(**told), 50, 24).focal_px == pytest.approx(50 / 24 * 400)
+    whole = told | {"ExifImageWidth": 3000, "ExifImageHeight": 4000}  # as some cameras write it of what is turned
+    assert read_camera(exif(**whole)).focal_px == read_camera(exif(FocalLength=50.0, FocalLengthIn35mmFilm=50)).focal_px
+
+
 # ---- formulas
 
 

@@ -1,6 +1,7 @@
 """docs/finetune.md, run to the letter on a Hub of our own, with fewer steps; photos in the forms that people have."""
 
 import json
+import os
 import pickle
 import re
 import shlex
@@ -16,6 +17,7 @@ from hub_client import Client
 from hub_double import OWNER, HubDouble, Repo
 from PIL import Image
 
+from deeplens_hf.training.data import labels_mark
 from deeplens_hf.training.photo_sets import PhotoSet, StreamedPhotos, open_table, unpack
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -262,3 +264,41 @@ answer = [len(records), len(first), float(sample["has_disparity"]), status, told
     assert answer[:4] == [2, 1, 1.0, 1], answer
     assert "2 written, 0 already there, 1 failed" in answer[4] and "owner/trip[1]: source must be" in answer[4]
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["00000000.jpg", "00000002.jpg"]
+
+
+@pytest.mark.parametrize("kind", ["ones", "deep ones", "bytes in 16 bits", "transparency"])
+def test_masks_as_programs_write_them(photos, tmp_path, kind):
+    subject = np.zeros((60, 80), np.uint8)
+    subject[20:40, 30:60] = 1
+    values = {"ones": subject, "deep ones": subject.astype(np.uint16), "bytes in 16 bits": subject * np.uint16(255)}
+    clear = Image.merge("LA", (Image.new("L", (80, 60), 255), Image.fromarray(subject * 255)))
+    (clear if kind == "transparency" else Image.fromarray(values[kind])).save(photos / "1.mask.png")
+    records = unpack(PhotoSet(str(photos)), tmp_path / "out", with_depth=True)
+    mask = np.asarray(Image.open(records[1].foreground).resize((80, 60)))
+    assert mask[30, 45] > 250 and mask[5, 5] < 5
+
+
+def test_few_of_the_levels_are_spread_before_they_become_bytes(photos, tmp_path):
+    ramp = np.linspace(100, 300, 60)[:, None].repeat(80, 1).astype(np.uint16)  # millimetres, say, of 65535
+    Image.fromarray(ramp).save(photos / "1.depth.png")
+    records = unpack(PhotoSet(str(photos)), tmp_path / "out", with_depth=True)
+    levels = np.asarray(Image.open(records[1].disparity))
+    assert levels.min() == 0 and levels.max() == 255 and len(np.unique(levels)) > 40
+
+
+def test_an_older_file_in_place_of_a_newer_one_is_read(photos, tmp_path):
+    before = unpack(PhotoSet(str(photos)), tmp_path / "out", with_depth=True)[1].disparity.read_bytes()
+    with Image.open(photos / "1.depth.png") as depth:
+        Image.fromarray(255 - np.asarray(depth)).save(tmp_path / "other.png")
+    os.utime(tmp_path / "other.png", (1e9, 1e9))
+    os.replace(tmp_path / "other.png", photos / "1.depth.png")
+    assert unpack(PhotoSet(str(photos)), tmp_path / "out", with_depth=True)[1].disparity.read_bytes() != before
+
+
+def test_corrected_labels_are_another_run(photos, tmp_path):
+    records = unpack(PhotoSet(str(photos)), tmp_path / "out", with_depth=True)
+    before = labels_mark(records)
+    assert before == labels_mark(unpack(PhotoSet(str(photos)), tmp_path / "out", with_depth=True))
+    with Image.open(records[1].disparity) as depth:
+        Image.fromarray(255 - np.asarray(depth)).save(records[1].disparity)
+    assert labels_mark(records) != before

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from hub_double import HubDouble, Repo
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from deeplens_hf import cli
 from deeplens_hf.disparity import depth_models
@@ -325,3 +326,51 @@ def test_a_small_map_of_few_grey_values_is_enlarged_as_the_slope_it_was(model):
     opened = model.open(photo, disparity=stairs).disparity[30:-30]
     wanted = np.linspace(0, 253 / 255, 300)[30:-30, None]
     assert np.abs(opened - wanted).mean() < 0.5 * 23 / 255 / 4  # rounding alone leaves a quarter of a step
+
+
+# ---- what people's programs write
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_black_may_be_near(model, pixels, tmp_path, dtype):
+    full = 1 if dtype is np.float32 else np.iinfo(dtype).max
+    farther = (1 - 1 / METRES) * full  # as a program shows distance, black in front
+    farther = (farther if full == 1 else farther.round()).astype(dtype)
+    photo = model.open(pixels, disparity=farther, depth_is="inverted")
+    assert near(photo.disparity, (1 / METRES).astype(np.float32), 3e-3) and photo.dioptres is None
+    if dtype is np.uint8:
+        Image.fromarray(farther).save(tmp_path / "black.png")
+        arguments = ["depth", "--depth", tmp_path / "black.png", "--depth-is", "inverted", "-o", tmp_path / "out.npy"]
+        Image.fromarray(pixels).save(tmp_path / "photo.png")
+        assert cli.main([str(each) for each in (*arguments, tmp_path / "photo.png")]) == 0
+        assert near(np.load(tmp_path / "out.npy"), photo.disparity)
+
+
+def test_a_map_of_a_part_is_told_and_squares_are_welcome(model, pixels):
+    for depth_is in ("disparity", "depth", "inverted"):
+        with pytest.raises(PhotoError, match="disparity must be of the whole photo, 128 x 96, or square"):
+            model.open(pixels, disparity=np.full((60, 128), 0.5), depth_is=depth_is)
+    assert model.open(pixels, disparity=np.full((50, 50), 0.5)).disparity.shape == (96, 128)
+    assert model.open(pixels, disparity=np.full((60, 78), 0.5)).disparity.shape == (96, 128)
+
+
+def test_whole_numbers_of_a_tiff_mean_what_its_tags_say(model, pixels, tmp_path):
+    ramp = np.linspace(0, 1, 128)[None].repeat(96, 0)
+    levels = {"white is 0": (65535 * (1 - ramp)).astype(np.uint16), "no sign": (ramp * (2**32 - 1)).astype(np.uint32)}
+    for name, values in levels.items():
+        tags = TiffImagePlugin.ImageFileDirectory_v2()
+        tags[262] = 0 if name == "white is 0" else 1
+        picture = Image.fromarray(values.view(np.int32) if values.dtype == np.uint32 else values)
+        picture.save(tmp_path / "map.tif", tiffinfo=tags)
+        if values.dtype == np.uint32:
+            without_sign_tag(tmp_path / "map.tif")
+        found = model.open(pixels, disparity=tmp_path / "map.tif").disparity
+        assert near(found, ramp.astype(np.float32), 5e-3), name
+
+
+def without_sign_tag(file):
+    """Pillow writes that numbers have a sign (tag 339: 2); other programs write 1."""
+    content = file.read_bytes()
+    entry = struct.pack("<HHLL", 339, 3, 1, 2)
+    assert content.count(entry) == 1
+    file.write_bytes(content.replace(entry, struct.pack("<HHLL", 339, 3, 1, 1)))

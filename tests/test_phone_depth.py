@@ -237,3 +237,13 @@ def test_broken_depth_is_one_sentence(model, pixels):
 def test_pixels_alone_carry_no_depth(model, pixels):
     with pytest.raises(PhotoError, match="path or a binary file"):
         model.open(pixels, disparity="embedded")
+
+
+def test_distances_from_0_on_are_those_with_0_unknown(model, pixels):
+    levels = np.full((24, 32), 255, np.uint8)
+    levels[:, :16], levels[:4] = 51, 0
+    told = gdepth(jpeg(pixels), 255 - levels, Format="RangeLinear", Near="0", Far="5", Units="m")
+    photo = opened(model, told)
+    metres = photo.calibrate(focal_length_mm=5, sensor_width_mm=6).distance(photo.disparity)
+    assert metres[60, 20] == pytest.approx(1, rel=0.02) and metres[60, 110] == pytest.approx(5, rel=0.02)
+    assert photo.disparity[:12].max() == photo.disparity[60, 110] == 0

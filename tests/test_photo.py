@@ -53,6 +53,17 @@ def test_many_refocus_calls_find_edges_and_lost_light_once(model, pixels, planes
     assert sorted(calls) == ["edges", "light"]
 
 
+def test_what_is_written_into_any_pixel_of_the_subject_counts(model, pixels, planes, monkeypatch):
+    pixels, planes = np.tile(pixels, (12, 12, 1)), np.tile(planes, (12, 12))  # 1536 wide: halved before the blur
+    photo = model.open(pixels)
+    monkeypatch.setitem(photo.__dict__, "_prediction", (planes, planes.copy()))
+    photo.refocus(focus=0.2, aperture=4)
+    kept = photo._prepared
+    photo.foreground[1::2, 1::2] = 0  # none of those that a map is halved to
+    photo.refocus(focus=0.2, aperture=4)
+    assert photo._prepared is not kept
+
+
 def test_what_is_written_into_a_map_counts_at_once(model, pixels, planes):
     photo = model.open(np.tile(pixels, (8, 8, 1)), disparity=planes)  # 1024 wide: blurred at half its size
     before = np.asarray(photo.refocus(focus=0.2, aperture=9))

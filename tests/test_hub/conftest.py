@@ -1,5 +1,7 @@
 """What the tests of the Hub share: a Hub with weights on it, and a client."""
 
+import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from hub_double import HubDouble, Repo, files_in
 
 from deeplens_hf import DeepLens, DeepLensConfig
 
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 SMALL = DeepLensConfig(depth_width=32, blur_width=8, upsampling_width=8, blur_size=96)
 
 
@@ -20,6 +23,19 @@ def saved(tmp_path_factory) -> Path:
     for seed, name in enumerate("ab"):
         torch.manual_seed(seed)
         DeepLens(SMALL).save_pretrained(folder / name)
+    return folder
+
+
+@pytest.fixture
+def measured(tmp_path) -> Path:
+    """The checkout's benchmarks, without a word of whose weights they are."""
+    folder = tmp_path / "measured"
+    folder.mkdir()
+    for name in ("render", "depth"):
+        content = json.loads((BENCHMARKS / f"{name}.json").read_text())
+        content.pop("weights", None)
+        (folder / f"{name}.json").write_text(json.dumps(content))
+        shutil.copy(BENCHMARKS / f"{name}.md", folder)
     return folder
 
 

@@ -1,5 +1,6 @@
 """The card and the files beside it: figures out of the benchmarks' JSON, nothing made up, older formats still read."""
 
+import copy
 import json
 import re
 import shutil
@@ -18,7 +19,9 @@ from test_pictures import profile
 
 from deeplens_hf import DeepLens, DeepLensConfig, WeightsError, cli
 from deeplens_hf.commands import share
+from deeplens_hf.evaluation import commands, edges, report
 from deeplens_hf.sharing.card import _render_table, edited_by_hand, make_card, read_evaluation
+from deeplens_hf.sharing.hub import fingerprint
 from deeplens_hf.sharing.weights import CHECKOUT_WEIGHTS, HUB_ID
 from deeplens_hf.training.record import origin
 
@@ -106,8 +109,8 @@ def test_a_folder_without_results_is_refused(tmp_path):
         make_card(DeepLensConfig(), 10, evaluation=tmp_path)
 
 
-def test_dry_run_writes_what_would_be_pushed(model, model_folder, tmp_path, capsys):
-    arguments = ["push", "lab/lens", "--model", str(model_folder), "--evaluation", str(BENCHMARKS), "--photos"]
+def test_dry_run_writes_what_would_be_pushed(model, model_folder, measured, tmp_path, capsys):
+    arguments = ["push", "lab/lens", "--model", str(model_folder), "--evaluation", str(measured), "--photos"]
     assert cli.main([*arguments, "--dry-run", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'out'}\n"
     loaded = DeepLens.from_pretrained(tmp_path / "out")
@@ -119,13 +122,33 @@ def test_dry_run_writes_what_would_be_pushed(model, model_folder, tmp_path, caps
     assert "--dry-run must name a new or empty folder" in capsys.readouterr().err
 
 
-def test_every_photo_is_shown_whatever_its_name(model_folder, pixels, tmp_path):
+def test_figures_of_other_weights_are_refused(model, model_folder, measured, tmp_path, capsys):
+    arguments = ["push", "lab/lens", "--model", str(model_folder), "--evaluation", str(measured), "--photos"]
+    report.sign(measured, "depth", fingerprint(model))
+    assert cli.main([*arguments, "--dry-run", str(tmp_path / "own")]) == 0
+    report.sign(measured, "render", "0" * 64)
+    assert cli.main([*arguments, "--dry-run", str(tmp_path / "others")]) == 2
+    assert "evaluation must be of these weights" in capsys.readouterr().err and not (tmp_path / "others").exists()
+
+
+def test_what_evaluate_wrote_names_the_weights(model, tmp_path, monkeypatch):
+    row = {"disparity": "true", "kind": "layered", "scene": "a", "focus": "near"} | dict.fromkeys(edges.FIGURES, 30.0)
+    monkeypatch.setattr(edges, "evaluate_edges", lambda *_: [row])
+    commands.run("edges", model, tmp_path, tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "edges.json").read_text())["weights"] == fingerprint(model)
+    half = copy.deepcopy(model).half()
+    assert fingerprint(half) == fingerprint(model), "weights are shared in half precision"
+    half.upsampling.apply(lambda part: [torch.nn.init.ones_(p) for p in part.parameters(recurse=False)])
+    assert fingerprint(half) != fingerprint(model)
+
+
+def test_every_photo_is_shown_whatever_its_name(model_folder, measured, pixels, tmp_path):
     names = ("a/x.jpg", "b/X.png", "b/x.jpg", "x-2.jpg", "my photo (1) ü.jpg")
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.fromarray(pixels).save(tmp_path / name)
     photos = [str(tmp_path / name) for name in names]
-    command = ["push", "lab/lens", "--model", str(model_folder), "--evaluation", str(BENCHMARKS), "--photos", *photos]
+    command = ["push", "lab/lens", "--model", str(model_folder), "--evaluation", str(measured), "--photos", *photos]
     assert cli.main([*command, "--dry-run", str(tmp_path / "out")]) == 0
     there = sorted(file.name for file in (tmp_path / "out" / "previews").iterdir())
     assert there == ["X-2.jpg", "my photo (1) ü.jpg", "x-2-2.jpg", "x-3.jpg", "x.jpg"]

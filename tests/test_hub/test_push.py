@@ -67,7 +67,7 @@ def test_weights_without_a_record_leave_none_of_those_before(hub, client, saved,
     assert "training.json" not in hub.repos["lab/mine"].files()
 
 
-def test_pushed_by_one_command_used_by_the_card_and_offline_afterwards(hub, client, saved, tmp_path):
+def test_pushed_by_one_command_used_by_the_card_and_offline_afterwards(hub, client, saved, measured, tmp_path):
     """The whole way: a command pushes; the card's own snippet runs in a fresh process, and again without a network."""
     shutil.copytree(saved / "a", tmp_path / "weights")
     record = [{"stage": "depth", "steps": 7, "batch_size": 2, "lr": 1e-3, "seed": 5, "photos": 20, "minutes": 0.5}]
@@ -75,7 +75,7 @@ def test_pushed_by_one_command_used_by_the_card_and_offline_afterwards(hub, clie
     photo = tmp_path / "photo.jpg"
     shutil.copy(ROOT / "examples" / "chelsea.jpg", photo)
     command = ["push", "lab/new", "--private", "--model", str(tmp_path / "weights"), "--photos", str(photo)]
-    command += ["--dataset", "lab/twenty-photos", "--license", "cc-by-4.0", "--evaluation", str(ROOT / "benchmarks")]
+    command += ["--dataset", "lab/twenty-photos", "--license", "cc-by-4.0", "--evaluation", str(measured)]
     status, told = client.run(
         f"""
 import contextlib, io, os
@@ -189,8 +189,16 @@ def test_fine_tuned_weights_name_their_base(hub, client, saved, tmp_path):
     assert header(hub.repos["lab/staged"].files()["README.md"])["base_model"] == "lab/base"
 
 
-def test_figures_of_older_weights_leave_with_them(hub, client, saved):
-    push(client, saved / "a", "lab/figures", token=OWNER, evaluation=str(ROOT / "benchmarks"))
+def test_what_is_made_of_a_model_has_its_licence(hub, client, saved, tmp_path):
+    push(client, saved / "a", "lab/base", token=OWNER, license="cc-by-nc-4.0")
+    push(client, saved / "b", "lab/tuned", token=OWNER, base_model="lab/base")
+    assert header(hub.repos["lab/tuned"].files()["README.md"])["license"] == "cc-by-nc-4.0"
+    push(client, saved / "b", "lab/told", token=OWNER, base_model="lab/base", license="mit")
+    assert header(hub.repos["lab/told"].files()["README.md"])["license"] == "mit"
+
+
+def test_figures_of_older_weights_leave_with_them(hub, client, saved, measured):
+    push(client, saved / "a", "lab/figures", token=OWNER, evaluation=str(measured))
     assert "evaluation/render.json" in hub.repos["lab/figures"].files()
     push(client, saved / "b", "lab/figures", token=OWNER)
     assert not any(name.startswith("evaluation/") for name in hub.repos["lab/figures"].files())
