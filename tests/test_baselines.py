@@ -129,6 +129,27 @@ def data(tmp_path):
     return tmp_path
 
 
+@pytest.mark.parametrize(
+    "content, says",
+    [
+        ('{"lens": 50}', "meta.json must have 'shots'"),
+        ('{"shots": [{"file": "dof_fnear_1.png", "focus": "near", "disp_focus": 2}]}', "meta.json must have 'K'"),
+        ("[", "meta.json must be an object of JSON"),
+        ("7", "meta.json must be an object of JSON"),
+    ],
+)
+def test_traced_truth_that_lacks_something_is_named(data, content, says):
+    (data / "truth/traced/lane/meta.json").write_text(content)
+    with pytest.raises(ValueError, match=f"data: .*{says}"):
+        list(traced_shots(data))
+
+
+def test_traced_truth_without_its_depth_is_named(data):
+    np.savez(data / "truth/traced/lane/depth.npz", depth=np.ones((20, 24)))
+    with pytest.raises(ValueError, match="depth.npz must have 'disp'"):
+        list(traced_shots(data))
+
+
 def test_traced_truth_arrives_in_the_units_of_the_model(data):
     (shot,) = traced_shots(data)
     assert shot.kind == "traced day" and shot.disparity.min() == 0 and shot.disparity.max() == 1

@@ -20,6 +20,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from deeplens_hf import DeepLens, DeepLensConfig
+from deeplens_hf.files.pictures import PhotoError
 from deeplens_hf.training import stages
 from deeplens_hf.training.arguments import add_arguments, check
 from deeplens_hf.training.commands import run
@@ -238,6 +239,43 @@ def test_a_run_that_diverges_stops_and_keeps_its_last_checkpoint(spoil, told, tm
         fit({"line": line}, loss, Numbers(320), plan, launch())
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert state["step"] == 10 and all(value.isfinite().all() for value in state["average"])
+
+
+def test_a_finished_run_says_that_it_learns_nothing_more(tmp_path, capsys):
+    fit_line(tmp_path, 20)
+    assert "nothing is trained anew" not in capsys.readouterr().err
+    fit_line(tmp_path, 20)
+    assert f"{tmp_path} has all of its 20 steps: nothing is trained anew" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_told_and_leaves_the_last_checkpoint(tmp_path, monkeypatch):
+    fit_line(tmp_path, 10)
+
+    def full(state, file):
+        file.write_bytes(b"half of it")
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match=r"checkpoint.pt could not be written, is the disk full\?"):
+        fit_line(tmp_path, 20)
+    monkeypatch.undo()
+    assert not (tmp_path / "checkpoint.part").exists()
+    fit_line(tmp_path, 20)
+
+
+class Broken(Numbers):
+    """As a data set of which a file is gone."""
+
+    def __getitem__(self, position):
+        raise PhotoError(f"photo {position}: depth must be there")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_is_wrong_with_data_is_one_sentence(tmp_path, workers):
+    line = nn.Linear(1, 1)
+    plan = Run(tmp_path, 1, 8, 0.1, workers=workers)
+    with pytest.raises(ValueError, match="^photo 0: depth must be there$"):
+        fit({"line": line}, lambda batch, step: {"loss": line(batch["x"]).mean()}, Broken(8), plan, launch())
 
 
 class ManyTensors(Numbers):

@@ -90,20 +90,28 @@ def traced_shots(root: Path) -> Iterator[Shot]:
     A scene counts as "lights" if the file of its unclipped light comes with it: its lamps clip in the 8-bit photo.
     """
     for meta_file in sorted(Path(root, "truth", "traced").glob("*/meta.json")):
-        folder, meta = meta_file.parent, json.loads(meta_file.read_text())
+        folder = meta_file.parent
+        try:
+            told = json.loads(meta_file.read_text())["shots"]
+            shots = sorted((shot["file"], shot["focus"], shot["disp_focus"], shot["K"]) for shot in told)
+        except KeyError as error:
+            raise ValueError(f"data: {meta_file} must have {error.args[0]!r}") from None
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"data: {meta_file} must be an object of JSON with shots: {error}") from None
         kind = "lights" if (folder / "linear.npz").exists() else "traced day"
         with np.load(folder / "depth.npz") as arrays:
+            if "disp" not in arrays:
+                raise ValueError(f"data: {folder / 'depth.npz'} must have 'disp', in 1/m")
             inverse_depth = torch.from_numpy(arrays["disp"].astype(np.float32))[None, None]  # (1, 1, H, W) in 1/m
         low, span = inverse_depth.min().item(), (inverse_depth.max() - inverse_depth.min()).item()
         if not span > 0:
             raise ValueError(f"data: {folder / 'depth.npz'} must hold more than one depth")
         image, disparity = _image(folder / "aif.png"), (inverse_depth - low) / span
         _check_size(folder / "depth.npz", disparity, image)
-        for shot in sorted(meta["shots"], key=lambda shot: shot["file"]):
-            focus = (shot["disp_focus"] - low) / span
-            aperture = aperture_of_radius(shot["K"] * span, image.shape[-2:])
-            target = _image(folder / shot["file"], image)
-            yield Shot(folder.name, kind, shot["focus"], image, disparity, focus, aperture, target)
+        for file, focus_name, inverse_focus, per_dioptre in shots:
+            aperture = aperture_of_radius(per_dioptre * span, image.shape[-2:])
+            target = _image(folder / file, image)
+            yield Shot(folder.name, kind, focus_name, image, disparity, (inverse_focus - low) / span, aperture, target)
 
 
 def stereo_scenes(root: Path) -> Iterator[StereoScene]:

@@ -13,6 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import Dinov2Config, Dinov2Model
 
+from ..layers.encoders import IMAGE_MEAN, IMAGE_STD
+
 PATCH, CHANNELS = 14, 384
 LONG_SIDE = 392  # pixels: 28 patches
 LAYERS = (3, 6, 9, 12)  # whose tokens the decoder reads
@@ -77,8 +79,8 @@ class LargeDepth(nn.Module):
         super().__init__()
         self.backbone = backbone.eval().requires_grad_(False)  # `train large --tune` lets it learn, slowly
         self.decoder = Decoder()
-        self.register_buffer("mean", torch.tensor((0.485, 0.456, 0.406)).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor((0.229, 0.224, 0.225)).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(IMAGE_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGE_STD).view(3, 1, 1), persistent=False)
 
     def train(self, mode: bool = True) -> "LargeDepth":
         super().train(mode)

@@ -69,8 +69,8 @@ def options(args: argparse.Namespace, records: list[PhotoRecord], start: nn.Modu
     weights = hashlib.sha256()
     if start is not None:
         add_weights(weights, start)
-    photos = {"photos": mark(records) or args.data, "labels of photos": labels_mark(records)}
-    return given | photos | {"weights to start from": weights.hexdigest()}
+    photos = mark(records) + labels_mark(records) or args.data
+    return given | {"photos": photos, "weights to start from": weights.hexdigest()}
 
 
 def add_weights(digest: "hashlib._Hash", network: nn.Module) -> None:

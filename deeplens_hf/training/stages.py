@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..depth import normalise_disparity
 from ..model import DeepLens
-from ..optics import disc, linear_to_srgb, srgb_to_linear
+from ..optics import disc, from_focus, linear_to_srgb, srgb_to_linear
 from ..rendering.aperture_blur import convolve
 from ..rendering.surfaces import first_guess, near_share
 from .losses import depth_loss, hidden_loss, highlights_loss, mending_loss, render_loss
@@ -175,7 +176,7 @@ def render_stage(model: DeepLens, batch: Batch, step: int) -> dict[str, Tensor]:
 
 def render_scenes(model: DeepLens, batch: Batch, halvings: int) -> Tensor:
     """(B, 3, S, S), sRGB: scenes through their own lens."""
-    defocus = batch["radius"].view(-1, 1, 1, 1) * (batch["disparity"] - batch["focus"].view(-1, 1, 1, 1))
+    defocus = batch["radius"].view(-1, 1, 1, 1) * from_focus(batch["disparity"], batch["focus"])
     return model.render_defocus(batch["image"], defocus, batch["foreground"], halvings)
 
 
@@ -201,8 +202,7 @@ def end_to_end(model: DeepLens, batch: Batch, step: int) -> dict[str, Tensor]:
 def depth_picture(model: DeepLens, batch: Batch) -> Tensor:
     """(3, H, W): photo | disparity as labelled | as predicted | foreground as predicted."""
     maps = model.depth(batch["image"])
-    low, high = maps[0].amin((1, 2, 3), keepdim=True), maps[0].amax((1, 2, 3), keepdim=True)
-    grey = [batch["disparity"], (maps[0] - low) / (high - low).clamp(min=1e-6), maps[1]]
+    grey = [batch["disparity"], normalise_disparity(maps[0]), maps[1]]
     return torch.cat([batch["image"], *(each.expand(-1, 3, -1, -1) for each in grey)], 3)[0]
 
 

@@ -21,8 +21,6 @@ class ExactScenes:
     """
 
     def __init__(self, records: list[PhotoRecord], cache: Path, seed: int, size: int = 320, lit: Path | None = None):
-        self.photos = [record.photo for record in records]
-        self.masks = [record.foreground for record in records if record.foreground]
         self.cache, self.seed, self.size = cache, seed, size
         self.traced = RenderedScenes(records, cache, 1, 1, seed)
         self.files = sorted(lit.glob("lit-*-?????.npz")) if lit else []
@@ -32,7 +30,7 @@ class ExactScenes:
     def tabletop(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         file = self.cache / f"tabletop-{self.traced.drawn_with}{self.seed}-{self.size}-{index:05d}.npz"
         if not file.exists():
-            drawn = tabletop_scene(self.seed * 1_000_000 + index, self.size, self.photos, self.masks)
+            drawn = tabletop_scene(self.seed * 1_000_000 + index, self.size, self.traced.photos, self.traced.masks)
             image, disparity = _bytes(*drawn)
             with kept_whole(file) as part:
                 np.savez_compressed(part, image=image, disparity=disparity)
@@ -45,7 +43,7 @@ class ExactScenes:
         return image, (scene.disparity[0] * 255).round().byte().numpy()
 
     def plane(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        drawn = plane_scene(self.seed * 1_000_000 + index, self.size * 3 // 4, self.photos, self.masks)
+        drawn = plane_scene(self.seed * 1_000_000 + index, self.size * 3 // 4, self.traced.photos, self.traced.masks)
         return _bytes(*drawn)
 
     def lit(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
