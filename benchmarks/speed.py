@@ -25,7 +25,7 @@ from deeplens_hf.training.data import to_tensor
 PHOTO = Path(__file__).resolve().parent.parent / "examples" / "astronaut.jpg"
 AIMS = {  # seconds, two processor cores
     "import deeplens_hf": 2.0,
-    "import of the model, torch and transformers with it": None,
+    "import of the model, torch with it": None,
     "depth pass at its working size, all looks": 0.25,
     "... of what is not clearly upright": None,
     "open 12 megapixels, depth included": 1.5,
@@ -80,7 +80,7 @@ def measure(model: DeepLens, times: int, folder: Path) -> dict[str, float]:
 
     runs = {
         "import deeplens_hf": lambda: started("import deeplens_hf"),
-        "import of the model, torch and transformers with it": lambda: started("from deeplens_hf import DeepLens"),
+        "import of the model, torch with it": lambda: started("from deeplens_hf import DeepLens"),
         "depth pass at its working size, all looks": lambda: looked(small),
         "... of what is not clearly upright": lambda: looked(noise),
         "open 12 megapixels, depth included": opened,
