@@ -51,7 +51,8 @@ def read_camera(
         sensor_width_mm: of the sensor's long side, which the photo's long side fills.
 
     Raises:
-        PhotoError: an argument is no positive number, or EXIF does not tell what was left out.
+        PhotoError: an argument is no positive number, EXIF does not tell what was left out, or tells of a photo of
+            another shape.
     """
     for name, value in (("focal_length_mm", focal_length_mm), ("sensor_width_mm", sensor_width_mm)):
         if value is not None and not _number(value):
@@ -65,8 +66,8 @@ def read_camera(
     if (equivalent or (told and sensor)) and not (focal_length_mm and sensor_width_mm):
         if all(taken) and abs(math.log(max(taken) / min(taken) * min(picture.size) / long_side)) > CROPPED:
             raise PhotoError(
-                "focal_length_mm and sensor_width_mm, of what is left, must be given: the photo is a part of the one "
-                f"of {taken[0]:g} x {taken[1]:g} pixels that its EXIF tells of"
+                "focal_length_mm and sensor_width_mm, of what is left, must be given: the photo has another shape than "
+                f"the {taken[0]:g} x {taken[1]:g} pixels that its EXIF tells of"
             )
         # the camera's own; an argument mixed with EXIF's numbers would be of no view that the photo has
         own = equivalent / FULL_FRAME_DIAGONAL * math.hypot(*picture.size) if equivalent else told / sensor * long_side

@@ -45,7 +45,7 @@ def open_photo(
             floats within [0, 1] keep their scale; any other range is stretched to [0, 1]. Or "embedded": what the
             phone stored in the photo (a path or a file then). Or a Hub id or folder of a depth-estimation model.
             If all its edges lie some pixels beside the photo's, it is moved (`registration`).
-        depth_is: what your own depth counts in, "disparity" or "depth": see `own_depth.read_own_depth`.
+        depth_is: what your own depth counts in, "disparity", "inverted" or "depth": see `own_depth.read_own_depth`.
 
     Raises:
         PhotoError: what was given cannot be read, or is out of range; the message says what is accepted.
@@ -182,7 +182,8 @@ class Photo:
         """What pictures of this photo have in common: kept, unless somebody has written into the maps."""
         halvings = self.model.halvings(image)
         used = [last_map(disparity, halvings)]  # what `prepare` sees of both
-        used += [] if foreground is None else [last_foreground(foreground, used)]
+        if foreground is not None:
+            used.append(last_foreground(foreground, used))
         seen = [each.cpu().numpy() for each in used]
         if self._prepared is not None and all(map(np.array_equal, seen, self._prepared[0])):
             _, (mended, light), told = self._prepared

@@ -278,6 +278,12 @@ def test_masks_as_programs_write_them(photos, tmp_path, kind):
     assert mask[30, 45] > 250 and mask[5, 5] < 5
 
 
+def test_an_empty_mask_stays_empty(photos, tmp_path):
+    Image.new("RGBA", (80, 60), "black").save(photos / "1.mask.png")
+    records = unpack(PhotoSet(str(photos)), tmp_path / "out", with_depth=True)
+    assert np.asarray(Image.open(records[1].foreground)).max() == 0
+
+
 def test_few_of_the_levels_are_spread_before_they_become_bytes(photos, tmp_path):
     ramp = np.linspace(100, 300, 60)[:, None].repeat(80, 1).astype(np.uint16)  # millimetres, say, of 65535
     Image.fromarray(ramp).save(photos / "1.depth.png")

@@ -346,12 +346,10 @@ def test_black_may_be_near(model, pixels, tmp_path, dtype):
         assert near(np.load(tmp_path / "out.npy"), photo.disparity)
 
 
-def test_a_map_of_a_part_is_told_and_squares_are_welcome(model, pixels):
-    for depth_is in ("disparity", "depth", "inverted"):
-        with pytest.raises(PhotoError, match="disparity must be of the whole photo, 128 x 96, or square"):
-            model.open(pixels, disparity=np.full((60, 128), 0.5), depth_is=depth_is)
-    assert model.open(pixels, disparity=np.full((50, 50), 0.5)).disparity.shape == (96, 128)
-    assert model.open(pixels, disparity=np.full((60, 78), 0.5)).disparity.shape == (96, 128)
+def test_a_map_below_0_is_stretched_as_it_is(model, pixels):
+    signed = np.linspace(-500, 500, 128)[None].repeat(96, 0).astype(np.int32)
+    disparity = model.open(pixels, disparity=Image.fromarray(signed)).disparity
+    assert near(disparity, np.linspace(0, 1, 128, dtype=np.float32)[None].repeat(96, 0), 2e-3)
 
 
 def test_whole_numbers_of_a_tiff_mean_what_its_tags_say(model, pixels, tmp_path):

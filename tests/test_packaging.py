@@ -65,6 +65,13 @@ def test_installed_elsewhere_it_refocuses_and_shares(wheel: Path, model_folder: 
     assert json.loads((tmp_path / "out" / "config.json").read_text())["format_version"] >= 1
 
 
+def test_what_the_weights_do_not_need_is_not_waited_for():
+    slow = {"transformers", "scipy", "torch._dynamo", "gradio"}
+    code = f"import sys; from deeplens_hf import DeepLens; print(sorted({slow} & sys.modules.keys()))"
+    told = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert told.stdout == "[]\n"
+
+
 def test_one_version_everywhere():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())

@@ -247,3 +247,7 @@ def test_distances_from_0_on_are_those_with_0_unknown(model, pixels):
     metres = photo.calibrate(focal_length_mm=5, sensor_width_mm=6).distance(photo.disparity)
     assert metres[60, 20] == pytest.approx(1, rel=0.02) and metres[60, 110] == pytest.approx(5, rel=0.02)
     assert photo.disparity[:12].max() == photo.disparity[60, 110] == 0
+    with pytest.raises(PhotoError, match="references must be one or two"):  # where it begins is not told
+        opened(model, gdepth(jpeg(pixels), Format="RangeLinear", Near="", Far="5", Units="m")).calibrate(
+            focal_length_mm=5, sensor_width_mm=6
+        )

@@ -53,6 +53,14 @@ def test_other_maps_stay_as_they_are(grey):
     assert unstepped(grey) is grey
 
 
+def test_what_looks_at_its_data_is_not_compiled():
+    compiled = []
+    torch.compile(lambda map: unstepped(map) + 1, backend=lambda graph, given: compiled.append(graph) or graph)(
+        torch.rand(1, 1, 64, 64)
+    )
+    assert sum(len(graph.graph.nodes) for graph in compiled) <= 6, "the sum alone"
+
+
 def test_a_compiled_model_sees_stairs_too():
     wrong = stepped(slopes((96, 128)))
     wanted = unstepped(wrong)

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--base-model", metavar="ID", help="what the weights were fine-tuned from (default: as recorded)"
     )
     parser.add_argument("--dataset", metavar="ID", nargs="*", default=[], help="data sets on the Hub that taught them")
-    parser.add_argument("--license", metavar="NAME", help="of the weights, as the Hub calls it (default: apache-2.0)")
+    parser.add_argument("--license", metavar="NAME", help="of the weights, as the Hub calls it (default: the base's)")
     visible = parser.add_mutually_exclusive_group()
     visible.add_argument("--private", action="store_true", default=None, help="make a private repository")
     visible.add_argument("--public", dest="private", action="store_false", help="make a public repository")

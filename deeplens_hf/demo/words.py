@@ -23,6 +23,7 @@ PLAIN = (
         r"This picture is too long: more than \1 pixels on one side. Please make it smaller.",
     ),
     (r"(?:photo|disparity) must be (a JPEG of at most.*)", r"This picture cannot be read: it must be \1."),
+    (r"(?:photo|disparity) must have its channels", "This TIFF has 16 bits in planes. Please save it interleaved."),
     (r"(?:photo|source) must be", f"This file is not a picture that can be read. {ANOTHER_PHOTO}"),
     (r"disparity 'embedded': the photo's depth", f"The depth that came with this photo cannot be read. {OTHER_DEPTH}"),
     (
@@ -34,10 +35,6 @@ PLAIN = (
     (
         r"disparity must lie as the upright photo, (\d+ x \d+)",
         r"This depth map lies across the photo. Please turn it: the photo has \1 pixels.",
-    ),
-    (
-        r"disparity must be of the whole photo, (\d+ x \d+)",
-        r"This depth map is of a part of the photo, or of another one. The photo has \1 pixels.",
     ),
     (r"disparity must have at most (\d+)", r"This depth map is too large: more than \1 megapixels. Please shrink it."),
     (r"disparity must hold finite", f"This depth map has gaps: values that are not numbers. {ANOTHER_MAP}"),

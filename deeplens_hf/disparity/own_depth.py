@@ -1,6 +1,5 @@
 """Your own depth in place of the predicted one: read, turned into disparity, resized, normalised and fitted once."""
 
-import math
 import os
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -82,7 +81,6 @@ def _read(
         return _normalised(told(values), picture.size, metric)
     if depth_is == "depth":
         values, _ = _read_map(source, picture.size)
-        _check_whole(values, picture.size)
         return _normalised(_inverse(values), picture.size, metric=values.dtype.kind == "f")
     if depth_is == "inverted":
         return OwnDepth(1 - read_disparity(source, picture.size).disparity)
@@ -108,8 +106,7 @@ def read_disparity(source: Source, size: tuple[int, int]) -> OwnDepth:
     full = np.iinfo(values.dtype).max if values.dtype in (np.uint8, np.uint16) else 1
     disparity = values.astype(np.float32) / np.float32(full)
     if not np.isfinite(disparity).all():
-        raise PhotoError("disparity must hold finite numbers only, got nan or infinity: 0 is what is farthest")
-    _check_whole(disparity, size)
+        raise PhotoError("disparity must hold finite numbers only, got nan or infinity: give them the farthest value")
     if disparity.min() < 0 or disparity.max() > 1:
         return _normalised(disparity, size)
     return OwnDepth(_resized(disparity, size), _dioptres(told))
@@ -146,16 +143,6 @@ def _read_map(source: Source, size: tuple[int, int]) -> tuple[np.ndarray, str]:
         raise PhotoError(f"disparity must be an array (H, W) of numbers, got {values.dtype} {values.shape}")
     check_lies(values, size, "disparity")
     return values.astype(values.dtype.newbyteorder("="), copy=False), told
-
-
-def _check_whole(values: np.ndarray, size: tuple[int, int]) -> None:
-    """PhotoError for a map (h, w) of a part of the photo, or of another one; networks squeeze all into a square."""
-    (height, width), (across, down) = values.shape, size
-    stretched = abs(math.log(width * down / (height * across))) > 0.1  # between 3:2 and 4:3 it is 0.12
-    if stretched and width != height and across != down:
-        raise PhotoError(
-            f"disparity must be of the whole photo, {across} x {down}, or square; this one is {width} x {height}"
-        )
 
 
 def _inverse(distance: np.ndarray) -> np.ndarray:

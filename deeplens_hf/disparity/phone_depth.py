@@ -30,6 +30,7 @@ from ..files.pictures import PhotoError, grey_levels, one_line, open_header
 EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 EXTENDED_HEADER = len(EXTENDED_XMP) + 32 + 4 + 4  # then the packet's name, its length, and where this part goes
 GAIN_MAPS = (b"hdrgm", b"hdrgainmap", b"urn:iso:std:iso:ts:21496")  # grey frames that hold brightness, not depth
+UNKNOWN = 4 / 255  # of a distance that begins at 0: as far as JPEG may take what is none
 APPLE, GOOGLE, ITEM = "ns.apple.com", "/depthmap/", "/item/"  # parts of the XMP namespaces
 
 
@@ -125,9 +126,9 @@ def _in_xmp(photo: Image.Image, data: bytes) -> InverseDistance | None:
     near, far = float(told.get("Near") or 0), float(told.get("Far") or 0)
     unit = {"m": 1.0, "meters": 1.0, "mm": 1000.0}.get(told.get("Units", "m").lower(), 0.0)
     if told.get("Format") == "RangeLinear":
-        if near == 0 < far < math.inf:  # values are distances themselves, and those without any are not known
-            values = values + (1 - values) * (values == 0)
-            return InverseDistance((unit or 1) / far / values, bool(unit))
+        if told.get("Near") and near == 0 < far < math.inf:  # values are distances; what has none is not known
+            distance = np.where(values < UNKNOWN, 1, values) * far
+            return InverseDistance((unit or 1) / distance, bool(unit))
         return _from_distance(values, near / (unit or 1), far / (unit or 1), bool(unit))
     if unit and 0 < near < far:
         return InverseDistance(unit * ((1 - values) / near + values / far), True)

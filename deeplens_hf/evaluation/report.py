@@ -36,9 +36,9 @@ def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 def sign(out: Path, name: str, weights: str) -> None:
-    """Say in `out`/name.json of which weights, by `sharing.weights.fingerprint`, the figures are."""
+    """Say in `out`/name.json of which weights, by `sharing.hub.fingerprint`, the figures are."""
     file = Path(out) / f"{name}.json"
-    content = {"weights": weights} | json.loads(file.read_text())
+    content = {"weights": weights} | json.loads(file.read_text()) | {"weights": weights}  # first, and these
     write(content, file.with_suffix(".md").read_text(encoding="utf-8"), out, name)
 
 

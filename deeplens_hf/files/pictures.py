@@ -208,8 +208,10 @@ def open_header(file: IO[bytes], name: str) -> Image.Image:
             Image.MAX_IMAGE_PIXELS = pillow_limit
     if picture.format == "TIFF" and DNG_VERSION in picture.tag_v2:  # Pillow would open the thumbnail in it
         raise PhotoError(f"{name} must be a developed picture; this is a raw one (DNG)")
-    if picture.format == "TIFF" and picture.tag_v2.get(PLANAR) == 2 and max(picture.tag_v2.get(BITS, (8,))) > 8:
-        raise PhotoError(f"{name} must have its channels interleaved: 16 bits a channel, plane by plane, are misread")
+    if picture.format == "TIFF" and picture.tag_v2.get(PLANAR) == 2:
+        bits = picture.tag_v2.get(BITS, (8,))
+        if len(bits) > 1 and max(bits) > 8:  # Pillow would take bytes of them for levels
+            raise PhotoError(f"{name} must have its channels interleaved, or 8 bits: planes of {max(bits)} are misread")
     if picture.format == "EPS":  # a program, which Pillow would have Ghostscript run
         raise PhotoError(f"{name} must be a picture of pixels; this is a drawing (EPS)")
     return picture
@@ -230,12 +232,13 @@ def _decode(picture: Image.Image, name: str) -> Image.Image:
 
 def _as_told(picture: Image.Image) -> Image.Image:
     """Whole numbers of a TIFF as its tags tell them, where Pillow does not: 32 bits without a sign, 0 for white."""
-    tags, values = picture.tag_v2 if picture.format == "TIFF" else {}, None
-    if picture.mode == "I" and tags.get(SAMPLES, (1,)) == (1,) and picture.getextrema()[0] < 0:
+    if picture.format != "TIFF":
+        return picture
+    if picture.mode == "I" and picture.tag_v2.get(SAMPLES, (1,)) == (1,) and picture.getextrema()[0] < 0:
         values = (np.array(picture).view(np.uint32) >> 1).astype(np.int32)  # their scale is any
-    elif picture.mode.startswith("I;16") and tags.get(PHOTOMETRIC) == 0:
+    elif picture.mode.startswith("I;16") and picture.tag_v2.get(PHOTOMETRIC) == 0:
         values = 65535 - np.array(picture)
-    if values is None:
+    else:
         return picture
     told = Image.fromarray(values)
     told.info = picture.info

@@ -197,8 +197,8 @@ class HubMixin(PyTorchModelHubMixin):
                 (training.json beside the weights if not given). evaluation: the folder that `deeplens evaluate --out`
                 wrote. previews: files of pictures. base_model: the Hub id that the weights were fine-tuned from (where
                 they were loaded from, or trained from, if that was another repository of the Hub). datasets: Hub ids
-                of the data. license: the Hub's name of it. What of these two is not given is what the card there says,
-                else none, and apache-2.0.
+                of the data. license: the Hub's name of it. What of these two is not given is what the card there says;
+                else there are none, and the licence is that of base_model (not without a network), or apache-2.0.
 
         Returns:
             The address of the commit, or of the pull request.
@@ -218,9 +218,10 @@ class HubMixin(PyTorchModelHubMixin):
         with TemporaryDirectory() as folder, plain_errors(repo_id, branch, token):
             check_release(repo_id, release.get("evaluation"), self)
             said = {} if overwrite_card else told_by(_card(api, repo_id, branch))
-            if base := release.get("base_model") or self._base_model(self._record(release.get("record")), repo_id):
-                said = {"license": told_by(_card(api, base, None)).get("license")} | said  # what is made of it inherits
             release |= {name: value for name, value in said.items() if not release.get(name)}
+            base = release.get("base_model") or self._base_model(self._record(release.get("record")), repo_id)
+            if not release.get("license") and base != HUB_ID and HUB_NAME.fullmatch(base or ""):
+                release["license"] = _licence(api, base)  # what is made of it inherits
             self.save_release(Path(folder), repo_id, **release)
             _open_repo(api, repo_id, private)
             if branch and not create_pr:
@@ -278,7 +279,8 @@ def check_release(repo_id: str, evaluation: Path | None, model: nn.Module) -> No
 def fingerprint(model: nn.Module) -> str:
     """What tells these weights from others, in float32 as in the half precision that they are shared in."""
     told = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
+    named = {name.replace("_orig_mod.", ""): value for name, value in model.state_dict().items()}  # of compiled parts
+    for name, value in sorted(named.items()):
         told.update(name.encode() + (value.half() if value.is_floating_point() else value).cpu().numpy().tobytes())
     return told.hexdigest()
 
@@ -313,6 +315,14 @@ def _card(api: HfApi, repo_id: str, revision: str | None) -> str | None:
             return Path(file).read_text(encoding="utf-8")
     except (EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError):
         return None
+
+
+def _licence(api: HfApi, base: str) -> str | None:
+    """What the card of a model says of its licence; None, with a warning, where it cannot be read or says nothing."""
+    licence = told_by(_card(api, base, None)).get("license")
+    if licence is None:
+        warnings.warn(f"the licence of {base} is not known; license tells that of what was made of it", stacklevel=3)
+    return licence
 
 
 def _check_dtype(dtype: torch.dtype | str) -> torch.dtype:

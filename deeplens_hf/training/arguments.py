@@ -4,9 +4,11 @@ import argparse
 import math
 import re
 from pathlib import Path
+from typing import get_args
 
 import torch
 
+from ..disparity.own_depth import Sense
 from ..layers.encoders import ENCODERS
 from ..lens_blur import LENS_BLURS
 from ..sharing.weights import HUB_NAME
@@ -112,9 +114,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--columns", metavar="ROLE=NAME", nargs="+", default=[], help="of a data set, roles: image, depth, mask"
     )
-    parser.add_argument(
-        "--depth-is", choices=("disparity", "depth"), default="disparity", help="what depth columns hold"
-    )
+    parser.add_argument("--depth-is", choices=get_args(Sense), default="disparity", help="what depth columns hold")
     parser.add_argument(
         "--labels", metavar="MODEL", help="depth for photos without: of this depth model, or 'embedded' by a phone"
     )

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -289,7 +290,7 @@ def _next(batches: Iterator[Batch]) -> Batch:
     except (ValueError, OSError) as error:
         if not str(error).startswith("Caught"):  # there is no worker
             raise
-        _, _, told = str(error).rstrip().rpartition(f"{type(error).__name__}: ")
+        *_, told = re.split(rf"^[\w.]*{type(error).__name__}: ", str(error).rstrip(), flags=re.MULTILINE)
         raise ValueError(told) from error
 
 

@@ -43,7 +43,7 @@ class PhotoSet:
 
     data: a folder of pictures, with metadata.jsonl or .csv for the other columns, or the id of a data set on the Hub.
     columns: of the roles image, depth and mask, where a name in COLUMNS does not tell.
-    depth_is: "disparity" (bright = near) or "depth" (a distance).
+    depth_is: "disparity" (bright = near), "inverted" (dark = near) or "depth" (a distance).
     labels: where photos without a depth column have it from: "embedded" in the file by a phone, or the id or folder of
         a depth-estimation model.
     """
@@ -120,7 +120,8 @@ def unpack(
                 if with_depth and photo.disparity is None:
                     raise PhotoError("depth must be there")
             except PhotoError as error:
-                name = os.path.basename(row[columns["image"]].get("path") or "")
+                told = row[columns["image"]]
+                name = os.path.basename(told.get("path") or "") if isinstance(told, dict) else ""
                 where = f"{photos.data} ({name})" if name else photos.data
                 raise ValueError(f"data: photo {number} of {where}: {error}") from None
             base = folder / "train" / f"{number:06d}"
@@ -161,7 +162,8 @@ def _mask(picture: Image.Image) -> np.ndarray:
     """(h, w) in [0, 1]: of grey levels, of 0 and 1 as programs write them, or of transparency where it alone tells."""
     levels = grey_levels(picture, "mask")
     if picture.has_transparency_data and levels.min() == levels.max():
-        levels = np.array(picture.convert("RGBA").getchannel("A"))
+        alpha = np.array(picture.convert("RGBA").getchannel("A"))
+        levels = alpha if alpha.min() < alpha.max() else levels
     if levels.dtype.kind not in "ui":
         return levels
     full = np.iinfo(levels.dtype).max

@@ -69,7 +69,7 @@ def options(args: argparse.Namespace, records: list[PhotoRecord], start: nn.Modu
     weights = hashlib.sha256()
     if start is not None:
         add_weights(weights, start)
-    photos = mark(records) + labels_mark(records) or args.data
+    photos = mark(records) + (labels_mark(records) if args.stage in ("depth", "all") else "") or args.data
     return given | {"photos": photos, "weights to start from": weights.hexdigest()}
 
 

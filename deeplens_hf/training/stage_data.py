@@ -103,7 +103,7 @@ Facts = dict[str, Any]  # for the record
 def _depth(course: Course) -> tuple[Dataset, Facts]:
     args = course.args
     facts: Facts = {"outline_weight": args.outline_weight}
-    facts |= {"labels": args.labels} if args.labels else {}
+    facts |= {"labels": Path(args.labels).name if Path(args.labels).is_dir() else args.labels} if args.labels else {}
     if args.streaming:
         from .photo_sets import StreamedPhotos
 

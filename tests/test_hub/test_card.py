@@ -138,6 +138,8 @@ def test_what_evaluate_wrote_names_the_weights(model, tmp_path, monkeypatch):
     assert json.loads((tmp_path / "out" / "edges.json").read_text())["weights"] == fingerprint(model)
     half = copy.deepcopy(model).half()
     assert fingerprint(half) == fingerprint(model), "weights are shared in half precision"
+    half.depth = torch.compile(half.depth)
+    assert fingerprint(half) == fingerprint(model), "a compiled part is the same part"
     half.upsampling.apply(lambda part: [torch.nn.init.ones_(p) for p in part.parameters(recurse=False)])
     assert fingerprint(half) != fingerprint(model)
 

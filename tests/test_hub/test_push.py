@@ -195,6 +195,8 @@ def test_what_is_made_of_a_model_has_its_licence(hub, client, saved, tmp_path):
     assert header(hub.repos["lab/tuned"].files()["README.md"])["license"] == "cc-by-nc-4.0"
     push(client, saved / "b", "lab/told", token=OWNER, base_model="lab/base", license="mit")
     assert header(hub.repos["lab/told"].files()["README.md"])["license"] == "mit"
+    told = push(client, saved / "b", "lab/orphan", token=OWNER, base_model="lab/nowhere")["told"]
+    assert any("the licence of lab/nowhere is not known" in each for each in told)
 
 
 def test_figures_of_older_weights_leave_with_them(hub, client, saved, measured):
