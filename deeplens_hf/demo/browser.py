@@ -74,7 +74,8 @@ LOADED = """() => {
         document.querySelectorAll("#compare img").forEach((img, i) => img.alt = ["Photo", "Refocused"][i]);
         const told = [...document.querySelectorAll("[data-photo] .toast-body.error")].map(toast => toast.innerText);
         const lost = told.some(text => text.includes("Connection to the server was lost"));
-        if (lost && !leaving) sessionStorage.lost = "LOST";
+        // later: gradio, which hears of the leaving first, may say it before the listener below is called
+        if (lost) setTimeout(() => { if (!leaving) sessionStorage.lost = "LOST"; });
     };
     let leaving = false;
     addEventListener("beforeunload", () => leaving = true); // ends connections as well
