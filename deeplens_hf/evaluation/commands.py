@@ -7,7 +7,7 @@ from torch import Tensor
 from ..model import DeepLens
 from ..optics import signed_defocus
 from ..sharing.hub import fingerprint
-from . import baselines, depth, edges, render, report
+from . import baselines, depth, edges, render
 
 
 def run(what: str, model: DeepLens, data: Path, out: Path | None = None, beside: list[str] | None = None) -> str:
@@ -38,8 +38,7 @@ def run(what: str, model: DeepLens, data: Path, out: Path | None = None, beside:
         predictors = {"deeplens": predicted, "vertical gradient": depth.vertical_gradient}
         benchmark, rows = depth, depth.evaluate_depth(predictors, data)
     if out:
-        benchmark.write_report(rows, out)
-        report.sign(out, what, fingerprint(model))
+        benchmark.write_report(rows, out, fingerprint(model))
     return benchmark.to_markdown(rows)
 
 

@@ -90,9 +90,13 @@ def to_markdown(rows: list[dict]) -> str:
     )
 
 
-def write_report(rows: list[dict], out: Path) -> None:
-    """Write the folder `out`: depth.json (every row and the means) and depth.md."""
-    report.write({"summary": summarise(rows), "rows": rows}, to_markdown(rows), out, "depth")
+def write_report(rows: list[dict], out: Path, weights: str | None = None) -> None:
+    """Write the folder `out`: depth.json (every row and the means) and depth.md.
+
+    weights: the fingerprint of those that were measured (`sharing.hub`).
+    """
+    content = {"weights": weights, "summary": summarise(rows), "rows": rows}
+    report.write(content, to_markdown(rows), out, "depth")
 
 
 def _table(rows: list[dict], by: str) -> str:

@@ -100,9 +100,13 @@ def to_markdown(rows: list[dict]) -> str:
     )
 
 
-def write_report(rows: list[dict], out: Path) -> None:
-    """Write the folder `out`: edges.json (every row and the means) and edges.md."""
-    report.write({"summary": summarise(rows), "rows": rows}, to_markdown(rows), out, "edges")
+def write_report(rows: list[dict], out: Path, weights: str | None = None) -> None:
+    """Write the folder `out`: edges.json (every row and the means) and edges.md.
+
+    weights: the fingerprint of those that were measured (`sharing.hub`).
+    """
+    content = {"weights": weights, "summary": summarise(rows), "rows": rows}
+    report.write(content, to_markdown(rows), out, "edges")
 
 
 def _shots(data: Path) -> list[Shot]:

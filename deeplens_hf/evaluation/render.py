@@ -147,11 +147,13 @@ def to_markdown(rows: list[dict]) -> str:
     )
 
 
-def write_report(rows: list[dict], out: Path) -> None:
-    """Write the folder `out`: render.json (every row and the means) and render.md."""
-    report.write(
-        {"summary": summarise(rows), "flaws": flaw_losses(rows), "rows": rows}, to_markdown(rows), out, "render"
-    )
+def write_report(rows: list[dict], out: Path, weights: str | None = None) -> None:
+    """Write the folder `out`: render.json (every row and the means) and render.md.
+
+    weights: the fingerprint of those that were measured (`sharing.hub`).
+    """
+    content = {"weights": weights, "summary": summarise(rows), "flaws": flaw_losses(rows), "rows": rows}
+    report.write(content, to_markdown(rows), out, "render")
 
 
 def _fewer(rows: list[dict]) -> str:

@@ -35,13 +35,6 @@ def table(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *lines])
 
 
-def sign(out: Path, name: str, weights: str) -> None:
-    """Say in `out`/name.json of which weights, by `sharing.hub.fingerprint`, the figures are."""
-    file = Path(out) / f"{name}.json"
-    content = {"weights": weights} | json.loads(file.read_text()) | {"weights": weights}  # first, and these
-    write(content, file.with_suffix(".md").read_text(encoding="utf-8"), out, name)
-
-
 def write(content: dict, markdown: str, out: Path, name: str) -> None:
     """Write `out`/name.json and `out`/name.md, each whole or not at all."""
     out = Path(out)

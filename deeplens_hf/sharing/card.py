@@ -106,7 +106,7 @@ def read_evaluation(folder: Path) -> dict[str, list[dict]]:
 
 def measured_weights(folder: Path) -> set[str]:
     """The fingerprints of the weights that the benchmarks in the folder are of, where they say so. Errors as above."""
-    return {content["weights"] for content in _results(folder).values() if "weights" in content}
+    return {content["weights"] for content in _results(folder).values() if content.get("weights")}
 
 
 def _results(folder: Path) -> dict[str, dict]:

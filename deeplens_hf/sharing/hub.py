@@ -219,7 +219,8 @@ class HubMixin(PyTorchModelHubMixin):
             check_release(repo_id, release.get("evaluation"), self)
             said = {} if overwrite_card else told_by(_card(api, repo_id, branch))
             release |= {name: value for name, value in said.items() if not release.get(name)}
-            base = release.get("base_model") or self._base_model(self._record(release.get("record")), repo_id)
+            release["record"] = self._record(release.get("record"))
+            base = release["base_model"] = release.get("base_model") or self._base_model(release["record"], repo_id)
             if not release.get("license") and base != HUB_ID and HUB_NAME.fullmatch(base or ""):
                 release["license"] = _licence(api, base)  # what is made of it inherits
             self.save_release(Path(folder), repo_id, **release)

@@ -19,7 +19,7 @@ from test_pictures import profile
 
 from deeplens_hf import DeepLens, DeepLensConfig, WeightsError, cli
 from deeplens_hf.commands import share
-from deeplens_hf.evaluation import commands, edges, report
+from deeplens_hf.evaluation import commands, edges
 from deeplens_hf.sharing.card import _render_table, edited_by_hand, make_card, read_evaluation
 from deeplens_hf.sharing.hub import fingerprint
 from deeplens_hf.sharing.weights import CHECKOUT_WEIGHTS, HUB_ID
@@ -122,11 +122,15 @@ def test_dry_run_writes_what_would_be_pushed(model, model_folder, measured, tmp_
     assert "--dry-run must name a new or empty folder" in capsys.readouterr().err
 
 
+def sign(file, weights):
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"weights": weights}))
+
+
 def test_figures_of_other_weights_are_refused(model, model_folder, measured, tmp_path, capsys):
     arguments = ["push", "lab/lens", "--model", str(model_folder), "--evaluation", str(measured), "--photos"]
-    report.sign(measured, "depth", fingerprint(model))
+    sign(measured / "depth.json", fingerprint(model))
     assert cli.main([*arguments, "--dry-run", str(tmp_path / "own")]) == 0
-    report.sign(measured, "render", "0" * 64)
+    sign(measured / "render.json", "0" * 64)
     assert cli.main([*arguments, "--dry-run", str(tmp_path / "others")]) == 2
     assert "evaluation must be of these weights" in capsys.readouterr().err and not (tmp_path / "others").exists()
 
