@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .layers.blocks import asinh
-from .layers.pooling import halve, halve_max, halve_min, lengthen, min_within, window_min
+from .layers.pooling import enlarge, halve, halve_max, halve_min, lengthen, min_within, window_min
 from .optics import DISC, ApertureShape
 from .rendering.aperture_blur import blur
 from .rendering.highlights import HighlightRecovery, darkness
@@ -111,8 +111,7 @@ def farthest_seen(defocus: Tensor, seen: Surfaces) -> Tensor:
     # wide windows at half the size, an eighth more than the blur, less the pixels that halving and enlarging add
     wide = 0.56 * halve_max(lengthen(blurred)) - 0.25  # (B, 1, h, w)
     small = min_within(halve_min(lengthen(farthest)), wide.clamp(min=1))
-    height, width = defocus.shape[-2:]
-    coarse = F.interpolate(small, scale_factor=2, mode="bilinear")[..., :height, :width]
+    coarse = enlarge(small, defocus.shape[-2:])
     found = about = window_min(farthest, 1)
     for reach in range(1, FINE):  # half a pixel more than the blur
         about = window_min(about, 1)

@@ -23,13 +23,14 @@ from .disparity.registration import fitted, registered
 from .disparity.unstepping import plateaus, unstepped, with_plateaus
 from .heap import keep_freed_memory
 from .inputs import check_image, check_map, check_number, interval, long_enough, one_each, without_autocast
+from .layers.pooling import halve_map
 from .lens_blur import LENS_BLURS
 from .optics import DISC, MAX_APERTURE, ApertureShape, from_focus, signed_defocus, srgb_to_linear
 from .orientation import Orientation
 from .rendering.older_surfaces import OlderSurfaceExtraction
 from .sharing.hub import HubMixin
 from .sharing.repository import FORMAT_VERSION
-from .upsampling import GuidedUpsampling, halve_map
+from .upsampling import GuidedUpsampling
 
 if TYPE_CHECKING:
     from .disparity.own_depth import Sense

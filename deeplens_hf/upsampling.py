@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .layers.blocks import asinh, read_blocks, write_blocks
-from .layers.pooling import halve, lengthen, times_larger, window_max
+from .layers.pooling import halve, halve_map, lengthen, times_larger, window_max
 from .optics import linear_to_srgb, srgb_to_linear
 
 STRIP = 1 << 18  # pixels worked on at a time, in whole rows: what they need stays in the processor's cache
@@ -24,11 +24,6 @@ def up(x: Tensor, factor: int) -> Tensor:
 def halve_light(image: Tensor) -> Tensor:
     """image (B, 3, H, W), sRGB-encoded -> its linear light halved, without a copy of the whole in linear light."""
     return torch.cat([halve(srgb_to_linear(rows)) for rows in image.split(_strip_rows(image), -2)], -2)
-
-
-def halve_map(x: Tensor) -> Tensor:
-    """One pixel of each 2 x 2, not their average, which would lie between two surfaces; sizes as of `halve`."""
-    return lengthen(x)[..., 1::2, 1::2]
 
 
 def _strip_rows(image: Tensor) -> int:

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from deeplens_hf.disparity.unstepping import SAME, Plateaus, enlarged, plateaus, unstepped, with_plateaus
 from deeplens_hf.evaluation.flaws import stepped
-from deeplens_hf.upsampling import halve_map
+from deeplens_hf.layers.pooling import halve_map
 
 STEP = 1 / 23
 

@@ -24,12 +24,11 @@ from torch.export import ExportedProgram
 from ..depth import normalise_disparity, working_size
 from ..disparity.mending import follow, with_fringe
 from ..inputs import LEAST_SIDE
-from ..layers.pooling import halve
+from ..layers.pooling import halve, halve_map
 from ..lens_blur import SlabLensBlur
 from ..model import DeepLens
 from ..optics import MAX_APERTURE, linear_to_srgb, pixels_per_disparity, signed_defocus, srgb_to_linear
 from ..rendering.slabs import slab_knots
-from ..upsampling import halve_map
 from ..version import __version__
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..layers.pooling import halve
+from ..layers.pooling import halve, halve_map
 from ..optics import srgb_to_linear
-from ..upsampling import halve_light, halve_map
+from ..upsampling import halve_light
 from .registration import Misfit
 from .unstepping import Plateaus
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..upsampling import halve_map
+from ..layers.pooling import halve_map
 from .uncompiled import uncompiled
 
 FEWEST, MOST = 8, 64  # grey values of a map that has steps: with fewer, each may be a thing of its own

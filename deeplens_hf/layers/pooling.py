@@ -30,6 +30,17 @@ def halve(x: Tensor) -> Tensor:
     return F.interpolate(lengthen(x), scale_factor=0.5, mode="bilinear")  # at half the size, bilinear is just that
 
 
+def enlarge(x: Tensor, size: tuple[int, int], factor: int = 2) -> Tensor:
+    """What `halve` made, as large again: (B, C, h, w) -> (B, C, *size), bilinear, an odd border's repeat cut off."""
+    height, width = size
+    return F.interpolate(x, scale_factor=factor, mode="bilinear")[..., :height, :width]
+
+
+def halve_map(x: Tensor) -> Tensor:
+    """One pixel of each 2 x 2, not their average, which would lie between two surfaces; sizes as of `halve`."""
+    return lengthen(x)[..., 1::2, 1::2]
+
+
 def halve_min(x: Tensor) -> Tensor:
     """Least of 2 x 2: (B, C, H, W) -> (B, C, H/2, W/2), even sides."""
     rows = torch.minimum(x[..., ::2, :], x[..., 1::2, :])

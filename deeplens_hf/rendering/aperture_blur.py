@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..layers.pooling import halve
+from ..layers.pooling import enlarge, halve
 from ..optics import DISC, ApertureShape, aperture_image
 
 HALF_FROM, QUARTER_FROM = 6.0, 26.0  # pixels: radii from which a half and a quarter of the size will do
@@ -41,12 +41,11 @@ def blur(x: Tensor, defocus: float, shape: ApertureShape = DISC) -> Tensor:
     step = 1 if radius < HALF_FROM else 2 if radius < QUARTER_FROM else 4
     if step == 1 or min(x.shape[-2:]) < 8 * step:
         return _convolve_shape(x, defocus, shape)
-    height, width = x.shape[-2:]
     small = halve(x) if step == 2 else halve(halve(x))
     # variance of the box going down and the tent coming up; a disc's is radius^2 / 4
     variance = (step**2 - 1) / 12 + step**2 / 6
     small = _convolve_shape(small, math.copysign((radius**2 - 4 * variance) ** 0.5 / step, defocus), shape)
-    return F.interpolate(small, scale_factor=step, mode="bilinear")[..., :height, :width]
+    return enlarge(small, x.shape[-2:], step)
 
 
 def _convolve_shape(x: Tensor, defocus: float, shape: ApertureShape) -> Tensor:

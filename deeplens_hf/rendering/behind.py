@@ -8,7 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..layers.pooling import distance_below, halve, halve_max, halve_min, lengthen, window_max, window_mean, window_min
+from ..layers.pooling import (
+    distance_below,
+    enlarge,
+    halve,
+    halve_max,
+    halve_min,
+    lengthen,
+    window_max,
+    window_mean,
+    window_min,
+)
 
 SHELVES = 6  # equal parts of a picture's range of defocus; the bounds between them are the depths to fill from beyond
 LEVELS = 7  # halvings of the pyramid: what is hidden is looked for up to 2 ** LEVELS pixels away
@@ -49,7 +59,6 @@ def behind_each(own: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor, Ten
     Returns the same of what lies behind, (B, 4, H, W); how much of that was found; how many pixels away what is
     continued is; and how many away the next that lies farther begins; (B, 1, H, W) each.
     """
-    height, width = own.shape[-2:]
     maps, depth = lengthen(torch.cat([own * count, count], 1)), lengthen(own[:, 3:])  # (B, 5 and 1, H, W)
     low, high = depth.amin((1, 2, 3), keepdim=True), depth.amax((1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
     shelf = (high - low).clamp(min=1e-3) / SHELVES
@@ -63,7 +72,7 @@ def behind_each(own: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor, Ten
     # what is continued may lie in between, if it is a mean of what is close by and of what is not: that is nowhere
     as_far = torch.lerp(behind[:, 3:4] / behind[:, 5:].clamp(min=1e-4), nearest, NEARER)  # (B, 1, h, w)
     away = 1 + 2 * distance_below(halve_min(depth), torch.minimum(nearest - SOFT - shelf, as_far), SOFT)
-    behind = F.interpolate(torch.cat([behind, away], 1), scale_factor=2, mode="bilinear")[..., :height, :width]
+    behind = enlarge(torch.cat([behind, away], 1), own.shape[-2:])
     far, found, away = behind.split([5, 1, 1], 1)
     far, way = (far / found.clamp(min=1e-4)).split([4, 1], 1)
     return far, found, torch.minimum(way, ROUGHNESS * away), away
@@ -91,8 +100,7 @@ def push_pull(seen: Tensor) -> Tensor:
         pyramid.append(_whole(torch.cat([half[:, :-2], half[:, -1:]], 1), level))
     below = pyramid.pop()
     for own in reversed(pyramid):
-        up = F.interpolate(below, scale_factor=2, mode="bilinear")[..., : own.shape[-2], : own.shape[-1]]
-        below = torch.addcmul(own, up, 1 - own[:, -1:])
+        below = torch.addcmul(own, enlarge(below, own.shape[-2:]), 1 - own[:, -1:])
     return below
 
 

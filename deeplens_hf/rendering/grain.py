@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..layers.pooling import window_mean
+from ..layers.pooling import enlarge, window_mean
 
 TILE = 20  # pixels a side of what is looked at for grain
 FEWEST, ENOUGH = 64, 8192  # tiles: of fewer none may be flat, of more some are left out
@@ -84,15 +84,14 @@ def with_grain(blurred: Tensor, photo: Tensor, grain: Grain, amount: float) -> T
         grain: of the photo.
         amount: 1 is as in the photo, 0 none.
     """
-    height, width = photo.shape[-2:]
     levels, pattern = grain.strength.to(photo), grain.pattern.to(photo)
     was, is_left = _luma(photo), _luma(blurred)
     brightness = (_cells(is_left) * LEVELS - 0.5).clamp(0, LEVELS - 1)  # (1, 1, h, w)
     darker = brightness.long().clamp(max=LEVELS - 2)
     strength = torch.lerp(levels[darker], levels[darker + 1], brightness - darker)
     strength = amount * strength * (1 - _kept(was, is_left, levels))
-    strength = F.interpolate(strength, scale_factor=CELL, mode="bilinear")[..., :height, :width]
-    pattern = pattern.repeat(1, 1, -(-width // PATTERN))[..., :width]
+    strength = enlarge(strength, photo.shape[-2:], CELL)
+    pattern = pattern.repeat(1, 1, -(-photo.shape[-1] // PATTERN))[..., : photo.shape[-1]]
     rows = [strip + here * pattern[:, : strip.shape[-2]] for strip, here in _strips(blurred, strength)]
     return torch.cat(rows, -2).clamp_(0, 1)
 

@@ -6,10 +6,9 @@ estimation in natural images", CVPR 2000).
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ..layers.pooling import window_max, window_mean, window_min
+from ..layers.pooling import enlarge, window_max, window_mean, window_min
 
 SIDE = 5  # every other pixel: the windows in which the colours of both sides are averaged
 UNLIKE = 10.0  # how many times the colours' spread their distance has to exceed, squared, to be believed half-way
@@ -37,8 +36,8 @@ def edge_matte(light: Tensor, far_light: Tensor, coverage: Tensor, apart: Tensor
     factors = line / (length + 1e-4)
     offset = -(factors * far_colour).sum(1, keepdim=True)
     believed = length / (length + UNLIKE * (near_spread + far_spread) + FAINT)
-    maps = F.interpolate(torch.cat([factors, offset, believed, near_colour], 1), scale_factor=2, mode="bilinear")
-    factors, offset, believed, near_colour = maps[..., : near.shape[-2], : near.shape[-1]].split([3, 1, 1, 3], 1)
+    maps = enlarge(torch.cat([factors, offset, believed, near_colour], 1), near.shape[-2:])
+    factors, offset, believed, near_colour = maps.split([3, 1, 1, 3], 1)
     share = ((shown * factors).sum(1, keepdim=True) + offset).clamp(0, 1)  # (B, 1, H, W)
     believed = apart * believed
     outside = believed * (window_max(near, 1) - near)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..layers.blocks import asinh
-from ..layers.pooling import block_range, halve_max, halve_min, lengthen, window_max, window_mean, window_min
+from ..layers.pooling import block_range, enlarge, halve_max, halve_min, lengthen, window_max, window_mean, window_min
 from .behind import extend_far, hardened, unevenness
 from .matting import edge_matte
 from .unmixing import Unmixing
@@ -57,8 +57,7 @@ def beside_edges(near_defocus: Tensor) -> Tensor:
     even = lengthen(near_defocus)
     step = halve_max(even) - window_min(halve_min(even), SOFT_WITHIN // 2)  # at half the size: it is no fine map
     beside = window_mean((4 * step).clamp(0, 1), SOFT_WITHIN // 6)
-    height, width = near_defocus.shape[-2:]
-    return F.interpolate(beside, scale_factor=2, mode="bilinear")[..., :height, :width]
+    return enlarge(beside, near_defocus.shape[-2:])
 
 
 def local_contrast(shown: Tensor) -> Tensor:
