@@ -39,6 +39,9 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     argv = sys.argv[1:] if argv is None else argv
     warnings.filterwarnings("ignore", module="PIL")  # of odd metadata in files that open all the same
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # a name that the terminal cannot show is no failure
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     pressed: list[int] = []
     try:
         with noting_ctrl_c(pressed):
@@ -75,7 +78,11 @@ def build_parser(argv: list[str]) -> Parser:
         "--range", metavar="FAR,NEAR", type=arguments.interval, help="disparities, 0 to 1, between which all is sharp"
     )
     command.add_argument(
-        "--aperture", metavar="A", type=arguments.aperture, default=8.0, help="0, all sharp, to 16, or f/N (default: 8)"
+        "--aperture",
+        metavar="A",
+        type=arguments.aperture,
+        default=8.0,
+        help="blur from 0, none, to 16, most; or an f-number with its f: f/1.8 (default: 8). 1.8 alone hardly blurs",
     )
     _add_own_depth(command)
     shape = command.add_argument_group("the aperture's shape")
@@ -85,15 +92,31 @@ def build_parser(argv: list[str]) -> Parser:
     shape.add_argument("--ring", type=float, default=0.0, help="a mirror lens: its inner radius, 0 to 0.9 of the outer")
     shape.add_argument("--cat-eye", type=float, default=0.0, help="0 to 1: how narrow discs get towards the corners")
     shape.add_argument("--highlights", type=float, default=1.0, help="light given back to lamps: 0 to 2 (default: 1)")
-    shape.add_argument("--grain", type=float, default=0.0, help="the photo's own, given to what is blurred: 0 to 2")
+    shape.add_argument(
+        "--grain",
+        type=float,
+        default=0.0,
+        help="how much of the photo's own grain what is blurred gets back: 0 to 2 (default: 0)",
+    )
     lens = command.add_argument_group("a real lens", "with a known distance in the photo, f/N means what it says")
     lens.add_argument(
         "--reference", metavar="X,Y,METRES", type=arguments.reference, action="append", default=[],
-        help="how far away it is what lies at X,Y; give one or two",
+        help="what lies at X,Y is METRES away; once or twice",
     )  # fmt: skip
-    lens.add_argument("--farthest", metavar="METRES", type=float, default=math.inf, help="of one reference's photo")
+    lens.add_argument(
+        "--farthest",
+        metavar="METRES",
+        type=float,
+        default=math.inf,
+        help="how far the farthest thing is, beside a single --reference (default: infinitely)",
+    )
     lens.add_argument("--focal-length", metavar="MM", type=float, help="real, not 35 mm equivalent (default: EXIF's)")
-    lens.add_argument("--sensor-width", metavar="MM", type=float, help="of its long side (default: by the EXIF)")
+    lens.add_argument(
+        "--sensor-width",
+        metavar="MM",
+        type=float,
+        help="the sensor's long side (default: by the EXIF)",
+    )
     command.add_argument(
         "-o", "--out", metavar="OUT", type=Path, required=True, help=".jpg, .png, .tif or .webp; a folder for many"
     )

@@ -109,11 +109,12 @@ class Photo:
         """The photo through a lens, at full resolution.
 
         Args:
-            point: (x, y) of what shall be sharp, in pixels of the upright photo. Without a point, the main subject, the
-                whole of its depth.
+            point: (x, y) of what shall be sharp, in pixels of the upright photo. Without a point, the main subject
+                (`subject_range`).
             aperture: 0 (all in focus) to 16: the blur-disc radius, in pixels of a 320-pixel-long-side photo, of a point
                 whose disparity differs from the focus by 1. Or an f-number, "f/1.8": after `calibrate` that of the
-                real lens, before it a nominal one (`optics.aperture_of_f_number`: f/1.4 is 16).
+                real lens, before it a nominal one (`optics.aperture_of_f_number`: f/1.4 is 16). A map in
+                metres does not calibrate by itself, since the lens is not known.
             focus: the disparity that is sharp, 0 to 1, or a pair of them: all between is sharp. Overrides the point.
             shape: of the aperture: blades, ring, cat's eye.
             highlights: 0 to 2: how much of the light that clipped lamps have lost is given back; 1 = as predicted.

@@ -24,6 +24,11 @@ def png_header(width: int, height: int, kind: int = 2, bits: int = 8, rows: byte
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
+def npy_header(shape: str) -> bytes:
+    told = f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({shape}), }}".ljust(117) + "\n"
+    return b"\x93NUMPY\x01\0" + len(told).to_bytes(2, "little") + told.encode() + bytes(64)
+
+
 def whole(pixels: np.ndarray, suffix: str) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, suffix)
@@ -53,6 +58,8 @@ def bad_files(tmp_path: Path, pixels: np.ndarray) -> Path:
         "huge.ppm": b"P6 30000 30000 255\n" + b"\0" * 1000,
         "big.png": png_header(20000, 10001),  # just above the limit
         "no.npy": b"\x93NUMPY but not quite",
+        "vast.npy": npy_header("1000000, 1000000"),
+        "beyond.npy": npy_header("99999999999999999999, 4"),
         "raw.dng": raw(pixels),
         "deep.png": png_header(8, 8, kind=2, bits=16, rows=bytes(8 * (1 + 8 * 6))),
         "deep_alpha.png": png_header(8, 8, kind=4, bits=16, rows=bytes(8 * (1 + 8 * 4))),
@@ -61,6 +68,8 @@ def bad_files(tmp_path: Path, pixels: np.ndarray) -> Path:
         (folder / name).write_bytes(content)
     (folder / "folder").mkdir()
     np.save(folder / "rank3.npy", np.zeros((4, 4, 3)))
+    np.savez(folder / "archive", np.zeros((4, 4)))
+    (folder / "archive.npz").rename(folder / "archive.npy")
     np.save(folder / "nan.npy", np.array([[0.5, np.nan]]))
     np.save(folder / "objects.npy", np.array([[{}]]), allow_pickle=True)
     Image.fromarray(pixels).save(folder / "colours.png")
@@ -88,6 +97,9 @@ NO_DISPARITY = {
     "missing.png": "must be an existing",
     "missing.npy": "",
     "no.npy": "",
+    "archive.npy": "readable .npy file",
+    "vast.npy": "readable .npy file",
+    "beyond.npy": "readable .npy file",
     "rank3.npy": r"array \(H, W\)",
     "nan.npy": "finite",
     "objects.npy": "",

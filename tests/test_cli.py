@@ -32,6 +32,17 @@ def test_refocus(deeplens, model, model_folder, photo_file, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["out.png", "photo.png"]
 
 
+def test_a_name_that_the_terminal_cannot_show_is_no_failure(model_folder, photo_file, planes, tmp_path):
+    np.save(tmp_path / "map.npy", planes)
+    out = tmp_path / "写真.npy"
+    arguments = ["depth", photo_file, "--depth", tmp_path / "map.npy", "--model", model_folder, "-o", out]
+    environment = os.environ | {"PYTHONIOENCODING": "cp1252"}  # Windows, into a file
+    command = [sys.executable, "-m", "deeplens_hf", *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, cwd=ROOT)
+    assert done.returncode == 0 and out.exists(), done.stderr
+    assert done.stdout.decode("cp1252").strip().endswith(r"\u5199\u771f.npy")
+
+
 def test_refocus_with_your_own_depth_on_the_main_subject(model, model_folder, photo_file, planes, tmp_path):
     np.save(tmp_path / "depth.npy", planes)
     arguments = ["--depth", tmp_path / "depth.npy", "--model", model_folder, "-o", tmp_path / "out.tif"]

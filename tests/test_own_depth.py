@@ -268,6 +268,16 @@ def test_what_is_no_model_is_one_sentence(model, pixels, model_folder, tmp_path,
         model.open(pixels, disparity="maps/depth.png")  # a file's name, not an id
 
 
+def test_code_that_comes_with_a_model_is_not_run(model, pixels, tmp_path, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda *_: "y")  # nor is anybody asked
+    code = {"AutoConfig": "own.Config", "AutoModelForDepthEstimation": "own.Model"}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "own", "auto_map": code}))
+    (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with pytest.raises(PhotoError, match="depth-estimation model that transformers loads; .* is not: "):
+        model.open(pixels, disparity=tmp_path)
+    assert not (tmp_path / "ran").exists()
+
+
 # ---- the command line
 
 
@@ -303,6 +313,8 @@ def test_export_keeps_the_metres(model, model_folder, photo_file, tmp_path):
     "stored, read",
     [
         ((0.0123456789, 2.3456789), pytest.approx((0.0123456789, 2.3456789), rel=1e-7)),
+        ((0.0, float("inf")), None),
+        ((-1e300, 1e308), None),
         ((2.0, 0.2), None),  # the near end farther away than the far one: no such map
     ],
 )

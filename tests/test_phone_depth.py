@@ -175,7 +175,8 @@ def test_heic_portrait(model, pixels):
 
 def test_a_heic_that_counts_in_distance_is_turned_round(pixels, monkeypatch):
     photo = Image.fromarray(pixels)
-    depth = SimpleNamespace(info={"metadata": {"representation_type": 2}}, to_pillow=lambda: Image.fromarray(LEVELS))
+    told = {"metadata": {"representation_type": 2}}
+    depth = SimpleNamespace(info=told, size=(64, 48), to_pillow=lambda: Image.fromarray(LEVELS))
     photo.info["depth_images"] = [depth]
     monkeypatch.setattr(phone_depth, "open_header", lambda *_: photo)
     values, metric = phone_depth.read_embedded(io.BytesIO())
@@ -232,6 +233,40 @@ def test_broken_depth_is_one_sentence(model, pixels):
     for broken in (portrait.replace(b"iVBORw0KGgo", b"AAAAAAAAAAA"), apple(jpeg(pixels))[:-600]):
         with pytest.raises(PhotoError, match="disparity"):
             opened(model, broken)
+
+
+@pytest.mark.parametrize("container", ["apple", "undeclared", "gdepth", "dynamic depth", "heic"])
+def test_a_map_too_large_is_refused_before_its_pixels_are_read(model, pixels, container, monkeypatch):
+    """A small photo may carry a map that takes all memory; phones' have fewer pixels than their photo."""
+    portrait = heic(pixels) if container == "heic" else FORMATS[container](jpeg(pixels))
+    monkeypatch.setattr(phone_depth, "MOST", 24 * 32)
+    monkeypatch.setattr(phone_depth, "_unit", lambda picture: pytest.fail("read all the same"))
+    with pytest.raises(PhotoError, match="^disparity 'embedded' must have at most .* megapixels, got "):
+        opened(model, portrait)
+
+
+def test_a_map_of_very_many_scans_is_refused(pixels, monkeypatch):
+    file = io.BytesIO()
+    Image.fromarray(LEVELS).save(file, "JPEG", progressive=True)
+    portrait = multi_picture(jpeg(pixels), file.getvalue())
+    assert phone_depth.read_embedded(io.BytesIO(portrait)).values.shape == (48, 64)
+    monkeypatch.setattr(phone_depth, "MOST_SCANS", 2)
+    with pytest.raises(PhotoError, match="at most 2 scans"):
+        phone_depth.read_embedded(io.BytesIO(portrait))
+
+
+@pytest.mark.parametrize("told", ["utf-8", "utf-16"])
+def test_metadata_that_would_grow_in_memory_is_not_read(pixels, told):
+    packet = xmp(apdi__AuxiliaryImageType="disparity", apdi__FloatMinValue="&a;").decode()
+    packet = ("<!DOCTYPE x [<!ENTITY a '0.5'>]>" + packet).encode(told)
+    portrait = multi_picture(jpeg(pixels), jpeg(np.dstack([LEVELS] * 3), xmp=packet))
+    with pytest.raises(PhotoError, match="this one carries none"):
+        phone_depth.read_embedded(io.BytesIO(portrait))
+
+
+def test_depth_that_is_not_finite_is_broken(pixels):
+    with pytest.raises(PhotoError, match="the photo's depth cannot be read: it holds nan or infinity"):
+        phone_depth.read_embedded(io.BytesIO(gdepth(jpeg(pixels), Near="1e-45", Far="1e-44")))
 
 
 def test_pixels_alone_carry_no_depth(model, pixels):

@@ -107,8 +107,8 @@ def refocus_many(
         raise ValueError(f"suffix must be one of {', '.join(FORMATS)}; got {suffix!r}")
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1; got {workers}")
-    standing = next(each for each in (out.resolve(), *out.resolve().parents) if each.exists())
-    if not os.access(standing, os.W_OK):
+    standing = next((each for each in (out.resolve(), *out.resolve().parents) if each.exists()), None)
+    if standing is None or not os.access(standing, os.W_OK):
         raise ValueError(f"out must be a folder that may be written to, got {str(out)!r}")
     named = len(photos) == 1 and HUB_NAME.fullmatch(photos[0]) and Path(photos[0]).suffix.lower() not in SUFFIXES
     if named and not Path(photos[0]).exists():

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..photo import Photo
 
 HEIGHT, GAP = 300, 8  # pixels, of a preview
+SHOWN = ("astronaut", "chelsea", "coffee", "night_bridge")  # the examples that may be shown without a credit
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--photos", metavar="PHOTO", type=Path, nargs="*",
-        help="shown in the card, refocused by these weights (default for a checkout's own weights: its examples)",
+        help="shown in the card, refocused by these weights (default for a checkout's own: four of its examples)",
     )  # fmt: skip
     parser.add_argument(
         "--base-model", metavar="ID", help="what the weights were fine-tuned from (default: as recorded)"
@@ -53,7 +54,7 @@ def push(model: "DeepLens", args: argparse.Namespace) -> str:
     if evaluation is None and checkout:
         evaluation = CHECKOUT_WEIGHTS.with_name("benchmarks")
     if photos is None:
-        photos = sorted(CHECKOUT_WEIGHTS.with_name("examples").glob("*.jpg")) if checkout else []
+        photos = [CHECKOUT_WEIGHTS.with_name("examples") / f"{name}.jpg" for name in SHOWN] if checkout else []
     if args.dry_run and args.dry_run.exists() and any(args.dry_run.iterdir()):
         raise ValueError(f"--dry-run must name a new or empty folder; {args.dry_run} is not")
     check_release(args.repo_id, evaluation, model)  # before the previews, which take their time

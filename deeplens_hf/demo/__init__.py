@@ -22,6 +22,6 @@ def offered() -> dict[str, Any]:
     named = (name.strip() for name in os.environ.get("DEEPLENS_DEPTH_MODELS", "").split(","))
     return {
         "examples": examples,
-        "credits": (folder / "CREDITS.md").read_text() if examples else "",
+        "credits": (folder / "CREDITS.md").read_text(encoding="utf-8") if examples else "",
         "depth_models": [name for name in named if name],
     }

@@ -20,11 +20,11 @@ HERE = Path(__file__).parent
 
 def viewfinder() -> gr.HTML:
     """The component: its value is what shall be sharp, see `viewfinder.js`; `scene_props` and `shot_props` feed it."""
-    scripts = [(HERE / name).read_text() for name in ("viewfinder.js", "arrival.js")]
+    scripts = [(HERE / name).read_text(encoding="utf-8") for name in ("viewfinder.js", "arrival.js")]
     return gr.HTML(
         value=None,
-        html_template=(HERE / "viewfinder.html").read_text(),
-        css_template=(HERE / "viewfinder.css").read_text(),
+        html_template=(HERE / "viewfinder.html").read_text(encoding="utf-8"),
+        css_template=(HERE / "viewfinder.css").read_text(encoding="utf-8"),
         js_on_load="".join(scripts),
         apply_default_css=False,
         elem_id="viewfinder",

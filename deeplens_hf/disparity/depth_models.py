@@ -57,12 +57,12 @@ def _load(name: str, device: str) -> tuple[object, nn.Module]:
     from transformers import AutoConfig, AutoImageProcessor, AutoModelForDepthEstimation, ViTImageProcessorPil
 
     try:
-        config = AutoConfig.from_pretrained(name)
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
         # Depth Pro's own processor needs torchvision; the plain one takes the same steps from the same settings
         family = ViTImageProcessorPil if config.model_type == "depth_pro" else AutoImageProcessor
-        options = {} if config.model_type == "depth_pro" else {"backend": "pil"}
+        options = {} if config.model_type == "depth_pro" else {"backend": "pil", "trust_remote_code": False}
         processor = family.from_pretrained(name, **options)
-        model = AutoModelForDepthEstimation.from_pretrained(name, config=config)
+        model = AutoModelForDepthEstimation.from_pretrained(name, config=config, trust_remote_code=False)
     except (OSError, ValueError, ImportError, KeyError) as error:
         raise PhotoError(
             f"disparity must be a file, an array, 'embedded' or a depth-estimation model that transformers loads; "

@@ -20,6 +20,7 @@ EMBEDDED = "embedded"
 # these are files, and no models
 FILES = tuple(f".{kind}" for kind in "npy npz png jpg jpeg tif tiff webp heic avif bmp gif exr pgm pfm".split())
 
+NEAREST = 1e6  # dioptres that a map may tell of, a micrometre
 FITTED_AT = 768  # pixels of the long side
 
 Sense = Literal["disparity", "depth", "inverted"]
@@ -118,7 +119,7 @@ def _dioptres(told: str) -> tuple[float, float] | None:
         low, high = (float(value) for value in told.split())
     except ValueError:
         return None
-    return (low, high) if low < high else None
+    return (low, high) if -NEAREST < low < high < NEAREST else None  # no infinity, nor NaN
 
 
 def _read_map(source: Source, size: tuple[int, int]) -> tuple[np.ndarray, str]:
@@ -130,8 +131,10 @@ def _read_map(source: Source, size: tuple[int, int]) -> tuple[np.ndarray, str]:
     if isinstance(source, (str, os.PathLike)) and Path(source).suffix.lower() == ".npy":
         try:
             values = np.load(source, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, MemoryError, OverflowError) as error:
             raise PhotoError(f"disparity must be a readable .npy file of numbers: {one_line(error)}") from None
+        if not isinstance(values, np.ndarray):
+            raise PhotoError("disparity must be a readable .npy file of numbers: this is an archive of them (.npz)")
     elif isinstance(source, np.ndarray):
         values = source
         if np.ma.is_masked(source):  # what is not known

@@ -29,6 +29,9 @@ from ..files.pictures import PhotoError, grey_levels, one_line, open_header
 
 EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 EXTENDED_HEADER = len(EXTENDED_XMP) + 32 + 4 + 4  # then the packet's name, its length, and where this part goes
+MOST = 25_000_000  # pixels of a map: phones store fewer than the photo has
+MOST_FRAMES, MOST_SCANS = 16, 100  # of a JPEG: phones write a few
+MOST_XMP, MOST_TAGS = 1 << 25, 100_000  # bytes of a packet, which may hold the photo once more, and "<" in it
 GAIN_MAPS = (b"hdrgm", b"hdrgainmap", b"urn:iso:std:iso:ts:21496")  # grey frames that hold brightness, not depth
 UNKNOWN = 4 / 255  # of a distance that begins at 0: as far as JPEG may take what is none
 APPLE, GOOGLE, ITEM = "ns.apple.com", "/depthmap/", "/item/"  # parts of the XMP namespaces
@@ -68,12 +71,15 @@ def read_embedded(source: str | os.PathLike | IO[bytes]) -> InverseDistance:
         raise PhotoError(f"disparity 'embedded': the photo's depth cannot be read: {one_line(error)}") from None
     if found is None:
         raise PhotoError("disparity 'embedded' needs a portrait photo that carries its depth; this one carries none")
+    if not np.isfinite(found.values).all():
+        raise PhotoError("disparity 'embedded': the photo's depth cannot be read: it holds nan or infinity")
     return found
 
 
 def _auxiliary(photo: Image.Image) -> InverseDistance | None:
     """HEIC: the decoder has turned photo and depth upright both."""
     for depth in photo.info.get("depth_images", []):
+        _check_size(*depth.size)
         values = _unit(depth.to_pillow())
         kind = (depth.info["metadata"] or {}).get("representation_type", 0)  # H.265, G.14.3.3: 2 counts in distance
         return _from_distance(values, 0, 0, False) if kind == 2 else InverseDistance(values, False)
@@ -83,10 +89,11 @@ def _auxiliary(photo: Image.Image) -> InverseDistance | None:
 def _frame(photo: Image.Image, data: bytes) -> InverseDistance | None:
     """MPO: the frame that says it is depth; else a grey one that does not say that it is something else."""
     fallback = None
-    for number in range(1, photo.n_frames if photo.format == "MPO" else 1):
+    for number in range(1, min(photo.n_frames, MOST_FRAMES) if photo.format == "MPO" else 1):
         photo.seek(number)
         frame = data[photo.offset :]
         with JpegImageFile(BytesIO(frame)) as picture:
+            _check(picture, frame)
             told = _named(_packet(picture.info.get("xmp")), APPLE)
             kind = told.get("AuxiliaryImageType") if "AuxiliaryImageSubType" not in told else "matte"
             if kind in ("disparity", "depth"):
@@ -122,6 +129,7 @@ def _in_xmp(photo: Image.Image, data: bytes) -> InverseDistance | None:
         start = len(data) - sum(lengths[depth[0] :])  # the items stand behind each other up to the end
         picture = data[start : start + int(items[depth[0]]["Length"])]
     with open_header(BytesIO(picture), "disparity") as map:
+        _check(map, picture)
         values = _upright(_unit(map), photo)
     near, far = float(told.get("Near") or 0), float(told.get("Far") or 0)
     unit = {"m": 1.0, "meters": 1.0, "mm": 1000.0}.get(told.get("Units", "m").lower(), 0.0)
@@ -140,6 +148,18 @@ def _from_distance(values: np.ndarray, near: float, far: float, metric: bool) ->
     if not 0 < near < far < math.inf:
         near, far, metric = 1.0, 10.0, False
     return InverseDistance(1 / (near + values * (far - near)), metric)
+
+
+def _check(picture: Image.Image, data: bytes) -> None:
+    """PhotoError for a map, of which the header is read, whose pixels would take minutes or all memory."""
+    _check_size(*picture.size)
+    if picture.info.get("progressive") and data.count(b"\xff\xda") > MOST_SCANS:
+        raise PhotoError(f"disparity 'embedded' must be a picture of at most {MOST_SCANS} scans")
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MOST:
+        raise PhotoError(f"disparity 'embedded' must have at most {MOST // 10**6} megapixels, got {width} x {height}")
 
 
 def _unit(picture: Image.Image) -> np.ndarray:
@@ -165,8 +185,11 @@ def _extended(photo: Image.Image) -> bytes:
 
 
 def _packet(xmp: bytes | str | None) -> ElementTree.Element | None:
-    """The root of an XMP packet; None where there is none, or none that is whole."""
+    """The root of an XMP packet; None where there is none, none that is whole, or one made to take all memory."""
     if not xmp:
+        return None
+    raw = (xmp.encode() if isinstance(xmp, str) else xmp).replace(b"\0", b"")  # of UTF-16
+    if len(raw) > MOST_XMP or raw.count(b"<") > MOST_TAGS or b"<!DOCTYPE" in raw:  # whose entities may grow
         return None
     try:
         return ElementTree.fromstring(xmp.strip(b"\0 \n") if isinstance(xmp, bytes) else xmp)

@@ -92,7 +92,7 @@ def traced_shots(root: Path) -> Iterator[Shot]:
     for meta_file in sorted(Path(root, "truth", "traced").glob("*/meta.json")):
         folder = meta_file.parent
         try:
-            told = json.loads(meta_file.read_text())["shots"]
+            told = json.loads(meta_file.read_text(encoding="utf-8"))["shots"]
             shots = sorted((shot["file"], shot["focus"], shot["disp_focus"], shot["K"]) for shot in told)
         except KeyError as error:
             raise ValueError(f"data: {meta_file} must have {error.args[0]!r}") from None

@@ -22,7 +22,7 @@ def manifest_of(folder: Path) -> Path | None:
 
 def entries(manifest: Path, split: str) -> Iterator[Entry]:
     """The lines of this split. ValueError, with its number, for one that is no object of JSON or lacks a field."""
-    for number, line in enumerate(manifest.read_text().splitlines(), 1):
+    for number, line in enumerate(manifest.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():
             continue
         where = f"data: {manifest}, line {number},"

@@ -1,7 +1,7 @@
 """Picture files: whatever people have, read into upright RGB; results written whole or not at all.
 
 Colour: an RGB photo is processed in its own encoded values and keeps its ICC profile (Display P3 has sRGB's curve,
-Adobe RGB nearly so). CMYK and grey go to sRGB, through their profile where they carry one. Results have 8 bits.
+Adobe RGB nearly so). CMYK and grey go to sRGB, through their profile where they carry one. Results here have 8 bits.
 """
 
 import math

@@ -85,7 +85,10 @@ def make_card(
 
 def told_by(card: str | None) -> dict[str, Any]:
     """The licence and the data sets that a card names: what holds of the next weights as well, unless they say more."""
-    data = ModelCard(card, ignore_metadata_errors=True).data if card else ModelCardData()
+    try:
+        data = ModelCard(card, ignore_metadata_errors=True).data if card else ModelCardData()
+    except Exception:  # the YAML reader's own, of what somebody wrote
+        return {}
     told = {"license": data.license, "datasets": [data.datasets] if isinstance(data.datasets, str) else data.datasets}
     return {name: value for name, value in told.items() if value}
 
@@ -111,7 +114,7 @@ def measured_weights(folder: Path) -> set[str]:
 
 def _results(folder: Path) -> dict[str, dict]:
     files = {name: Path(folder) / f"{name}.json" for name in EVALUATIONS}
-    read = {name: json.loads(file.read_text()) for name, file in files.items() if file.is_file()}
+    read = {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items() if file.is_file()}
     found = {name: content for name, content in read.items() if content["summary"]}
     if not found:
         raise ValueError(f"evaluation must be a folder that `deeplens evaluate --out` wrote; {folder} holds no result")

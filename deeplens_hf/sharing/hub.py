@@ -8,7 +8,7 @@ import shutil
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from tempfile import TemporaryDirectory
 from typing import Any, Self
 
@@ -143,9 +143,10 @@ class HubMixin(PyTorchModelHubMixin):
         pictures = dict(zip(_own_names(previews), map(Path, previews), strict=True))
         record = self._record(record)
         base_model = base_model or self._base_model(record, repo_id)
+        record = [_published(entry) for entry in record]
         known = {
             "repo_id": repo_id,
-            "record": list(record),
+            "record": record,
             "evaluation": evaluation,
             "previews": list(pictures),
             "base_model": base_model,
@@ -155,7 +156,7 @@ class HubMixin(PyTorchModelHubMixin):
         self.save_pretrained(folder, model_card_kwargs=known)
         (folder / RECORD).unlink(missing_ok=True)
         if record:
-            (folder / RECORD).write_text(json.dumps(list(record), indent=2) + "\n")
+            (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
         files = {Path("previews", name): file for name, file in pictures.items()}
         if evaluation is not None:
             names = [f"{name}.{kind}" for name in EVALUATIONS for kind in ("json", "md")]
@@ -256,9 +257,11 @@ class HubMixin(PyTorchModelHubMixin):
     def _base_model(self, record: Sequence[dict], repo_id: str) -> str | None:
         """What the weights were loaded from, or last trained from, that is another repository of the Hub."""
         for origin in (self.source, *(entry.get("from") for entry in reversed(record))):
-            if origin and Path(origin).resolve() == CHECKOUT_WEIGHTS:
+            if not isinstance(origin, str):
+                continue
+            if Path(origin).resolve() == CHECKOUT_WEIGHTS:
                 origin = HUB_ID
-            if origin and origin != repo_id and HUB_NAME.fullmatch(origin) and not os.path.exists(origin):
+            if origin != repo_id and HUB_NAME.fullmatch(origin) and not os.path.exists(origin):
                 return origin
         return None
 
@@ -275,6 +278,14 @@ def check_release(repo_id: str, evaluation: Path | None, model: nn.Module) -> No
         others = measured_weights(evaluation) - {fingerprint(model)}
         if others:
             raise ValueError(f"evaluation must be of these weights; what {evaluation} holds was measured of others")
+
+
+def _published(entry: dict) -> dict:
+    """An entry of the training record as others see it: of a folder here, which tells whose it is, the name alone."""
+    origin = entry.get("from")
+    if not isinstance(origin, str) or HUB_NAME.fullmatch(origin):
+        return entry
+    return entry | {"from": f"./{PureWindowsPath(origin).name}"}  # which takes both kinds of slashes
 
 
 def fingerprint(model: nn.Module) -> str:

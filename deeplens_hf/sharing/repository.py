@@ -44,7 +44,7 @@ def read_config(file: Path, config_class: type, source: str) -> Any:
     """config.json as the dataclass; what an older one lacks has its default. WeightsError if it is another's."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"{source}: {CONFIG} is no JSON: {error}") from None
     defaults = {field.name: field.default for field in fields(config_class)}
     if not isinstance(found, dict) or "lens_blur" not in found:
@@ -68,7 +68,7 @@ def read_record(file: Path) -> list[dict]:
         return []
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"{file} is no JSON: {error}") from None
     if not isinstance(record, list) or not all(isinstance(entry, dict) for entry in record):
         raise WeightsError(f"{file} must be a list of entries, an object for each run of training")

@@ -57,19 +57,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "colour behind edges; lens blur and upsampling; depth and blur",
     )
     parser.add_argument(
-        "--data", help="folder of pictures, or a data set's id on the Hub; the render stage also does without"
+        "--data", help="folder of pictures, or a data set's id on the Hub; depth, large, orientation and all need it"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint, curve and the trained weights")
     parser.add_argument("--from", dest="start", metavar="MODEL", help="weights to start from: a folder or a Hub id")
     parser.add_argument("--depth-from", metavar="MODEL", help="take the depth module from these weights")
-    parser.add_argument("--steps", type=int, help="optimiser steps (default: those of the stage's first run)")
-    parser.add_argument("--batch-size", type=int)
-    parser.add_argument("--lr", type=float, help="peak learning rate")
+    parser.add_argument("--steps", type=int, help=f"optimiser steps (default: {_by_stage(0)})")
+    parser.add_argument("--batch-size", type=int, help=f"samples a batch (default: {_by_stage(1)})")
+    parser.add_argument("--lr", type=float, help=f"peak learning rate (default: {_by_stage(2)})")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--size", type=int, default=256, help="pixels of a traced scene's side")
-    parser.add_argument("--scenes", type=int, default=800, help="how many different scenes to trace")
+    parser.add_argument("--size", type=int, default=256, help="pixels of a traced scene's side (default: 256)")
+    parser.add_argument("--scenes", type=int, default=800, help="how many different scenes to trace (default: 800)")
     parser.add_argument(
-        "--tabletops", type=int, default=160, help="how many different table-tops to draw (depth, large)"
+        "--tabletops", type=int, default=160, help="how many different table-tops to draw (depth, large; default: 160)"
     )
     parser.add_argument("--cache", type=Path, help="folder for traced scenes (default: OUT/scenes)")
     parser.add_argument(
@@ -108,7 +108,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lens-blur", choices=list(LENS_BLURS), default="slabs", help="of a new model (default: slabs)"
     )
-    parser.add_argument("--workers", type=int, default=1, help="processes that prepare data")
+    parser.add_argument("--workers", type=int, default=1, help="processes that prepare data (default: 1)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--split", default="train", help="of a data set (default: train)")
     parser.add_argument(
@@ -122,14 +122,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--freeze", metavar="MODULE", nargs="+", default=[], help="keep as they are: depth.encoder ...")
     parser.add_argument("--accumulate", type=int, default=1, help="batches a step, one after the other")
     parser.add_argument("--precision", choices=("no", "bf16", "fp16"), default="no", help="no: float32 throughout")
-    parser.add_argument("--ema", type=float, default=Run.ema, help="decay of the averaged weights that are kept")
+    parser.add_argument(
+        "--ema", type=float, default=Run.ema, help=f"decay of the averaged weights, which are kept (default: {Run.ema})"
+    )
     parser.add_argument(
         "--keep", type=float, default=0.0, metavar="SHARE", help="of the weights started from, mixed into the result"
     )
-    parser.add_argument("--save-every", type=int, default=Run.save_every, help="steps between checkpoints")
-    parser.add_argument("--samples-every", type=int, default=250, help="steps between sample pictures; 0: none")
+    parser.add_argument(
+        "--save-every", type=int, default=Run.save_every, help=f"steps between checkpoints (default: {Run.save_every})"
+    )
+    parser.add_argument(
+        "--samples-every", type=int, default=250, help="steps between sample pictures (default: 250); 0: none"
+    )
     parser.add_argument("--push-to", metavar="OWNER/NAME", help="share the weights on the Hub when done")
     parser.add_argument("--private", action="store_true", help="... in a repository that only you see")
+
+
+def _by_stage(which: int) -> str:
+    return ", ".join(f"{stage} {values[which]:g}" for stage, values in DEFAULTS.items())
 
 
 def check(args: argparse.Namespace) -> None:

