@@ -70,6 +70,8 @@ CAMERA_OFF = """() => {
 LOST = "The connection was lost and the page started anew. Please open your photo again."
 LOADED = """() => {
     const name = () => {
+        // the box would show what is uploaded until it is opened, fetched from here: the scene had to wait for that
+        document.querySelectorAll("#upload img[src]").forEach(img => img.removeAttribute("src"));
         for (const button of document.querySelectorAll("#examples button")) button.ariaLabel = button.innerText.trim();
         document.querySelectorAll("#compare img").forEach((img, i) => img.alt = ["Photo", "Refocused"][i]);
         const told = [...document.querySelectorAll("[data-photo] .toast-body.error")].map(toast => toast.innerText);
@@ -86,8 +88,13 @@ LOADED = """() => {
     return [null, null, null, null, null, {__type__: "update", value: lost ?? "", visible: Boolean(lost)}];
 }""".replace("LOST", LOST)
 # a panel comes in below what is in sight; so much of it is scrolled to, and no more
-PANEL_SHOWN = """() => setTimeout(() => [...document.querySelectorAll("[role=tabpanel]")]
-    .find(panel => panel.offsetParent).scrollIntoView({behavior: "smooth", block: "nearest"}), 50)"""
+PANEL_SHOWN = """() => setTimeout(() => {
+    const tab = document.querySelector(".studio [role=tab][aria-selected=true]");
+    document.querySelector(".finder").dataset.panel = tab.innerText.trim();
+    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    [...document.querySelectorAll("[role=tabpanel]")].find(panel => panel.offsetParent)
+        .scrollIntoView({behavior: still ? "auto" : "smooth", block: "nearest"});
+}, 50)"""
 # one brush, in the viewfinder and among the controls
 BRUSH_CHOSEN = """() => {
     const [kind, radius] = [...document.querySelectorAll("[data-brush]")].map(field => field.value);
@@ -99,4 +106,12 @@ BLADES_SHOWN = """blades => Array(2).fill({__type__: "update", interactive: blad
 # gradio goes on saying that a film waits in the line after it was cancelled
 FILM_CUT = "() => document.querySelector('.gradio-container').toggleAttribute('data-cut', {})"
 SAVING = """() => ({__type__: "update", value: "Saving …", interactive: false})"""
-FETCH = "() => setTimeout(() => document.querySelector('#ready-{}').click(), 100)"
+# gone while it could not be pressed, the keyboard's focus comes back
+AT_REST = """() => {
+    setTimeout(() => document.activeElement === document.body && document.querySelector("#ID").focus(), 100);
+    return {__type__: "update", value: "LABEL", interactive: true};
+}"""
+FETCH = """() => {
+    document.querySelector(".finder .told").textContent = "Saved";
+    setTimeout(() => document.querySelector("#ready-NAME").click(), 100);
+}"""

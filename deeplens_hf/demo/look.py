@@ -67,7 +67,8 @@ input:is([type=radio], [type=checkbox]):checked:is(:hover, :focus) { border-colo
 input:is([type=number], [type=text], [type=radio], [type=checkbox]):focus-visible, textarea:focus-visible {
   outline: 2px solid var(--amber) !important; outline-offset: 2px; }
 input[type=range]:focus-visible { outline: 2px solid var(--amber) !important; outline-offset: 5px; }
-#compare:not(.fullscreen) { aspect-ratio: var(--ratio); max-height: 500px; }
+#compare:not(.fullscreen) { aspect-ratio: var(--ratio); max-height: min(500px, 70vh); margin-inline: auto;
+  max-width: calc(min(500px, 70vh) * var(--ratio)); } /* beside it a finger can scroll the page */
 #compare .slider-wrap { container-type: size; } /* the picture fills one of its sides; the names lie on the picture */
 #compare .slider-wrap::before, #compare .slider-wrap::after { position: absolute; z-index: 20;
   --beside: calc(max(0px, 50cqw - 50cqh * var(--ratio)) + 10px);
@@ -92,6 +93,15 @@ footer { opacity: .8; }
   #aperture > button { flex-basis: 100%; padding: 6px; }
   #readout { min-width: 100px; }
   #readout b { font-size: 1.3rem; }
+  [role=tabpanel] { scroll-margin-top: calc(20vh + 60px); } /* below the photo that follows */
+  input:not([type=range]), select, textarea { font-size: 16px !important; } /* Safari zooms into what is smaller */
+}
+@media (max-width: 640px) and (max-height: 380px) { #aperture { position: static; } }
+@media (prefers-reduced-motion: reduce) { #examples .selected { animation: none !important; } }
+@media (forced-colors: active) {
+  input[type=range] { forced-color-adjust: none; }
+  .tab-container button.selected { outline: 2px solid Highlight; outline-offset: -2px; }
+  #aperture > button, .tabs .row button { border: 1px solid ButtonBorder; }
 }
 """  # gradio puts a prefix to rules within @media that keeps them from reaching the outer containers
 

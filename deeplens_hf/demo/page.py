@@ -11,6 +11,7 @@ from ..model import DeepLens
 from ..rack_focus import EASINGS, LONGEST
 from .api import add_api
 from .browser import (
+    AT_REST,
     BLADES_SHOWN,
     BRUSH_CHOSEN,
     BRUSH_SHOWN,
@@ -96,7 +97,7 @@ def build_demo(
                     0, len(STOPS) - 1, 15, step=1, label="Aperture", show_label=False, container=False, buttons=[],
                     elem_id="stop", scale=5, min_width=150,
                 )  # fmt: skip
-                save = gr.Button("Save full resolution", variant="primary", scale=1, min_width=190)
+                save = gr.Button("Save full resolution", variant="primary", scale=1, min_width=190, elem_id="save")
             with gr.Tabs() as tabs:
                 with gr.Tab("Focus"), gr.Row(equal_height=True):
                     with gr.Row(equal_height=True, elem_id="point"):
@@ -174,7 +175,7 @@ def build_demo(
                     encoding = gr.Radio(list(SUFFIXES), value="JPEG", label="Format", min_width=330)
                     with gr.Column(min_width=330):
                         place = gr.Checkbox(False, label="Keep the GPS position", info="where the photo was taken")
-                        save_depth = gr.Button("Save depth map (16-bit PNG)")
+                        save_depth = gr.Button("Save depth map (16-bit PNG)", elem_id="save-depth")
 
         if credits:
             with gr.Accordion("About the examples", open=False):
@@ -245,10 +246,10 @@ def build_demo(
         ):
             # one for each: of two files that are there together the second would take the first one's place
             ready = gr.DownloadButton("ready", visible="hidden", elem_id=f"ready-{function.__name__}")
-            at_rest = f"() => ({{__type__: 'update', value: '{button.value}', interactive: true}})"
+            at_rest = AT_REST.replace("ID", button.elem_id).replace("LABEL", button.value)
             button.click(None, None, button, js=SAVING)
             taken = button.click(function, inputs, ready, show_progress="hidden", **gpu)
-            taken.success(None, js=FETCH.format(function.__name__))
+            taken.success(None, js=FETCH.replace("NAME", function.__name__))
             for ended in (taken.success, taken.failure):  # nothing comes `then` after an error
                 ended(None, None, button, js=at_rest)
         for button, text in ((start_here, start), (end_here, end)):  # without a queue nothing can be said

@@ -104,7 +104,7 @@ class Studio:
         scene = Scene(Path(name).stem, photo, source, path, uuid.uuid4().hex, photo.disparity)
         self.shelf.keep(scene)
         if scene.nearly_flat:
-            gr.Info(NEARLY_FLAT)
+            gr.Info(NEARLY_FLAT, duration=6)  # it covers tools of a phone
         return *made(scene), *FRESH
 
     # its depth changes

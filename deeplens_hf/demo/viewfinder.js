@@ -21,11 +21,13 @@ const panes = [...finder.querySelectorAll("figure")].map((figure) => ({
 const [photo, depth] = panes;
 const band = finder.querySelector(".band");
 const hint = finder.querySelector(".hint");
+const told = finder.querySelector(".told"); // to who does not see the pictures
 const act = (name) => finder.querySelector(`[data-act=${name}]`);
 // whether the upload box is the camera's, which shows no video any more once it has taken a picture; the page asks too
 window.cameraOn = () =>
   document.querySelector('#upload video, #upload [aria-label="Capture from camera"].selected');
 window.inView = () => ({ size: scene?.size, focus, wish: props.value }); // likewise
+const ride = () => (matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth");
 let mode = "point";
 let scene = null;
 let levels = null; // the disparity: {data, width, height}, 0 to 255, one byte a pixel
@@ -136,8 +138,10 @@ async function openScene() {
   page.style.setProperty("--ratio", ratio);
   finder.toggleAttribute("data-wide", ratio > 2.2); // beside one another the panes would be thin strips
   depth.img.src = scene.depth;
+  if (!scene.strokes && document.activeElement === act("undo")) finder.querySelector("[data-brush=kind]").focus();
   act("undo").disabled = !scene.strokes;
   if (!same) {
+    told.textContent = `Photo opened, ${scene.size.join(" by ")} pixels`;
     setMode("point");
     page.toggleAttribute("data-cut", true); // the film under way is the photo's before
     photo.stage.style.backgroundImage = `url(${scene.photo})`; // decoded already when it is compared with the result
@@ -145,7 +149,7 @@ async function openScene() {
     const { top, bottom } = photo.stage.getBoundingClientRect();
     const away = top < 0 || bottom > 0.8 * window.innerHeight;
     // the camera's box is about to shrink: the page scrolls after that
-    if (away && !window.cameraOn()) finder.scrollIntoView({ behavior: "smooth" });
+    if (away && !window.cameraOn()) finder.scrollIntoView({ behavior: ride() });
   }
   want(same ? { ...props.value, id: scene.id } : {});
   const read = await readLevels(scene.disparity);
@@ -159,16 +163,22 @@ async function openScene() {
 function showShot() {
   if (!scene || props.shot?.wish.id !== scene.id) return;
   photo.img.src = props.shot.picture;
-  for (const { trace } of panes) trace.getContext("2d").clearRect(0, 0, trace.width, trace.height);
+  wipe();
   if (!drag) focus = props.shot.focus;
-  if (JSON.stringify(props.shot.wish) === JSON.stringify(props.value)) finder.removeAttribute("data-busy");
+  if (JSON.stringify(props.shot.wish) === JSON.stringify(props.value)) {
+    finder.removeAttribute("data-busy");
+    told.textContent = "Picture ready";
+  }
   showFocus();
 }
 
 function showWish() {
   if (!scene || props.value?.id !== scene.id) return;
   // gradio tells the server nothing of a value that is what it was: no picture would come and end the waiting
-  if (JSON.stringify(props.value) !== JSON.stringify(props.shot?.wish)) finder.setAttribute("data-busy", "");
+  if (JSON.stringify(props.value) !== JSON.stringify(props.shot?.wish)) {
+    finder.setAttribute("data-busy", "");
+    if (told.textContent === "Picture ready") told.textContent = ""; // so that the next one is told again
+  }
   placeMarks(props.value.point ? [props.value.point] : []);
   showChoices();
 }
@@ -203,20 +213,38 @@ for (const { stage, img } of panes) {
     else drag.push(pointAt(event, stage));
     follow();
   });
-  for (const end of ["pointerup", "pointercancel"])
-    stage.addEventListener(end, (event) => {
-      if (!drag || !event.isPrimary) return;
-      const points = drag;
-      drag = null;
-      if (mode === "brush") {
-        trigger("stroke", { ...brush(), points });
-        act("undo").disabled = false; // it waits for the stroke, as the stroke does for the one before
-        finder.setAttribute("data-busy", "");
-      } else {
-        want({ range: between(points) });
-        placeMarks(points);
-      }
-    });
+  stage.addEventListener("pointerup", (event) => {
+    if (!drag || !event.isPrimary) return;
+    const points = drag;
+    drag = null;
+    if (mode === "brush") {
+      trigger("stroke", { ...brush(), points });
+      act("undo").disabled = false; // it waits for the stroke, as the stroke does for the one before
+      finder.setAttribute("data-busy", "");
+    } else {
+      want({ range: between(points) });
+      placeMarks(points);
+    }
+  });
+  stage.addEventListener("pointercancel", (event) => {
+    if (!drag || !event.isPrimary) return;
+    drag = null; // two fingers zoom: nothing was meant to be drawn
+    focus = props.shot?.focus ?? null;
+    wipe();
+    placeMarks(props.value?.point ? [props.value.point] : []);
+    showFocus();
+  });
+}
+
+// On a phone the photo follows to the controls that change it: `PANEL_SHOWN` says which are in sight.
+new IntersectionObserver(
+  ([{ isIntersecting, boundingClientRect }]) =>
+    finder.toggleAttribute("data-passed", !isIntersecting && boundingClientRect.top < 0),
+  { rootMargin: "-35% 0px 0px" },
+).observe(finder.querySelector(".panes"));
+
+function wipe() {
+  for (const { trace } of panes) trace.getContext("2d").clearRect(0, 0, trace.width, trace.height);
 }
 
 // A range or a stroke, while the pointer is down.

@@ -1,6 +1,6 @@
 """The viewfinder: result and depth map, both clickable. What happens in the browser is in viewfinder.js.
 
-With it comes arrival.js, by which photos come to the page from anywhere.
+With it come arrival.js, by which photos come to the page from anywhere, and fingers.js, for whoever scrolls with them.
 """
 
 import base64
@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 
 def viewfinder() -> gr.HTML:
     """The component: its value is what shall be sharp, see `viewfinder.js`; `scene_props` and `shot_props` feed it."""
-    scripts = [(HERE / name).read_text(encoding="utf-8") for name in ("viewfinder.js", "arrival.js")]
+    scripts = [(HERE / name).read_text(encoding="utf-8") for name in ("viewfinder.js", "arrival.js", "fingers.js")]
     return gr.HTML(
         value=None,
         html_template=(HERE / "viewfinder.html").read_text(encoding="utf-8"),
