@@ -77,6 +77,19 @@ def test_where_nobody_stands_nobody_casts_a_shadow(augmented, nobody):
     assert shadowed["image"].equal(plain["image"])
 
 
+def test_photo_and_maps_are_mirrored_together(augmented):
+    ramp = Image.linear_gradient("L").rotate(90).resize((80, 60))  # along the rows, in photo and maps
+    ways = set()
+    for seed in range(12):
+        sample = augmented(Picture(ramp.convert("RGB"), ramp, ramp), seed, "PAINTED")[0]
+        ways.add(
+            tuple(
+                bool(sample[name][0, 24, -1] > sample[name][0, 24, 0]) for name in ("image", "disparity", "foreground")
+            )
+        )
+    assert ways == {(True,) * 3, (False,) * 3}
+
+
 def test_photo_and_maps_are_on_their_heads_together(augmented):
     slope = Image.linear_gradient("L").resize((80, 60))  # black above
     for seed in range(4):

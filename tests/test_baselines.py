@@ -10,12 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from deeplens_hf.evaluation import depth, edges, render
+from deeplens_hf import DeepLens
+from deeplens_hf.evaluation import commands, depth, edges, render, report
 from deeplens_hf.evaluation.baselines import no_blur, scatter, unlearned_slabs
 from deeplens_hf.evaluation.flaws import FLAWS
 from deeplens_hf.evaluation.truth import labelled_photos, layered_shots, stereo_scenes, traced_shots
 from deeplens_hf.optics import disc, linear_to_srgb, srgb_to_linear
 
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 APERTURE_OF_A_PIXEL = 320 / 24  # on the pictures here, 24 pixels wide: one pixel of blur radius per unit disparity
 
 
@@ -194,6 +196,16 @@ def test_render_benchmark_writes_a_row_a_shot_and_renderer(data, tmp_path):
     assert not list((tmp_path / "out").glob("*.part"))
 
 
+def test_what_is_wrong_at_the_frame_alone_is_nothing_inside(data):
+    def framed(image, disparity, focus, aperture):
+        image = image.clone()
+        image[..., 0] = 1 - image[..., 0]  # the toy's truth is its photo
+        return image
+
+    (row,) = (row for row in render.evaluate_render({"r": framed}, data, progress=False) if row["kind"] == "traced day")
+    assert row["psnr"] < 40 and row["psnr_inside"] is None
+
+
 def test_flaws_are_what_they_say():
     disparity = torch.zeros(1, 1, 24, 32)
     disparity[..., 12:] = 1.0
@@ -216,6 +228,28 @@ def test_a_renderer_of_fewer_flawed_maps_is_told_apart():
     rows = [row | {"renderer": name} | map for name in ("r", "s") for map in maps]
     assert "Not to be compared" not in render.to_markdown(rows)
     assert "Not to be compared: s is of 1 flawed maps, not 2." in render.to_markdown(rows[:-1])
+
+
+def test_flawed_maps_are_no_part_of_what_the_true_one_gives():
+    row = {"psnr_edges": None, "psnr_inside": None, "ssim": 1.0, "renderer": "r", "kind": "layered"}
+    row |= {"scene": "s", "focus": "near", "aperture": 1.0, "seconds": 1.0}
+    (mean,) = render.summarise(
+        [row | {"disparity": name, "psnr": psnr} for name, psnr in (("true", 30.0), ("soft", 20.0))]
+    )
+    assert (mean["psnr"], mean["shots"]) == (30, 1)
+
+
+def test_a_mean_is_over_those_that_have_the_figure():
+    assert report.mean([{"hover": 0.2}, {"hover": None}, {"hover": 0.4}], "hover") == pytest.approx(0.3)
+    assert report.mean([{"hover": None}], "hover") is None
+
+
+@pytest.mark.parametrize("benchmark", [render, depth, edges], ids=lambda module: module.__name__.rpartition(".")[2])
+def test_published_tables_are_those_of_their_rows(benchmark):
+    name = benchmark.__name__.rpartition(".")[2]
+    content = json.loads((BENCHMARKS / f"{name}.json").read_text())
+    assert benchmark.summarise(content["rows"]) == content["summary"]
+    assert benchmark.to_markdown(content["rows"]) == (BENCHMARKS / f"{name}.md").read_text(encoding="utf-8")
 
 
 def test_seconds_are_the_mean_over_pictures():
@@ -265,6 +299,63 @@ def test_who_sees_the_photo_alone_scores_the_same_however_it_lies(data):
     orders = {(row["set"], row["predictor"]): row["order"] for row in rows}
     assert orders["stereo", "seen"] == pytest.approx(orders["stereo, turned", "seen"], abs=0.03)  # other random pairs
     assert orders["stereo", "vertical gradient"] != orders["stereo, turned", "vertical gradient"]
+
+
+def test_depth_is_scored_on_the_truths_scale_whatever_the_predictors(data):
+    """... and one that says nothing of order has none right, on photos as on stereo."""
+    predictors = {
+        "once": lambda image: (image[:, :1], image[:, :1]),
+        "tenfold": lambda image: (10 * image[:, :1], image[:, :1]),
+        "flat": lambda image: (torch.zeros_like(image[:, :1]), image[:, :1]),
+    }
+    rows = depth.evaluate_depth(predictors, data, progress=False)
+    for once, tenfold, flat in zip(rows[::3], rows[1::3], rows[2::3], strict=True):
+        assert once["error"] > 0.01 and tenfold["error"] == pytest.approx(once["error"], rel=1e-4), once["set"]
+        assert flat["order"] == 0, flat["set"]
+
+
+def test_what_stereo_did_not_measure_is_not_scored(data):
+    levels = np.full((20, 24), 20000, np.uint16)
+    levels[5:15, 15:] = 65535
+    true = torch.from_numpy(levels / 65535).float()[None, None]
+    levels[:, :10] = 0  # unknown there
+    Image.fromarray(levels).save(data / "truth/stereo/books.disparity.png")
+    true[..., :8] = torch.rand(1, 1, 20, 8, generator=torch.Generator().manual_seed(0))
+
+    def truth(image):
+        disparity = true if image.shape[-1] == 24 else torch.rot90(true, 1, (2, 3))
+        return disparity, disparity
+
+    stereo = depth.evaluate_depth({"truth": truth}, data, progress=False)[0]
+    assert stereo["set"] == "stereo" and (stereo["order"], stereo["edge_f"]) == (1, 1) and stereo["error"] < 1e-3
+
+
+def test_photos_lie_on_either_side_and_on_their_head_by_turns_and_their_maps_with_them(data):
+    photos = data / "photos"
+    lines = (photos / "manifest.jsonl").read_text()
+    (photos / "manifest.jsonl").write_text(lines + lines.replace("00007", "00008"))
+    for file in [*photos.rglob("00007.*")]:
+        file.with_name(file.name.replace("00007", "00008")).write_bytes(file.read_bytes())
+    seen = []
+
+    def subject(image):  # of an image that is the truth's own subject, however it lies
+        seen.append(image)
+        turns = next(n for n in range(4) if torch.rot90(seen[0], n, (2, 3)).equal(image))
+        maps = torch.rot90(ramp(seen[0])[1], turns, (2, 3))
+        return maps, maps
+
+    rows = depth.evaluate_depth({"truth": subject}, data, progress=False)
+    for turns in (1, 2, 3):
+        assert seen[2 + turns].equal(torch.rot90(seen[0], turns, (2, 3)))
+    assert [row["iou"] for row in rows if row["set"].startswith("photos")] == [1, 1, 1, 1]
+
+
+def test_a_mask_that_nobody_drew_is_no_truth(data):
+    manifest = data / "photos/manifest.jsonl"
+    manifest.write_text(manifest.read_text().replace("annotated", "teacher"))
+    photo = depth.evaluate_depth({"truth": ramp}, data, progress=False)[1]
+    assert photo["set"] == "photos" and photo["order"] == 1
+    assert [photo[name] for name in ("iou", "boundary_f", "hover", "adrift")] == [None] * 4
 
 
 def test_masks_that_hold_nobody_are_named_and_counted_apart(data, tmp_path):
@@ -346,6 +437,35 @@ def test_maps_that_are_not_as_they_must_be_are_named(data, file, values, says):
     with pytest.raises(ValueError, match=f"{Path(file).name}.* {says}"):
         depth.evaluate_depth({"truth": ramp}, data, progress=False)
         render.evaluate_render({"no blur": no_blur}, data, progress=False)
+
+
+def test_the_model_is_measured_as_photos_are_rendered(model: DeepLens):
+    """Told of the subject where the benchmark tells of it."""
+    image, disparity = picture(96, 128), torch.full((1, 1, 96, 128), 0.1)
+    disparity[..., 40:90] = 0.7
+    soft = torch.nn.functional.avg_pool2d(disparity, 9, 1, 4, count_include_pad=False)
+    subject = (disparity > 0.5).float()
+    measured = commands.renderer(model)
+    with torch.inference_mode():
+        told, untold = measured(image, soft, 0.7, 12.0, subject), measured(image, soft, 0.7, 12.0)
+        torch.testing.assert_close(told, model.render(image, soft, 0.7, 12.0, subject), atol=1e-3, rtol=0)
+        torch.testing.assert_close(untold, model.render(image, soft, 0.7, 12.0), atol=1e-3, rtol=0)
+    assert (told - untold).abs().max() > 0.01
+
+
+def test_edges_are_measured_at_the_middle_blur_by_day(data):
+    shutil.rmtree(data / "truth/layered")
+    traced = data / "truth/traced/lane"
+    shots = [{"file": "dof_fnear_1.png", "focus": "near", "disp_focus": 2.0, "K": k} for k in (9.0, 1.0, 3.0)]
+    (traced / "meta.json").write_text(json.dumps({"shots": shots}))
+    asked = []
+
+    def renderer(image, disparity, focus, aperture, foreground):
+        asked.append(aperture * 24 / 320)
+        return image
+
+    edges.evaluate_edges(renderer, ramp, data, progress=False)
+    assert asked == pytest.approx([3 * 2] * 5)  # pixels: K over a range of 2
 
 
 def test_a_traced_scene_of_one_depth_and_nothing_but_nights_are_told(data):

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import ExifTags, Image
 
-from deeplens_hf import ApertureShape, __version__, cli
+from deeplens_hf import ApertureShape, DeepLens, DeepLensConfig, __version__, cli
 from deeplens_hf.files.pictures import colour_disparity, save_disparity
 from deeplens_hf.photo import Photo
 from deeplens_hf.sharing import weights
@@ -147,11 +148,15 @@ def test_evaluate_render(model_folder, pixels, planes, tmp_path, capsys):
     for name in ("aif", "gt_mid", "gt_bg", "gt_near"):
         Image.fromarray(pixels).save(layered / f"a_{name}.png")
     Image.fromarray((planes * 65535).astype(np.uint16)).save(layered / "a_disp.png")
-    arguments = ["--data", tmp_path, "--model", model_folder, "--beside", f"other={model_folder}"]
+    torch.manual_seed(0)
+    DeepLens(DeepLensConfig(depth_width=32, blur_width=8)).save_pretrained(tmp_path / "other")
+    arguments = ["--data", tmp_path, "--model", model_folder, "--beside", f"other={tmp_path / 'other'}"]
     arguments += ["--out", tmp_path / "report"]
     assert cli.main(["evaluate", "render", *map(str, arguments)]) == 0
     rows = json.loads((tmp_path / "report" / "render.json").read_text())["rows"]
     assert {row["renderer"] for row in rows} == {"deeplens", "other", "unlearned slabs", "scatter", "no blur"}
+    ours, others = ([row["psnr"] for row in rows if row["renderer"] == name] for name in ("deeplens", "other"))
+    assert ours != others, "each by its own weights"
     assert "| deeplens |" in capsys.readouterr().out
 
 

@@ -109,6 +109,7 @@ def test_photos_without_a_mask_teach_no_foreground():
     wrong, mask = torch.stack([torch.ones(1, 32, 32), torch.full((1, 32, 32), 0.5)]), torch.zeros(2, 1, 32, 32)
     parts = depth_loss(maps, wrong, maps, mask, torch.tensor([0.0, 1.0]))
     assert float(parts["foreground"]) == pytest.approx(0.5)
+    assert float(parts["outline"]) == pytest.approx(float(outline_loss(wrong, mask)[1]))
 
 
 def test_gradient_term_sees_edges_not_offsets():
@@ -116,6 +117,7 @@ def test_gradient_term_sees_edges_not_offsets():
     step[..., 16:] = 1
     assert float(gradient_matching(torch.full_like(step, 0.7))) == 0
     assert float(gradient_matching(step, scales=1)) == pytest.approx(1 / 31)
+    assert float(gradient_matching(step, scales=3)) == pytest.approx((1 / 31 + 1 / 15 + 1 / 7) / 3), "and in halves"
 
 
 def test_a_missed_small_subject_costs_more_than_its_area():

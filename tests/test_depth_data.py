@@ -158,6 +158,14 @@ def test_a_batch_has_one_shape_and_each_sample_is_repeatable(data, tmp_path):
     assert 0 <= float(one["image"].min()) and float(one["image"].max()) <= 1
 
 
+def test_another_seed_is_another_course(data, tmp_path):
+    records, sources = labelled_photos(data, "train"), Sources.parse("collage=0,tabletop=0,layered=0")
+    one, again, other = (DepthMixture(records, tmp_path, 2, 1, 1000, 4, seed, sources) for seed in (3, 3, 4))
+    of_shape = next(i for i in range(100) if one[i]["image"].shape == other[i]["image"].shape)
+    assert torch.equal(one[of_shape]["image"], again[of_shape]["image"])
+    assert not torch.equal(one[of_shape]["image"], other[of_shape]["image"])
+
+
 def test_a_mixture_can_be_sent_to_a_worker_that_is_not_forked(data, tmp_path):
     photos = mixed(data, tmp_path, photos=1.0, sharpened=1.0)
     first = photos[0]
@@ -303,6 +311,20 @@ def test_in_a_collage_the_subject_of_the_place_is_foreground_too(data, tmp_path)
     own = np.asarray(Image.open(place.foreground).resize((90, 120))) > 200
     for seed in range(4):
         assert (np.asarray(collages.collage(np.random.default_rng(seed)).foreground)[own] > 200).all()
+
+
+def test_in_a_collage_the_foreground_is_where_people_are(data, tmp_path):
+    folder = shutil.copytree(data, tmp_path / "coloured")
+    for number in range(6):
+        Image.new("RGB", (90, 120), "red" if number < 3 else "blue").save(folder / "train" / f"{number:05d}.jpg")
+    collages, shown = mixed(folder, tmp_path, collage=1.0), 0
+    for seed in range(6):
+        collage = collages.collage(np.random.default_rng(seed))
+        red, _, blue = np.moveaxis(np.asarray(collage.image).astype(int), -1, 0)
+        people, told = red > blue, np.asarray(collage.foreground) > 127
+        assert (people == told).mean() > 0.98
+        shown += people.mean() > 0.05
+    assert shown > 2
 
 
 def test_lit_scenes_are_learned_from_as_they_lie_there(data, tmp_path):

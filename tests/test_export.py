@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from deeplens_hf import DeepLens, DeepLensConfig, cli
+from deeplens_hf.commands import export as module
 from deeplens_hf.commands.export import export
 from deeplens_hf.depth import normalise_disparity
 from deeplens_hf.layers.pooling import halve
@@ -107,6 +108,26 @@ def test_torch_export(lens_blur: str, tmp_path: Path):
 
         graphs[name] = run
     assert_graphs_are_the_model(graphs, model, told, shots=((0.8, 0.0), (0.1, 2.0), (0.5, 5.0)))
+
+
+@pytest.mark.parametrize(("name", "by"), [("depth", -0.01), ("render", -0.01), ("upsampling", 0.01)])
+def test_a_graph_that_answers_otherwise_is_told(name, by, tmp_path, monkeypatch):
+    """The first of its answers, the picture or the disparity, is a little too dark or too bright."""
+    torch.manual_seed(0)
+    model = DeepLens(DeepLensConfig(depth_width=32, blur_width=8, upsampling_width=8, blur_size=max(SMALL))).eval()
+
+    def written(graph, inputs, outputs, file):
+        def run(**given: Tensor) -> list[Tensor]:
+            answer = graph(**given)
+            first, *others = answer if isinstance(answer, tuple) else [answer]
+            return [first + by * (file.stem == name), *others]
+
+        return run
+
+    monkeypatch.setattr(torch.export, "export", lambda graph, *_: graph)
+    monkeypatch.setattr(module, "_to_torch", written)
+    with pytest.raises(ValueError, match=rf"graphs differ from the model by more than 0.001: {{'{name}': 0\.0\d+}}"):
+        export(model, tmp_path, "torch", SMALL, 5.0)
 
 
 @pytest.mark.parametrize(

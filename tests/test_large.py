@@ -223,7 +223,11 @@ def test_it_is_trained_on_scenes_and_then_teaches(data, lit, large, tmp_path, mo
     assert made.state_dict()[layer].equal(large.state_dict()[layer].half().float())
 
     more = ["large", "--data", data, "--lit", lit, "--tabletops", 1, "--scenes", 1, "--from", weights, "--tune", "0.5"]
+    shares = []
+    learn = large_stage.fit
+    monkeypatch.setattr(large_stage, "fit", lambda *given: shares.append(given[3].slow) or learn(*given))
     tuned = LargeDepth.load(trained(*more, "--out", tmp_path / "tuned"))
+    assert shares == [{"backbone": 0.5}], "of the decoder's rate"
     assert not tuned.state_dict()[layer].equal(made.state_dict()[layer])
 
     mix = "photos=0.7,collage=0,tabletop=0,layered=0,standing=0.3"

@@ -119,6 +119,13 @@ def test_edge_f_score():
     assert edge_f_score(two, step, (torch.arange(60) > 20).expand(1, 1, 400, 60)) == 1
 
 
+def test_a_true_edge_is_a_step_of_more_than_6_percent_of_the_range():
+    columns = torch.arange(60).expand(1, 1, 40, 60)
+    for step, expected in ((0.07, 2 / 3), (0.05, 1)):  # half of the true edges are found, or all
+        truth = step * (columns >= 20).float() + (1 - step) * (columns >= 40)
+        assert edge_f_score((columns >= 40).float(), truth) == pytest.approx(expected, abs=1e-6)
+
+
 def test_edges_are_those_of_any_scale():
     truth = rectangle(10, 30, 20, 40)
     pred = truth + 0.3 * rectangle(0, 40, 50, 60)  # and a faint false edge
@@ -165,6 +172,8 @@ def test_who_stands_on_the_ground_does_not_hover():
     assert hover(3 * disparity - 7, mask) == hover(disparity, mask)  # of any scale
     assert hover(disparity + 0.2 * mask, mask) == pytest.approx(0.2, abs=0.02)
     assert hover(disparity - 0.2 * mask, mask) == pytest.approx(0.2, abs=0.02)
+    disparity[..., 10:45, 30:40] += 0.3  # who leans forward
+    assert hover(disparity, mask) == pytest.approx(0, abs=0.02)
 
 
 def test_feet_that_are_not_seen_do_not_hover():
@@ -186,4 +195,6 @@ def test_an_arm_that_is_elsewhere_is_adrift():
     assert adrift(disparity, mask) == pytest.approx(8 * 6 / (36 * 6))
     disparity[..., 10:20, 30:40] = disparity[0, 0, 45, 35] + 0.08  # a nose is nearer than an ear
     assert adrift(disparity, mask) == 0
+    disparity[..., 10:20, 30:40] = disparity[0, 0, 45, 35] + 0.15
+    assert adrift(disparity, mask) > 0, "no nose is so near"
     assert math.isnan(adrift(disparity, torch.zeros_like(mask)))

@@ -25,7 +25,7 @@ from deeplens_hf.training import stages
 from deeplens_hf.training.arguments import add_arguments, check
 from deeplens_hf.training.commands import run
 from deeplens_hf.training.data import labelled_photos
-from deeplens_hf.training.loop import Run, fit, launch, learning_rate, whole_step
+from deeplens_hf.training.loop import Run, fit, groups, launch, learning_rate, whole_step
 from deeplens_hf.training.losses import render_loss
 from deeplens_hf.training.record import read_record
 from deeplens_hf.training.scenes.hidden_scenes import HiddenScenes
@@ -108,11 +108,12 @@ def test_the_loop_learns_and_logs_a_curve(tmp_path):
     assert float(rows[-1]["loss"]) < 0.05 * float(rows[0]["loss"])
 
 
-def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path):
-    whole = fit_line(tmp_path / "whole", 40)
+@pytest.mark.parametrize("options", [{}, {"batch_size": 2, "accumulate": 4}], ids=["one batch", "four batches"])
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(options, tmp_path):
+    whole = fit_line(tmp_path / "whole", 40, **options)
     with pytest.raises(KeyboardInterrupt):
-        fit_line(tmp_path / "parts", 40, stop=25)
-    resumed = fit_line(tmp_path / "parts", 40)
+        fit_line(tmp_path / "parts", 40, stop=25, **options)
+    resumed = fit_line(tmp_path / "parts", 40, **options)
     assert torch.equal(whole.weight, resumed.weight) and torch.equal(whole.bias, resumed.bias)
 
 
@@ -151,6 +152,23 @@ def test_accumulated_batches_are_one_large_batch(tmp_path):
     large = fit_line(tmp_path / "large", 30)
     parts = fit_line(tmp_path / "parts", 30, batch_size=2, accumulate=4)
     assert torch.allclose(large.weight, parts.weight, atol=1e-5) and torch.allclose(large.bias, parts.bias, atol=1e-5)
+    curves = [list(csv.DictReader((tmp_path / name / "curve.csv").open())) for name in ("large", "parts")]
+    one, other = ([float(row["loss"]) for row in rows] for rows in curves)
+    assert other == pytest.approx(one, abs=2e-5), "a row is the mean of its step"
+
+
+def test_a_command_that_accumulates_learns_as_with_one_large_batch(tmp_path):
+    torch.manual_seed(0)
+    DeepLens(DeepLensConfig(depth_width=32, blur_width=8)).save_pretrained(tmp_path / "old")
+    common = ("mending", "--from", tmp_path / "old", "--steps", 3, "--scenes", 4, "--size", 64)
+    large = train(*common, "--out", tmp_path / "large", "--batch-size", 2)
+    parts = train(*common, "--out", tmp_path / "parts", "--batch-size", 1, "--accumulate", 2)
+    one, other = (
+        [float(row["loss"]) for row in csv.DictReader((weights.parent / "curve.csv").open())]
+        for weights in (large, parts)
+    )
+    assert len(one) == 3 and other == pytest.approx(one, rel=1e-3, abs=2e-5)
+    assert json.loads((parts / "training.json").read_text())[-1]["accumulate"] == 2
 
 
 def test_marks_count_over_the_whole_step():
@@ -191,10 +209,27 @@ def test_the_loss_of_depth_is_taken_in_float32(model, monkeypatch):
     assert seen == [False]
 
 
+@torch.no_grad()
+def test_each_part_of_depth_is_shared_among_the_samples_that_have_it(model):
+    image, maps = torch.rand(2, 4, 64, 64, generator=torch.Generator().manual_seed(0)).split((3, 1), 1)
+    batch = {"image": image, "disparity": maps, "foreground": maps.round()}
+    for name in ("has_disparity", "has_foreground"):
+        batch |= {name: torch.ones(2), f"{name}_mean": torch.tensor(2.0)}
+    alone = stages.depth_stage(model, batch, 0)
+    for name, parts in (("has_disparity", {"disparity", "gradient"}), ("has_foreground", {"foreground", "outline"})):
+        among = stages.depth_stage(model, batch | {f"{name}_mean": torch.tensor(4.0)}, 0)
+        fewer = {
+            part for part in alone if part != "loss" and float(among[part]) == pytest.approx(float(alone[part]) / 2)
+        }
+        assert fewer == parts
+
+
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     fit_line(tmp_path, 20)
     with pytest.raises(ValueError, match="has a run with other samples a step; choose another --out"):
         fit_line(tmp_path, 20, batch_size=4)
+    with pytest.raises(ValueError, match="has a run with other samples a step; choose another --out"):
+        fit_line(tmp_path, 20, accumulate=2)
     old = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     names = ("modules", "optimiser", "average", "step", "seconds")
     torch.save({name: old[name] for name in names}, tmp_path / "checkpoint.pt")
@@ -246,6 +281,53 @@ def test_a_finished_run_says_that_it_learns_nothing_more(tmp_path, capsys):
     assert "nothing is trained anew" not in capsys.readouterr().err
     fit_line(tmp_path, 20)
     assert f"{tmp_path} has all of its 20 steps: nothing is trained anew" in capsys.readouterr().err
+
+
+def test_the_time_of_a_run_in_parts_is_that_of_all_parts(tmp_path):
+    first, second = nn.Linear(1, 1), nn.Linear(1, 1)
+
+    def spend(line, steps, pause):
+        def loss(batch, step):
+            time.sleep(pause)
+            return {"loss": (line(batch["x"]) - batch["y"]).square().mean()}
+
+        return fit({"line": line}, loss, Numbers(80), Run(tmp_path, steps, 8, 0.1, workers=0, save_every=5), launch())
+
+    before = spend(first, 5, 0.2)
+    assert before >= 1
+    assert spend(second, 10, 0) > before
+    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["seconds"] > before
+    assert spend(second, 10, 0) > before, "nothing is trained anew"
+
+
+def test_filters_decay_offsets_do_not_and_a_slow_module_learns_at_its_share_of_the_rate(tmp_path):
+    modules = {"quick": nn.Linear(3, 2), "slow": nn.Conv2d(1, 2, 3)}
+    told = groups(modules, Run(tmp_path, 1, 1, 0.1, weight_decay=0.05, slow={"slow": 0.2}))
+    found = {id(each): (group["weight_decay"], group["share"]) for group in told for each in group["params"]}
+    for name, share in (("quick", 1.0), ("slow", 0.2)):
+        assert found[id(modules[name].weight)] == (0.05, share) and found[id(modules[name].bias)] == (0.0, share)
+
+
+class Modes(nn.Module):
+    """Notes in which mode it is asked."""
+
+    def __init__(self):
+        super().__init__()
+        self.line, self.seen = nn.Linear(1, 1), set()
+
+    def forward(self, x):
+        self.seen.add(self.training)
+        return self.line(x)
+
+
+def test_modules_learn_in_the_mode_of_training_and_are_left_in_that_of_use(tmp_path):
+    module = Modes().eval()  # as `from_pretrained` leaves them
+
+    def loss(batch, step):
+        return {"loss": (module(batch["x"]) - batch["y"]).square().mean()}
+
+    fit({"line": module}, loss, Numbers(16), Run(tmp_path, 2, 8, 0.1, workers=0), launch())
+    assert module.seen == {True} and not module.training
 
 
 def test_a_full_disk_is_told_and_leaves_the_last_checkpoint(tmp_path, monkeypatch):
@@ -397,6 +479,49 @@ def test_rendering_learns_from_traced_scenes_and_from_layers_in_turns(tmp_path):
     assert learned == {"surfaces"}, "layers teach what edges hide"
 
 
+def test_scenes_are_rendered_through_their_own_lens():
+    disparity = torch.tensor([0.2, 0.5, 0.8]).view(1, 1, 1, 3)
+    batch = {"image": torch.rand(1, 3, 1, 3), "disparity": disparity, "foreground": (disparity > 0.6).float()}
+    batch |= {"focus": torch.tensor([0.5]), "radius": torch.tensor([10.0])}
+    model = SimpleNamespace(render_defocus=lambda *given: given)
+    image, defocus, foreground, halvings = stages.render_scenes(model, batch, 2)
+    assert defocus.flatten().tolist() == pytest.approx([-3, 0, 3], abs=1e-5), "pixels, what is nearer above 0"
+    assert image is batch["image"] and foreground is batch["foreground"] and halvings == 2
+
+
+def test_light_that_nobody_knows_teaches_nothing():
+    shown = torch.full((1, 3, 32, 32), 0.5)
+    light = stages.srgb_to_linear(shown)
+    light[..., 8:16, 8:16] = 4
+    model = SimpleNamespace(lens_blur=SimpleNamespace(recovered=lambda light: 2 * light))
+    batch = {"image": shown, "light": light}
+    unknown, known = (
+        stages.highlights_stage(model, batch | {"known": torch.full((1, 1, 32, 32), all_of_it)}, 0)["loss"]
+        for all_of_it in (False, True)
+    )
+    assert float(unknown) < 0.01 < 0.1 < float(known)
+
+
+def test_end_to_end_depth_is_learned_from_photos_too_and_fitted_to_the_scene(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    model = DeepLens(DeepLensConfig(depth_width=32, blur_width=8)).eval()
+    scene = {name: value[None] for name, value in RenderedScenes([], tmp_path, 1, 1, 0, 64)[0].items()}
+    photo = {"image": torch.rand(1, 3, 64, 64), "disparity": torch.rand(1, 1, 64, 64)}
+    photo |= {"foreground": photo["disparity"].round()}
+    photo |= {f"has_{name}{of}": torch.ones(1) for name in ("disparity", "foreground") for of in ("", "_mean")}
+    batch = scene | {f"photo_{name}": value for name, value in photo.items()}
+    affine = SimpleNamespace(disparity=0.2 + 0.3 * scene["disparity"], foreground=scene["foreground"])
+    monkeypatch.setattr(model, "predict_depth", lambda image: affine)
+    with torch.no_grad():
+        parts, wanted = stages.end_to_end(model, batch, 0), stages.render_stage(model, scene, 0)
+    for name in ("colour", "gradient", "noise"):
+        assert float(parts[name]) == pytest.approx(float(wanted[name]), rel=0.01), (
+            "the scale is not the model's to know"
+        )
+    assert float(parts["depth"]) > 0.5
+    assert float(parts["loss"]) == pytest.approx(float(wanted["loss"] + 0.1 * parts["depth"]), rel=0.01)
+
+
 def test_a_frozen_lens_blur_learns_nothing_from_layers(tmp_path):
     torch.manual_seed(0)
     DeepLens(DeepLensConfig(depth_width=32, blur_width=8)).save_pretrained(tmp_path / "old")
@@ -518,6 +643,40 @@ def test_depth_is_taken_from_weights_with_the_same_network_alone(other, tmp_path
         train(*words)
 
 
+def test_depth_taken_from_other_weights_is_theirs_and_so_is_its_record(tmp_path):
+    for seed, (name, stage) in enumerate((("own", "render"), ("donor", "depth"))):
+        torch.manual_seed(seed)
+        DeepLens(DeepLensConfig(depth_width=32, blur_width=8)).save_pretrained(tmp_path / name)
+        (tmp_path / name / "training.json").write_text(json.dumps([{"stage": stage}]))
+    start = ("--from", tmp_path / "own", "--depth-from", tmp_path / "donor")
+    after = train("mending", *start, "--out", tmp_path, "--steps", 1, "--batch-size", 1, "--scenes", 1, "--size", 64)
+    own, donor, new = (
+        DeepLens.from_pretrained(each).state_dict() for each in (*map(tmp_path.joinpath, ("own", "donor")), after)
+    )
+    for name, value in new.items():
+        if not name.startswith("mending."):
+            assert torch.equal(value.half(), (donor if name.startswith("depth.") else own)[name].half()), name
+    assert [entry["stage"] for entry in json.loads((after / "training.json").read_text())] == [
+        "depth",
+        "render",
+        "mending",
+    ]
+
+
+def test_a_share_of_the_weights_started_from_is_kept(tmp_path):
+    torch.manual_seed(0)
+    DeepLens(DeepLensConfig(depth_width=32, blur_width=8)).save_pretrained(tmp_path / "old")
+    common = ("--from", tmp_path / "old", "--steps", 2, "--batch-size", 1, "--scenes", 2, "--size", 64, "--ema", 0)
+    all_new, half_new = (train("mending", *common, "--out", tmp_path / str(keep), "--keep", keep) for keep in (0, 0.5))
+    old, new, between = (
+        DeepLens.from_pretrained(each).mending.state_dict() for each in (tmp_path / "old", all_new, half_new)
+    )
+    assert float((new["write.bias"] - old["write.bias"]).abs().max()) > 1e-4
+    for name, value in between.items():
+        torch.testing.assert_close(value, (old[name] + new[name]) / 2, atol=1e-4, rtol=2e-3)
+    assert json.loads((half_new / "training.json").read_text())[-1]["keep"] == 0.5
+
+
 def test_a_record_that_cannot_be_had_offline_is_told(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
@@ -540,6 +699,28 @@ def test_the_2018_variant_trains_without_any_data(tmp_path):
         "--size", 64, "--scenes", 2,
     )  # fmt: skip
     assert DeepLens.from_pretrained(weights).config.lens_blur == "convolutional"
+
+
+def test_a_new_model_is_that_of_its_seed(tmp_path):
+    common = ("render", "--lens-blur", "convolutional", "--steps", 1, "--batch-size", 1, "--size", 64, "--scenes", 1)
+    heads = []
+    for number, seed in enumerate((3, 3, 4)):
+        torch.manual_seed(number)  # whatever the program did before
+        weights = train(*common, "--seed", seed, "--out", tmp_path / str(number), "--cache", tmp_path / "scenes")
+        heads.append(DeepLens.from_pretrained(weights).depth.disparity_head.state_dict())
+    one, again, other = ([value for value in head.values() if value.ndim > 1] for head in heads)
+    assert all(map(torch.equal, one, again)) and not any(map(torch.equal, one, other))
+
+
+def test_the_outline_counts_in_the_loss_of_depth_as_much_as_is_asked_for(data, tmp_path):
+    torch.manual_seed(0)
+    DeepLens(DeepLensConfig(depth_width=32, blur_width=8)).save_pretrained(tmp_path / "old")
+    words = ("depth", "--data", data, "--from", tmp_path / "old", "--out", tmp_path, "--steps", 1, "--batch-size", 1)
+    train(*words, "--sources", "photos=0,collage=1,tabletop=0,layered=0", "--outline-weight", 3)
+    (row,) = csv.DictReader((tmp_path / "curve.csv").open())
+    parts = {name: float(value) for name, value in row.items()}
+    assert parts["outline"] > 0.1 and parts["disparity"] == parts["gradient"] == 0
+    assert parts["loss"] == pytest.approx(parts["foreground"] + 3 * parts["outline"], rel=1e-3)
 
 
 @pytest.mark.slow

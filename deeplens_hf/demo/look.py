@@ -99,7 +99,7 @@ footer { opacity: .8; }
 @media (max-width: 640px) and (max-height: 380px) { #aperture { position: static; } }
 @media (prefers-reduced-motion: reduce) { #examples .selected { animation: none !important; } }
 @media (forced-colors: active) {
-  input[type=range] { forced-color-adjust: none; }
+  input:is([type=range], [type=radio], [type=checkbox]) { forced-color-adjust: none; }
   .tab-container button.selected { outline: 2px solid Highlight; outline-offset: -2px; }
   #aperture > button, .tabs .row button { border: 1px solid ButtonBorder; }
 }

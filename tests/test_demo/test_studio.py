@@ -16,6 +16,7 @@ from gradio.state_holder import SessionState  # noqa: E402
 
 from deeplens_hf.demo import studio as module  # noqa: E402
 from deeplens_hf.demo.answers import ANOTHER, GONE, SKIP  # noqa: E402
+from deeplens_hf.demo.files import refusal, warn  # noqa: E402
 from deeplens_hf.demo.page import build_demo  # noqa: E402
 from deeplens_hf.demo.retouch import retouch  # noqa: E402
 from deeplens_hf.demo.studio import OWN, PREDICTED, TOO_NEAR, Studio  # noqa: E402
@@ -101,6 +102,12 @@ def test_what_was_meant_for_the_photo_before_is_not_done_to_the_next(studio, sce
     assert not said
 
 
+def test_no_picture_is_made_for_a_scene_that_is_no_more(studio, scene):
+    painted = studio.stroke(scene, wish(scene), stroke(scene))[0]
+    assert studio.look(painted, wish(scene), True, *LENS)[1:] == (SKIP, SKIP)
+    assert studio.look(painted, wish(painted), True, *LENS)[2] is painted
+
+
 def test_what_was_pressed_for_the_photo_before_is_not_saved_of_the_next(studio, scene):
     before = wish(scene, [20, 20]) | {"file": "another"}
     for save in (
@@ -155,12 +162,49 @@ def test_a_file_that_is_gone_is_told_as_such(studio, scene, said, lost, source):
     assert said == [GONE]
 
 
+def test_ones_own_depth_can_be_left_and_taken_up_again(studio, scene, said):
+    predicted = studio.swap_depth(scene, PREDICTED, "near")[0]
+    again = studio.swap_depth(predicted, OWN, "near")[0]
+    assert predicted.source == PREDICTED and again.source == OWN and not said
+    np.testing.assert_array_equal(again.photo.disparity, scene.photo.disparity)
+
+
+def test_another_photo_ends_the_film_of_the_one_before(studio, scene, photo_file, said, tmp_path):
+    cut = module.Cut()
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    studio.open_upload({"path": str(tmp_path / "broken.png"), "orig_name": "broken.png"}, cut)
+    assert len(said) == 1 and not cut.is_set(), "the photo stays, and so does its film"
+    studio.open_upload({"path": str(photo_file), "orig_name": "photo.png"}, cut)
+    assert cut.is_set()
+
+
+def test_a_depth_map_that_nobody_uploaded_is_not_opened(studio, scene, said, planes, tmp_path_factory):
+    """Whoever calls the listener by hand may name any file of the server."""
+    file = tmp_path_factory.mktemp("server") / "map.npy"
+    np.save(file, planes)
+    assert studio.own_depth(scene, str(file), "near")[0] == SKIP and len(said) == 1
+
+
 def test_a_distance_does_not_outlive_its_depth_without_a_word(studio, scene, said):
     calibrated = studio.calibrate(scene, wish(scene, [20, 20]), 2.0, 50.0, 36.0)[0]
     assert calibrated.photo.calibration
     said.clear()
     swapped = studio.swap_depth(calibrated, PREDICTED, "near")[0]
     assert swapped.photo.calibration is None and len(said) == 1 and "nominal again" in said[0]
+
+
+def test_a_depth_map_that_is_taken_away_knows_its_metres(model, studio, scene, photo_file, said):
+    calibrated = studio.calibrate(scene, wish(scene, [20, 20]), 2.0, 50.0, 36.0)[0]
+    saved = studio.save_depth(calibrated, wish(calibrated))
+    assert model.open(photo_file, disparity=saved).dioptres == pytest.approx(calibrated.photo.dioptres, rel=1e-3)
+    assert model.open(photo_file, disparity=studio.save_depth(scene, wish(scene))).dioptres is None
+
+
+def test_what_visitors_write_is_shown_as_text(said):
+    written = "A film cannot start or end at “<img src=x onerror=alert(1)>”."
+    warn(written)
+    for shown in (*said, refusal(written).message):
+        assert "<img" not in shown and "&lt;img" in shown
 
 
 def test_a_lens_that_none_of_the_f_numbers_suits_is_refused(studio, scene, said):
@@ -204,6 +248,12 @@ def test_a_film_ends_at_the_focus_point(studio, scene, said):
     assert studio.film_end(wish(scene, [20, 30])) == "20, 30"
     assert studio.film_end(wish(scene)) == studio.film_end(None) == "subject" and not said
     assert studio.film_end(wish(scene) | {"range": [0.2, 0.4]}) == SKIP and len(said) == 1
+
+
+def test_a_film_that_waited_while_another_was_asked_for_is_not_made(studio, scene):
+    cut, asked = studio.roll(None)
+    latest, _ = studio.roll(cut)  # what the job that waits finds, once its turn comes
+    assert [*studio.film(scene, latest, asked, "near", "far", 0.5, "smooth", *LENS)] == [(SKIP, SKIP)]
 
 
 def test_whatever_makes_a_scene_takes_turns(model, tmp_path):

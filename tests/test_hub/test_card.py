@@ -296,6 +296,7 @@ def test_a_folder_that_was_trained_from_is_no_repository(tmp_path, monkeypatch):
     (tmp_path / "first" / "weights").mkdir(parents=True)
     assert origin("first/weights", [{"stage": "render"}]) == "./first/weights"
     assert origin("first/weights", [{"from": "lab/base"}, {"stage": "render"}]) == "lab/base"
+    assert origin("first/weights", [{"from": "lab/older"}, {"from": "lab/base"}]) == "lab/base", "the last one"
     assert origin("lab/base", []) == "lab/base"
     assert origin(str(CHECKOUT_WEIGHTS), [{"from": "weights"}]) == HUB_ID
     model = DeepLens(DeepLensConfig(depth_width=32, blur_width=8))

@@ -140,11 +140,32 @@ def test_a_card_edited_by_hand_is_kept(hub, client, saved):
     assert repo.files()["README.md"] == made
 
 
+def test_a_card_edited_this_very_moment_is_not_overwritten(hub, client, saved):
+    push(client, saved / "a", "lab/cards", token=OWNER)
+    repo, looks = hub.repos["lab/cards"], []
+
+    def edited(name: str) -> None:
+        looks.append(name)
+        if looks.count("README.md") == 2:  # what it says is known, and that nobody has edited it
+            repo.commit("main", repo.files() | {"README.md": b"# Mine"}, repo.refs["main"])
+
+    hub.after = edited
+    try:
+        told = push(client, saved / "b", "lab/cards", token=OWNER)
+    finally:
+        hub.after = None
+    assert told.get("error") == "HubError", told
+    assert repo.files()["README.md"] == b"# Mine"
+    assert repo.files()["model.safetensors"] == files_in(saved / "a")["model.safetensors"]
+
+
 def test_branches_and_pull_requests(hub, client, saved):
     repo = hub.repos["lab/lens"]
     main = repo.refs["main"]
-    told = push(client, saved / "b", "lab/lens", token=OWNER, branch="trial")
+    told = push(client, saved / "b", "lab/lens", token=OWNER, branch="trial", datasets=["lab/photos"])
     assert told["url"] == f"{hub.url}/lab/lens/commit/{repo.refs['trial']}"
+    push(client, saved / "b", "lab/lens", token=OWNER, branch="trial")
+    assert header(repo.files("trial")["README.md"])["datasets"] == ["lab/photos"], "what the branch's card says"
     told = push(client, saved / "b", "lab/lens", token=OWNER, create_pr=True)
     assert told["url"] == f"{hub.url}/lab/lens/discussions/1"
     assert repo.refs["main"] == main
@@ -183,7 +204,7 @@ def test_fine_tuned_weights_name_their_base(hub, client, saved, tmp_path):
 
     shutil.copytree(saved / "b", tmp_path / "run")
     (tmp_path / "run" / "training.json").write_text(
-        json.dumps([{"stage": "depth"}, {"stage": "all", "from": "lab/base"}])
+        json.dumps([{"stage": "depth", "from": "lab/older"}, {"stage": "all", "from": "lab/base"}])
     )
     push(client, tmp_path / "run", "lab/staged", token=OWNER)
     assert header(hub.repos["lab/staged"].files()["README.md"])["base_model"] == "lab/base"
@@ -199,11 +220,13 @@ def test_what_is_made_of_a_model_has_its_licence(hub, client, saved, tmp_path):
     assert any("the licence of lab/nowhere is not known" in each for each in told)
 
 
-def test_figures_of_older_weights_leave_with_them(hub, client, saved, measured):
-    push(client, saved / "a", "lab/figures", token=OWNER, evaluation=str(measured))
-    assert "evaluation/render.json" in hub.repos["lab/figures"].files()
+def test_figures_and_pictures_of_older_weights_leave_with_them(hub, client, saved, measured, tmp_path):
+    Image.new("RGB", (64, 64)).save(tmp_path / "moth.jpg")
+    more = {"evaluation": str(measured), "previews": [str(tmp_path / "moth.jpg")]}
+    push(client, saved / "a", "lab/figures", token=OWNER, **more)
+    assert {"evaluation/render.json", "previews/moth.jpg"} <= set(hub.repos["lab/figures"].files())
     push(client, saved / "b", "lab/figures", token=OWNER)
-    assert not any(name.startswith("evaluation/") for name in hub.repos["lab/figures"].files())
+    assert not any(name.startswith(("evaluation/", "previews/")) for name in hub.repos["lab/figures"].files())
 
 
 def test_saved_and_pushed_in_one_call(hub, client, saved, tmp_path):
