@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
+    from .config import DeepLensConfig
     from .files.pictures import PhotoError, colour_disparity, save_disparity, save_picture
-    from .model import DeepLens, DeepLensConfig, DepthMaps
+    from .model import DeepLens, DepthMaps
     from .optics import ApertureShape
     from .photo import Photo
     from .sharing.repository import HubError, WeightsError
@@ -31,9 +32,10 @@ __all__ = [
 ]
 
 _HOME = {
-    **dict.fromkeys(("DeepLens", "DeepLensConfig", "DepthMaps"), "model"),
+    **dict.fromkeys(("DeepLens", "DepthMaps"), "model"),
     **dict.fromkeys(("HubError", "WeightsError"), "sharing.repository"),
     "ApertureShape": "optics",
+    "DeepLensConfig": "config",
     "Photo": "photo",
     **dict.fromkeys(("PhotoError", "colour_disparity", "save_disparity", "save_picture"), "files.pictures"),
 }

@@ -86,7 +86,7 @@ def test_no_photo_and_no_map_is_replaced_by_its_result(model_folder, photo_file,
 )
 def test_no_option_is_ignored_without_a_word(command, says, model_folder, photo_file, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_load", lambda args: pytest.fail("told before the model takes its time"))
+    monkeypatch.setattr(cli.opening, "load_model", lambda args: pytest.fail("told before the model takes its time"))
     assert cli.main([*command.split(), "--model", str(model_folder)]) == 2
     assert says in capsys.readouterr().err and os.listdir(tmp_path) == ["photo.png"]
 
@@ -199,7 +199,7 @@ def test_a_missing_extra_says_what_to_install(command, package, extra, model_fol
 
 
 def test_a_fault_of_the_program_is_not_taken_for_a_missing_extra(monkeypatch, photo_file, tmp_path):
-    monkeypatch.setattr(cli, "refocus", lambda args: importlib.import_module("deeplens_hf.no_such_module"))
+    monkeypatch.setattr(cli.refocus, "run", lambda args: importlib.import_module("deeplens_hf.no_such_module"))
     with pytest.raises(ModuleNotFoundError):
         cli.main(["refocus", str(photo_file), "-o", str(tmp_path / "out.png")])
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import torch
 
-from ..model import DeepLens, DeepLensConfig
+from ..config import DeepLensConfig
+from ..model import DeepLens
 from .arguments import DEFAULTS, check
 from .large_stage import train_large
 from .loop import Run, fit, launch
