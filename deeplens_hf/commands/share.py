@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def push(model: "DeepLens", args: argparse.Namespace) -> str:
     """Push, or write what would be pushed; returns the address of the commit or pull request, or the folder."""
-    from ..sharing.hub import check_release
+    from ..sharing.release import check_release
 
     checkout = model.source == str(CHECKOUT_WEIGHTS)
     evaluation, photos = args.evaluation, args.photos

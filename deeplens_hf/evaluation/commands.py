@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..model import DeepLens
 from ..optics import signed_defocus
-from ..sharing.hub import fingerprint
+from ..sharing.release import fingerprint
 from . import baselines, depth, edges, render
 
 

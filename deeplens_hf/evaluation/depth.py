@@ -93,7 +93,7 @@ def to_markdown(rows: list[dict]) -> str:
 def write_report(rows: list[dict], out: Path, weights: str | None = None) -> None:
     """Write the folder `out`: depth.json (every row and the means) and depth.md.
 
-    weights: the fingerprint of those that were measured (`sharing.hub`).
+    weights: the fingerprint of those that were measured (`sharing.release`).
     """
     content = {"weights": weights, "summary": summarise(rows), "rows": rows}
     report.write(content, to_markdown(rows), out, "depth")

@@ -150,7 +150,7 @@ def to_markdown(rows: list[dict]) -> str:
 def write_report(rows: list[dict], out: Path, weights: str | None = None) -> None:
     """Write the folder `out`: render.json (every row and the means) and render.md.
 
-    weights: the fingerprint of those that were measured (`sharing.hub`).
+    weights: the fingerprint of those that were measured (`sharing.release`).
     """
     content = {"weights": weights, "summary": summarise(rows), "flaws": flaw_losses(rows), "rows": rows}
     report.write(content, to_markdown(rows), out, "render")

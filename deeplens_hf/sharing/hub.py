@@ -1,30 +1,26 @@
 """Weights from a folder or the Hub, and to it: strict, safetensors only, one commit at a time, with a card."""
 
-import hashlib
-import itertools
 import json
 import os
 import shutil
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import torch
 from huggingface_hub import HfApi, ModelCard, PyTorchModelHubMixin
-from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from ..inputs import usable_device
-from .card import EVALUATIONS, edited_by_hand, make_card, measured_weights, told_by
+from .card import EVALUATIONS, edited_by_hand, make_card, told_by
+from .release import CARD, card_there, check_release, licence_of, open_repo, own_names, published
 from .repository import (
     RECORD,
     WEIGHTS,
-    HubError,
     WeightsError,
     check_weights,
     find_in_folder,
@@ -36,7 +32,6 @@ from .repository import (
 from .weights import CHECKOUT_WEIGHTS, HUB_ID, HUB_NAME
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-CARD = "README.md"
 
 
 class HubMixin(PyTorchModelHubMixin):
@@ -140,10 +135,10 @@ class HubMixin(PyTorchModelHubMixin):
     ) -> None:
         """Write into the empty folder all that `push_to_hub` would push, card included; arguments, errors as there."""
         check_release(repo_id, evaluation, self)  # before anything is written
-        pictures = dict(zip(_own_names(previews), map(Path, previews), strict=True))
+        pictures = dict(zip(own_names(previews), map(Path, previews), strict=True))
         record = self._record(record)
         base_model = base_model or self._base_model(record, repo_id)
-        record = [_published(entry) for entry in record]
+        record = [published(entry) for entry in record]
         known = {
             "repo_id": repo_id,
             "record": record,
@@ -218,18 +213,18 @@ class HubMixin(PyTorchModelHubMixin):
         api = HfApi(token=token)
         with TemporaryDirectory() as folder, plain_errors(repo_id, branch, token):
             check_release(repo_id, release.get("evaluation"), self)
-            said = {} if overwrite_card else told_by(_card(api, repo_id, branch))
+            said = {} if overwrite_card else told_by(card_there(api, repo_id, branch))
             release |= {name: value for name, value in said.items() if not release.get(name)}
             release["record"] = self._record(release.get("record"))
             base = release["base_model"] = release.get("base_model") or self._base_model(release["record"], repo_id)
             if not release.get("license") and base != HUB_ID and HUB_NAME.fullmatch(base or ""):
-                release["license"] = _licence(api, base)  # what is made of it inherits
+                release["license"] = licence_of(api, base)  # what is made of it inherits
             self.save_release(Path(folder), repo_id, **release)
-            _open_repo(api, repo_id, private)
+            open_repo(api, repo_id, private)
             if branch and not create_pr:
                 api.create_branch(repo_id, branch=branch, exist_ok=True)
             head = api.model_info(repo_id, revision=branch)
-            card = _card(api, repo_id, head.sha)
+            card = card_there(api, repo_id, head.sha)
             kept = not overwrite_card and card is not None and edited_by_hand(card)
             commit = api.upload_folder(
                 repo_id=repo_id,
@@ -264,77 +259,6 @@ class HubMixin(PyTorchModelHubMixin):
             if origin != repo_id and HUB_NAME.fullmatch(origin) and not os.path.exists(origin):
                 return origin
         return None
-
-
-def check_release(repo_id: str, evaluation: Path | None, model: nn.Module) -> None:
-    """What `save_release` refuses, told before the work on a release.
-
-    Raises:
-        HubError: `repo_id` is not "owner/name"; ValueError: `evaluation` holds no result, or is of other weights.
-    """
-    if not HUB_NAME.fullmatch(repo_id):
-        raise HubError(f"repo_id must be owner/name, got {repo_id!r}")
-    if evaluation is not None:
-        others = measured_weights(evaluation) - {fingerprint(model)}
-        if others:
-            raise ValueError(f"evaluation must be of these weights; what {evaluation} holds was measured of others")
-
-
-def _published(entry: dict) -> dict:
-    """An entry of the training record as others see it: of a folder here, which tells whose it is, the name alone."""
-    origin = entry.get("from")
-    if not isinstance(origin, str) or HUB_NAME.fullmatch(origin):
-        return entry
-    return entry | {"from": f"./{PureWindowsPath(origin).name}"}  # which takes both kinds of slashes
-
-
-def fingerprint(model: nn.Module) -> str:
-    """What tells these weights from others, in float32 as in the half precision that they are shared in."""
-    told = hashlib.sha256()
-    named = {name.replace("_orig_mod.", ""): value for name, value in model.state_dict().items()}  # of compiled parts
-    for name, value in sorted(named.items()):
-        told.update(name.encode() + (value.half() if value.is_floating_point() else value).cpu().numpy().tobytes())
-    return told.hexdigest()
-
-
-def _own_names(files: Sequence[Path]) -> list[str]:
-    """A name for each in one folder: its own, numbered where another of them has it (some disks tell no capitals)."""
-    names: dict[str, str] = {}
-    for file in map(Path, files):
-        numbered = (file.with_stem(f"{file.stem}-{number}").name for number in itertools.count(2))
-        name = next(name for name in itertools.chain([file.name], numbered) if name.lower() not in names)
-        names[name.lower()] = name
-    return list(names.values())
-
-
-def _open_repo(api: HfApi, repo_id: str, private: bool | None) -> None:
-    """Make the repository, or see that the one there is as private as wanted."""
-    try:
-        there = api.model_info(repo_id)
-    except RepositoryNotFoundError:
-        api.create_repo(repo_id, private=private)
-        return
-    if private is not None and there.private != private:
-        is_, wanted = ("private", "public") if there.private else ("public", "private")
-        raise HubError(f"{repo_id} is {is_} already; make it {wanted} in its settings on the Hub, then push again")
-
-
-def _card(api: HfApi, repo_id: str, revision: str | None) -> str | None:
-    """The text of the card that is there; None where there is none, or no such repository or branch yet."""
-    try:
-        with TemporaryDirectory() as cache:
-            file = api.hf_hub_download(repo_id, CARD, revision=revision, cache_dir=cache)
-            return Path(file).read_text(encoding="utf-8")
-    except (EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError):
-        return None
-
-
-def _licence(api: HfApi, base: str) -> str | None:
-    """What the card of a model says of its licence; None, with a warning, where it cannot be read or says nothing."""
-    licence = told_by(_card(api, base, None)).get("license")
-    if licence is None:
-        warnings.warn(f"the licence of {base} is not known; license tells that of what was made of it", stacklevel=3)
-    return licence
 
 
 def _check_dtype(dtype: torch.dtype | str) -> torch.dtype:

@@ -21,7 +21,7 @@ from deeplens_hf import DeepLens, DeepLensConfig, WeightsError, cli
 from deeplens_hf.commands import share
 from deeplens_hf.evaluation import commands, edges
 from deeplens_hf.sharing.card import _render_table, edited_by_hand, make_card, read_evaluation, told_by
-from deeplens_hf.sharing.hub import fingerprint
+from deeplens_hf.sharing.release import fingerprint
 from deeplens_hf.sharing.weights import CHECKOUT_WEIGHTS, HUB_ID
 from deeplens_hf.training.record import origin
 
