@@ -35,10 +35,11 @@ from .browser import (
     WISH_SHOWN,
 )
 from .checks import check_opening
+from .films import ENDS, PLANES
 from .readout import readout
 from .retouch import RADII
 from .scene import ROUND, STOPS
-from .studio import ENDS, MEANS, OWN, PHONE, PLANES, PREDICTED, Studio
+from .studio import MEANS, OWN, PHONE, PREDICTED, Studio
 from .viewfinder import viewfinder
 
 IDLE = 30 * 60  # seconds after which an unused photo and its disparity are forgotten
@@ -253,13 +254,14 @@ def build_demo(
             for ended in (taken.success, taken.failure):  # nothing comes `then` after an error
                 ended(None, None, button, js=at_rest)
         for button, text in ((start_here, start), (end_here, end)):  # without a queue nothing can be said
-            button.click(studio.film_end, view, text, concurrency_limit=None, **quiet)
+            button.click(studio.films.film_end, view, text, concurrency_limit=None, **quiet)
         for button, cutting in ((roll, "false"), (cancel, "true")):
             button.click(None, js=FILM_CUT.format(cutting))
-        rolling = roll.click(studio.roll, cut, [cut, asked], queue=False, **quiet)
+        films = studio.films
+        rolling = roll.click(films.roll, cut, [cut, asked], queue=False, **quiet)
         anew = {"trigger_mode": "multiple", "show_progress_on": film, **reel}  # pressed again, the film before ends
-        rolling.success(studio.film, [scene, cut, asked, start, end, seconds, easing, *lens], [film, reels], **anew)
-        cancel.click(studio.cancel, cut, None, queue=False, **quiet)  # gradio's `cancels` now and then ends in "Error"
+        rolling.success(films.film, [scene, cut, asked, start, end, seconds, easing, *lens], [film, reels], **anew)
+        cancel.click(films.cancel, cut, None, queue=False, **quiet)  # gradio's `cancels` now and then ends in "Error"
         add_api(studio.darkroom)
     page.queue(max_size=WAITING)
     return page

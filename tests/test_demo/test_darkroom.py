@@ -19,6 +19,7 @@ gr = pytest.importorskip("gradio")
 
 from deeplens_hf.demo.api import add_api  # noqa: E402
 from deeplens_hf.demo.files import told  # noqa: E402
+from deeplens_hf.demo.films import Films  # noqa: E402
 from deeplens_hf.demo.page import build_demo  # noqa: E402
 from deeplens_hf.demo.scene import Scene  # noqa: E402
 from deeplens_hf.demo.studio import Studio  # noqa: E402
@@ -193,8 +194,8 @@ def test_a_film_ends_at_the_farthest_thing_not_beyond_it(model):
     photo = open_photo(model, np.full((64, 96, 3), 0.5)).corrected(depths)
     scene = Scene("flat", photo, "predicted", "", "", depths)
     assert scene.nearly_flat
-    assert Studio._plane(scene, "far") == (0.375, 0.375)
-    assert Studio._plane(scene, "Near") == (0.625, 0.625)
+    assert Films._plane(scene, "far") == (0.375, 0.375)
+    assert Films._plane(scene, "Near") == (0.625, 0.625)
 
 
 def test_calls_of_programs_wait_in_lines_of_their_own(model, monkeypatch):

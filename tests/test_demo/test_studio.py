@@ -17,6 +17,7 @@ from gradio.state_holder import SessionState  # noqa: E402
 from deeplens_hf.demo import studio as module  # noqa: E402
 from deeplens_hf.demo.answers import ANOTHER, GONE, SKIP  # noqa: E402
 from deeplens_hf.demo.files import refusal, warn  # noqa: E402
+from deeplens_hf.demo.films import Cut  # noqa: E402
 from deeplens_hf.demo.page import build_demo  # noqa: E402
 from deeplens_hf.demo.retouch import retouch  # noqa: E402
 from deeplens_hf.demo.studio import OWN, PREDICTED, TOO_NEAR, Studio  # noqa: E402
@@ -170,7 +171,7 @@ def test_ones_own_depth_can_be_left_and_taken_up_again(studio, scene, said):
 
 
 def test_another_photo_ends_the_film_of_the_one_before(studio, scene, photo_file, said, tmp_path):
-    cut = module.Cut()
+    cut = Cut()
     (tmp_path / "broken.png").write_bytes(b"no picture")
     studio.open_upload({"path": str(tmp_path / "broken.png"), "orig_name": "broken.png"}, cut)
     assert len(said) == 1 and not cut.is_set(), "the photo stays, and so does its film"
@@ -245,15 +246,15 @@ def test_large_photos_make_room_sooner(studio, photo_file, scene):
 
 
 def test_a_film_ends_at_the_focus_point(studio, scene, said):
-    assert studio.film_end(wish(scene, [20, 30])) == "20, 30"
-    assert studio.film_end(wish(scene)) == studio.film_end(None) == "subject" and not said
-    assert studio.film_end(wish(scene) | {"range": [0.2, 0.4]}) == SKIP and len(said) == 1
+    assert studio.films.film_end(wish(scene, [20, 30])) == "20, 30"
+    assert studio.films.film_end(wish(scene)) == studio.films.film_end(None) == "subject" and not said
+    assert studio.films.film_end(wish(scene) | {"range": [0.2, 0.4]}) == SKIP and len(said) == 1
 
 
 def test_a_film_that_waited_while_another_was_asked_for_is_not_made(studio, scene):
-    cut, asked = studio.roll(None)
-    latest, _ = studio.roll(cut)  # what the job that waits finds, once its turn comes
-    assert [*studio.film(scene, latest, asked, "near", "far", 0.5, "smooth", *LENS)] == [(SKIP, SKIP)]
+    cut, asked = studio.films.roll(None)
+    latest, _ = studio.films.roll(cut)  # what the job that waits finds, once its turn comes
+    assert [*studio.films.film(scene, latest, asked, "near", "far", 0.5, "smooth", *LENS)] == [(SKIP, SKIP)]
 
 
 def test_whatever_makes_a_scene_takes_turns(model, tmp_path):
