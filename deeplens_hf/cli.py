@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     warnings.filterwarnings("ignore", module="PIL")  # of odd metadata in files that open all the same
     for stream in filter(None, (sys.stdout, sys.stderr)):  # a name that the terminal cannot show is no failure
-        if hasattr(stream, "reconfigure"):
+        if getattr(stream, "errors", "") == "strict" and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     pressed: list[int] = []
     try:

@@ -240,9 +240,20 @@ def test_a_map_too_large_is_refused_before_its_pixels_are_read(model, pixels, co
     """A small photo may carry a map that takes all memory; phones' have fewer pixels than their photo."""
     portrait = heic(pixels) if container == "heic" else FORMATS[container](jpeg(pixels))
     monkeypatch.setattr(phone_depth, "MOST", 24 * 32)
-    monkeypatch.setattr(phone_depth, "_unit", lambda picture: pytest.fail("read all the same"))
+    monkeypatch.setattr(phone_depth, "grey_levels", lambda picture: pytest.fail("read all the same"))
     with pytest.raises(PhotoError, match="^disparity 'embedded' must have at most .* megapixels, got "):
         opened(model, portrait)
+
+
+def test_only_the_map_is_measured(pixels, monkeypatch):
+    """Not the gain map before it, nor the film behind."""
+    monkeypatch.setattr(phone_depth, "MOST", 48 * 64)
+    monkeypatch.setattr(phone_depth, "MOST_SCANS", 20)
+    gain = jpeg(np.zeros((100, 100), np.uint8), xmp=xmp(hdrgm__Version="1.0"))
+    file = io.BytesIO()
+    Image.fromarray(LEVELS).save(file, "JPEG", progressive=True)
+    portrait = multi_picture(jpeg(pixels), gain, file.getvalue()) + b"\xff\xda" * 100
+    assert phone_depth.read_embedded(io.BytesIO(portrait)).values.shape == (48, 64)
 
 
 def test_a_map_of_very_many_scans_is_refused(pixels, monkeypatch):

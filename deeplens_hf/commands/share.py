@@ -54,7 +54,8 @@ def push(model: "DeepLens", args: argparse.Namespace) -> str:
     if evaluation is None and checkout:
         evaluation = CHECKOUT_WEIGHTS.with_name("benchmarks")
     if photos is None:
-        photos = [CHECKOUT_WEIGHTS.with_name("examples") / f"{name}.jpg" for name in SHOWN] if checkout else []
+        shown = [CHECKOUT_WEIGHTS.with_name("examples") / f"{name}.jpg" for name in SHOWN] if checkout else []
+        photos = [photo for photo in shown if photo.exists()]
     if args.dry_run and args.dry_run.exists() and any(args.dry_run.iterdir()):
         raise ValueError(f"--dry-run must name a new or empty folder; {args.dry_run} is not")
     check_release(args.repo_id, evaluation, model)  # before the previews, which take their time

@@ -4,7 +4,8 @@ function arrive([file]) {
   if (!file || !box) return;
   box.files = typed([file]).files;
   box.dispatchEvent(new Event("change", { bubbles: true }));
-  box.closest("#upload").scrollIntoView({ block: "nearest" }); // it shows how far the file has come
+  // it shows how far the file has come; what is no picture it refuses
+  if (box.files[0].type.startsWith("image/")) box.closest("#upload").scrollIntoView({ block: "nearest" });
 }
 // Browsers know no type of what has no suffix, nor on Windows of HEIC and MPO: gradio's box refuses that unread. It is
 // taken for a picture, whichever way it comes, and the server looks into it.

@@ -89,11 +89,10 @@ LOADED = """() => {
 }""".replace("LOST", LOST)
 # a panel comes in below what is in sight; so much of it is scrolled to, and no more
 PANEL_SHOWN = """() => setTimeout(() => {
-    const tab = document.querySelector(".studio [role=tab][aria-selected=true]");
-    document.querySelector(".finder").dataset.panel = tab.innerText.trim();
+    const panel = [...document.querySelectorAll("[role=tabpanel]")].find(panel => panel.offsetParent);
+    document.querySelector(".finder").dataset.panel = panel.id;
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    [...document.querySelectorAll("[role=tabpanel]")].find(panel => panel.offsetParent)
-        .scrollIntoView({behavior: still ? "auto" : "smooth", block: "nearest"});
+    panel.scrollIntoView({behavior: still ? "auto" : "smooth", block: "nearest"});
 }, 50)"""
 # one brush, in the viewfinder and among the controls
 BRUSH_CHOSEN = """() => {
@@ -108,7 +107,8 @@ FILM_CUT = "() => document.querySelector('.gradio-container').toggleAttribute('d
 SAVING = """() => ({__type__: "update", value: "Saving …", interactive: false})"""
 # gone while it could not be pressed, the keyboard's focus comes back
 AT_REST = """() => {
-    setTimeout(() => document.activeElement === document.body && document.querySelector("#ID").focus(), 100);
+    const back = () => document.querySelector("#ID").focus({preventScroll: true});
+    setTimeout(() => document.activeElement === document.body && back(), 100);
     return {__type__: "update", value: "LABEL", interactive: true};
 }"""
 FETCH = """() => {

@@ -1,17 +1,49 @@
 // A finger that happens to begin on a slider and scrolls the page leaves the slider as it was: browsers move its thumb
-// before they know what the finger is about, then say "pointercancel", and nobody takes the move back.
-let touched = null; // [slider, its value before]
+// before they know what the finger is about, and say "pointercancel" once they do. Until it has gone along the slider, or
+// was lifted, nobody hears of the move.
+const ALONG = 8; // pixels
+let touched = null; // {slider, value: before, x, sure: that the slider is meant}
+const early = { capture: true };
+const tell = (slider) => slider.dispatchEvent(new Event("input", { bubbles: true }));
 document.addEventListener(
   "pointerdown",
-  ({ target }) => (touched = target.type === "range" ? [target, target.value] : null),
-  true,
+  ({ target, pointerType, clientX }) => {
+    const meant = target.type === "range" && pointerType === "touch";
+    touched = meant ? { slider: target, value: target.value, x: clientX, sure: false } : null;
+  },
+  early,
+);
+document.addEventListener(
+  "pointermove",
+  ({ clientX }) => {
+    if (touched && Math.abs(clientX - touched.x) > ALONG) touched.sure = true;
+  },
+  early,
+);
+document.addEventListener(
+  "input",
+  (event) => {
+    if (touched && !touched.sure && event.target === touched.slider) event.stopImmediatePropagation();
+  },
+  early,
+);
+document.addEventListener(
+  "pointerup",
+  () => {
+    const { slider, value, sure } = touched ?? {};
+    touched = null;
+    if (slider && !sure && slider.value !== value) tell(slider); // a tap
+  },
+  early,
 );
 document.addEventListener(
   "pointercancel",
   () => {
-    if (!touched || touched[0].value === touched[1]) return;
-    touched[0].value = touched[1];
-    touched[0].dispatchEvent(new Event("input", { bubbles: true }));
+    const { slider, value, sure } = touched ?? {};
+    touched = null;
+    if (!slider || slider.value === value) return;
+    slider.value = value;
+    if (sure) tell(slider); // it went along a little first
   },
-  true,
+  early,
 );

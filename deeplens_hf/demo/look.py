@@ -94,6 +94,7 @@ footer { opacity: .8; }
   #readout { min-width: 100px; }
   #readout b { font-size: 1.3rem; }
   [role=tabpanel] { scroll-margin-top: calc(20vh + 60px); } /* below the photo that follows */
+  [role=tabpanel] :is(input, button, select, textarea) { scroll-margin-top: calc(20vh + 24px); }
   input:not([type=range]), select, textarea { font-size: 16px !important; } /* Safari zooms into what is smaller */
 }
 @media (max-width: 640px) and (max-height: 380px) { #aperture { position: static; } }

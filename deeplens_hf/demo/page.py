@@ -100,14 +100,14 @@ def build_demo(
                 )  # fmt: skip
                 save = gr.Button("Save full resolution", variant="primary", scale=1, min_width=190, elem_id="save")
             with gr.Tabs() as tabs:
-                with gr.Tab("Focus"), gr.Row(equal_height=True):
+                with gr.Tab("Focus", elem_id="focus"), gr.Row(equal_height=True):
                     with gr.Row(equal_height=True, elem_id="point"):
                         x = gr.Number(label="Focus x", info="pixels from the left", **of_point)
                         y = gr.Number(label="Focus y", info="pixels from the top", **of_point)
                     with gr.Row(equal_height=True, elem_id="ends"):
                         far = gr.Slider(0, 1, 0, label="Sharp from", info="0 is the farthest", **of_range)
                         near = gr.Slider(0, 1, 1, label="Sharp to", info="1 is the nearest", **of_range)
-                with gr.Tab("Lens"):
+                with gr.Tab("Lens", elem_id="lens"):
                     with gr.Row():
                         blades = gr.Radio(
                             [ROUND, "5", "6", "7", "8", "9"], value=ROUND, label="Aperture blades", min_width=230,
@@ -147,7 +147,7 @@ def build_demo(
                             label="MP4 and animated WebP", file_count="multiple", visible=False, interactive=False,
                             elem_id="reels",
                         )  # fmt: skip
-                with gr.Tab("Depth"), gr.Row(equal_height=False):
+                with gr.Tab("Depth", elem_id="depth"), gr.Row(equal_height=False):
                     with gr.Column(min_width=260):
                         source = gr.Dropdown(
                             [PREDICTED, PHONE, OWN, *depth_models], value=PREDICTED, label="Depth from",

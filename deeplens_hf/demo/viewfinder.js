@@ -146,8 +146,8 @@ async function openScene() {
     page.toggleAttribute("data-cut", true); // the film under way is the photo's before
     photo.stage.style.backgroundImage = `url(${scene.photo})`; // decoded already when it is compared with the result
     photo.img.src = scene.photo;
-    const { top, bottom } = photo.stage.getBoundingClientRect();
-    const away = top < 0 || bottom > 0.8 * window.innerHeight;
+    const { top } = finder.querySelector(".panes").getBoundingClientRect(); // the photo may be elsewhere: it follows
+    const away = top < 0 || top + photo.stage.offsetHeight > 0.8 * window.innerHeight;
     // the camera's box is about to shrink: the page scrolls after that
     if (away && !window.cameraOn()) finder.scrollIntoView({ behavior: ride() });
   }
@@ -229,7 +229,7 @@ for (const { stage, img } of panes) {
   stage.addEventListener("pointercancel", (event) => {
     if (!drag || !event.isPrimary) return;
     drag = null; // two fingers zoom: nothing was meant to be drawn
-    focus = props.shot?.focus ?? null;
+    focus = props.shot?.wish.id === scene.id ? props.shot.focus : null;
     wipe();
     placeMarks(props.value?.point ? [props.value.point] : []);
     showFocus();
@@ -238,9 +238,8 @@ for (const { stage, img } of panes) {
 
 // On a phone the photo follows to the controls that change it: `PANEL_SHOWN` says which are in sight.
 new IntersectionObserver(
-  ([{ isIntersecting, boundingClientRect }]) =>
-    finder.toggleAttribute("data-passed", !isIntersecting && boundingClientRect.top < 0),
-  { rootMargin: "-35% 0px 0px" },
+  (seen) => finder.toggleAttribute("data-passed", !seen.at(-1).isIntersecting),
+  { root: document, rootMargin: "-35% 0px 100000px" }, // in a Space's frame as well; what is below is not passed
 ).observe(finder.querySelector(".panes"));
 
 function wipe() {
@@ -305,6 +304,10 @@ finder.querySelector(".tools").addEventListener("click", ({ target }) => {
   const { mode: chosen, act: action } = target.dataset;
   if (chosen) {
     setMode(chosen);
+    if (!act("sharp").offsetParent) { // on a phone the brush's tools take its place
+      choose(act("sharp"), false);
+      showFocus();
+    }
     hint.animate({ opacity: [0, 1] }, 500); // an answer even where the mode was this one
   }
   if (action === "subject" && scene) want({});

@@ -131,7 +131,7 @@ def _read_map(source: Source, size: tuple[int, int]) -> tuple[np.ndarray, str]:
     if isinstance(source, (str, os.PathLike)) and Path(source).suffix.lower() == ".npy":
         try:
             values = np.load(source, allow_pickle=False)
-        except (OSError, ValueError, EOFError, MemoryError, OverflowError) as error:
+        except Exception as error:  # numpy raises nearly anything on a broken file
             raise PhotoError(f"disparity must be a readable .npy file of numbers: {one_line(error)}") from None
         if not isinstance(values, np.ndarray):
             raise PhotoError("disparity must be a readable .npy file of numbers: this is an archive of them (.npz)")

@@ -31,7 +31,7 @@ EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 EXTENDED_HEADER = len(EXTENDED_XMP) + 32 + 4 + 4  # then the packet's name, its length, and where this part goes
 MOST = 25_000_000  # pixels of a map: phones store fewer than the photo has
 MOST_FRAMES, MOST_SCANS = 16, 100  # of a JPEG: phones write a few
-MOST_XMP, MOST_TAGS = 1 << 25, 100_000  # bytes of a packet, which may hold the photo once more, and "<" in it
+MOST_XMP, MOST_TAGS = 1 << 25, 100_000  # bytes of a packet, which may hold the photo once more; tags, attributes
 GAIN_MAPS = (b"hdrgm", b"hdrgainmap", b"urn:iso:std:iso:ts:21496")  # grey frames that hold brightness, not depth
 UNKNOWN = 4 / 255  # of a distance that begins at 0: as far as JPEG may take what is none
 APPLE, GOOGLE, ITEM = "ns.apple.com", "/depthmap/", "/item/"  # parts of the XMP namespaces
@@ -63,7 +63,7 @@ def read_embedded(source: str | os.PathLike | IO[bytes]) -> InverseDistance:
     else:
         raise PhotoError("disparity 'embedded' needs the photo as a path or a binary file; pixels alone carry none")
     try:
-        with open_header(BytesIO(data), "source") as photo:
+        with open_header(BytesIO(data), "source") as photo, np.errstate(all="ignore"):
             found = _auxiliary(photo) or _frame(photo, data) or _in_xmp(photo, data)
     except PhotoError:
         raise
@@ -91,21 +91,21 @@ def _frame(photo: Image.Image, data: bytes) -> InverseDistance | None:
     fallback = None
     for number in range(1, min(photo.n_frames, MOST_FRAMES) if photo.format == "MPO" else 1):
         photo.seek(number)
-        frame = data[photo.offset :]
+        end = photo.offset + photo.mpinfo[0xB002][number]["Size"]  # behind it may stand a film
+        frame = data[photo.offset : end if end > photo.offset else None]
         with JpegImageFile(BytesIO(frame)) as picture:
-            _check(picture, frame)
             told = _named(_packet(picture.info.get("xmp")), APPLE)
             kind = told.get("AuxiliaryImageType") if "AuxiliaryImageSubType" not in told else "matte"
             if kind in ("disparity", "depth"):
                 low, high = (float(told.get(f"Float{end}Value", at)) for end, at in (("Min", 0), ("Max", 1)))
                 metric = told.get("Accuracy") == "absolute"
-                values = _upright(_unit(picture), photo)
+                values = _upright(_unit(picture, frame), photo)
                 if kind == "depth":
                     return _from_distance(values, low, high, metric)
                 return InverseDistance(low + values * (high - low), metric)
             other = any(mark in frame[: 1 << 16].lower() for mark in GAIN_MAPS)
             if fallback is None and kind is None and picture.mode == "L" and not other:
-                fallback = InverseDistance(_upright(_unit(picture), photo), False)
+                fallback = InverseDistance(_upright(_unit(picture, frame), photo), False)
     photo.seek(0)
     return fallback
 
@@ -129,8 +129,7 @@ def _in_xmp(photo: Image.Image, data: bytes) -> InverseDistance | None:
         start = len(data) - sum(lengths[depth[0] :])  # the items stand behind each other up to the end
         picture = data[start : start + int(items[depth[0]]["Length"])]
     with open_header(BytesIO(picture), "disparity") as map:
-        _check(map, picture)
-        values = _upright(_unit(map), photo)
+        values = _upright(_unit(map, picture), photo)
     near, far = float(told.get("Near") or 0), float(told.get("Far") or 0)
     unit = {"m": 1.0, "meters": 1.0, "mm": 1000.0}.get(told.get("Units", "m").lower(), 0.0)
     if told.get("Format") == "RangeLinear":
@@ -150,20 +149,16 @@ def _from_distance(values: np.ndarray, near: float, far: float, metric: bool) ->
     return InverseDistance(1 / (near + values * (far - near)), metric)
 
 
-def _check(picture: Image.Image, data: bytes) -> None:
-    """PhotoError for a map, of which the header is read, whose pixels would take minutes or all memory."""
-    _check_size(*picture.size)
-    if picture.info.get("progressive") and data.count(b"\xff\xda") > MOST_SCANS:
-        raise PhotoError(f"disparity 'embedded' must be a picture of at most {MOST_SCANS} scans")
-
-
 def _check_size(width: int, height: int) -> None:
     if width * height > MOST:
         raise PhotoError(f"disparity 'embedded' must have at most {MOST // 10**6} megapixels, got {width} x {height}")
 
 
-def _unit(picture: Image.Image) -> np.ndarray:
-    """Grey levels (h, w) as float32 in [0, 1]."""
+def _unit(picture: Image.Image, file: bytes = b"") -> np.ndarray:
+    """Grey levels (h, w) as float32 in [0, 1]; PhotoError where to decode its file would take minutes or all memory."""
+    _check_size(*picture.size)
+    if picture.info.get("progressive") and file.count(b"\xff\xda") > MOST_SCANS:
+        raise PhotoError(f"disparity 'embedded' must be a picture of at most {MOST_SCANS} scans")
     values = grey_levels(picture)
     return values.astype(np.float32) / np.float32(np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1)
 
@@ -189,7 +184,9 @@ def _packet(xmp: bytes | str | None) -> ElementTree.Element | None:
     if not xmp:
         return None
     raw = (xmp.encode() if isinstance(xmp, str) else xmp).replace(b"\0", b"")  # of UTF-16
-    if len(raw) > MOST_XMP or raw.count(b"<") > MOST_TAGS or b"<!DOCTYPE" in raw:  # whose entities may grow
+    if len(raw) > MOST_XMP or max(raw.count(b"<"), raw.count(b"=")) > MOST_TAGS:
+        return None
+    if b"<!DOCTYPE" in raw:  # whose entities may grow
         return None
     try:
         return ElementTree.fromstring(xmp.strip(b"\0 \n") if isinstance(xmp, bytes) else xmp)

@@ -50,6 +50,23 @@ def test_scrolling_from_a_slider_leaves_it_as_it_was(visit, photo):
     assert stop.input_value() != before
 
 
+def test_scrolling_from_an_end_of_the_range_leaves_the_focus_point(visit, photo):
+    visitor = visit(**PHONE)
+    visitor.upload(photo)
+    before = visitor.settle()
+    visitor.page.touchscreen.tap(*visitor.where("photo", 120, 300, SIZE))
+    visitor.changed(before)
+    near = slider(visitor, "Sharp to")
+    near.scroll_into_view_if_needed()
+    visitor.page.wait_for_timeout(500)
+    wish, box = visitor.page.evaluate("JSON.stringify(inView().wish)"), near.bounding_box()
+    Fingers(visitor).swipe((box["x"] + 40, box["y"] + box["height"] / 2), 2, -120)
+    visitor.settle()
+    assert visitor.page.evaluate("JSON.stringify(inView().wish)") == wish and '"point":[' in wish
+    visitor.page.touchscreen.tap(near.bounding_box()["x"] + 300, near.bounding_box()["y"] + box["height"] / 2)
+    visitor.until(lambda: visitor.page.evaluate("inView().wish.range !== null"), True)  # a tap on it is meant
+
+
 @pytest.mark.parametrize("mode", ["Depth brush", "Range"])
 def test_two_fingers_zoom_and_draw_nothing(visit, photo, mode):
     visitor = visit(**PHONE)
@@ -96,6 +113,19 @@ def test_photo_follows_to_the_controls_that_change_it(visit, photo):
     visitor.page.evaluate("scrollTo(0, 0)")
     visitor.until(in_sight, False)  # back in its place, which nothing else had taken
     assert visitor.page.evaluate("document.body.scrollHeight") == long
+
+
+def test_it_follows_in_the_frame_of_a_space_too(visit, address, photo):
+    page = visit(**PHONE).page
+    page.set_content(f"<iframe src={address} style='width: 100%; height: 800px; border: 0'></iframe>")
+    frame = page.frame_locator("iframe")
+    frame.locator("#viewfinder .finder").wait_for(state="attached")
+    frame.locator("#upload input[type=file]").set_input_files(photo)
+    frame.locator(".finder:not([data-empty]):not([data-busy])").wait_for()
+    frame.get_by_role("tab", name="Lens").click()
+    frame.locator(".finder[data-passed]").wait_for()
+    top = frame.locator("[data-pane=photo] .stage").evaluate("stage => stage.getBoundingClientRect().top")
+    assert 0 <= top < 20
 
 
 def test_who_does_not_see_the_pictures_hears_of_them(visit, photo):

@@ -309,7 +309,8 @@ def test_folders_of_ones_own_are_not_told_to_others(tmp_path, folder):
     model = DeepLens(DeepLensConfig(depth_width=32, blur_width=8))
     model.save_release(tmp_path, "lab/lens", record=[{"stage": "depth", "from": "lab/base"}, {"from": folder}])
     record = json.loads((tmp_path / "training.json").read_text())
-    assert [entry["from"] for entry in record] == ["lab/base", "./weights"]
+    assert [entry["from"] for entry in record] == ["lab/base", "a folder"]
+    assert model._base_model(record[1:], "lab/lens") is None, "nor is it taken for a folder of who reads it"
     assert not any(b"secret" in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
 
 
