@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .disparity.fusion import agreed, precise, reshaped, standardise, without_hollows, without_rings
+from .disparity.fusion import agreed, precise, reshaped, span, standardise, without_hollows, without_rings
 from .layers.encoders import ENCODERS, STRIDE, encode
 
 BROAD_SIZE = 0.53  # of the working size: the mirrored photo is looked at there, for the broad shape of the scene,
@@ -162,8 +162,3 @@ def look(depth: DepthPrediction, image: Tensor, long_side: int) -> tuple[Tensor,
         F.interpolate(map, image.shape[-2:], mode="bilinear") for map in depth(resized(image, long_side))
     )
     return disparity, foreground
-
-
-def span(disparity: Tensor) -> Tensor:
-    """From the farthest to the nearest in each map, (B, 1, 1, 1)."""
-    return disparity.amax((1, 2, 3), keepdim=True) - disparity.amin((1, 2, 3), keepdim=True)

@@ -77,8 +77,8 @@ class KernelPrediction(nn.Module):
         sharp = ((self.gone_from - defocus.abs()) / (self.gone_from - self.sharp_to)).clamp(0, 1)  # (B, 1, H, W)
         separate, front, back = torch.sigmoid(separate), 3 * sharp * torch.tanh(front), -3 * sharp * torch.tanh(back)
         kernels, left = [], torch.ones_like(defocus)
-        # what is farther than can be seen by 1 px of blur counts less, by 2 nothing; more where the blur is wide, since
-        # knots lie apart there, and a surface is in one that much farther itself
+        # a slab over 1 px of defocus behind the farthest surface seen counts less, from 2 px on not at all; the margin
+        # grows with the blur, since knots lie farther apart there, and a surface itself may be in one that much behind
         last = farthest - 0.15 * farthest.abs() - 1  # (B, 1, H, W)
         for knot, coverage in zip(knots, coverages, strict=True):
             coverage = coverage.clamp(min=EPS)

@@ -140,8 +140,8 @@ class Photo:
         grain: float = 0.0,
     ) -> np.ndarray:
         """`refocus` without rounding: (H, W, 3) float32 in [0, 1], encoded as the photo is; arguments as there."""
-        light = self._rendered(point, aperture, focus, shape, highlights, grain)
-        return light.permute(1, 2, 0).float().cpu().contiguous().numpy()
+        rendered = self._rendered(point, aperture, focus, shape, highlights, grain)
+        return rendered.permute(1, 2, 0).float().cpu().contiguous().numpy()
 
     def _rendered(
         self,

@@ -45,7 +45,7 @@ def check_upload(path: str, name: str = "photo") -> tuple[int, int]:
                 raise PhotoError(f"{name} must have sides of at most {LONGEST} pixels, {size}")
             if header.info.get("progressive") and _scans(file) > SCANS:
                 raise PhotoError(f"{name} must be a JPEG of at most {SCANS} scans; please save it anew")
-            return (height, width) if _lies(header) else (width, height)
+            return (height, width) if _on_its_side(header) else (width, height)
     except PhotoError:
         raise
     except UnidentifiedImageError:
@@ -84,7 +84,7 @@ def _scans(file: IO[bytes]) -> int:
         return found
 
 
-def _lies(header: Image.Image) -> bool:
+def _on_its_side(header: Image.Image) -> bool:
     """Whether the EXIF turns it by a quarter; broken EXIF turns nothing, as in `pictures.read_photo`."""
     if header.format == "TIFF":  # whose size Pillow tells upright
         return False

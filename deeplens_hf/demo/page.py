@@ -202,7 +202,7 @@ def build_demo(
         gallery.select(studio.choose, None, chosen, js=CHOSEN, trigger_mode="multiple", **quiet)
         latest = {"trigger_mode": "always_last", "show_progress_on": gallery}
         chosen.change(studio.open_example, [chosen, cut], [*made, *fresh], **latest, **gpu)
-        # its input tells of a click twice, its select not of a key
+        # `change`: its `input` fires twice a click, its `select` not for the keyboard
         source.change(studio.swap_depth, [scene, source, sense], made, show_progress_on=source, **gpu)
         own.upload(studio.own_depth, [scene, own, sense], [*made, own], show_progress_on=own, **every, **gpu)
         sense.input(studio.turn_depth, [scene, sense], made, trigger_mode="always_last", show_progress_on=source, **gpu)

@@ -255,11 +255,11 @@ class Studio:
         """The photo through the lens, at its own size."""
         scene = needed(scene, wish)
         try:
-            light = self.darkroom.develop(scene.photo, scene.focus(wish), scene.lens(*lens))
+            rendered = self.darkroom.develop(scene.photo, scene.focus(wish), scene.lens(*lens))
         except ValueError as error:
             raise refusal(error) from None
         path = file_to_take(scene.name, f"_refocused{SUFFIXES[encoding]}")
-        save_result(light, scene.photo.picture, path, place)
+        save_result(rendered, scene.photo.picture, path, place)
         return str(path)
 
     def save_depth(self, scene: Scene | None, wish: dict | None) -> str:

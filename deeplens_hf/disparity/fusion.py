@@ -20,8 +20,13 @@ RING = 0.02  # of the long side: half the width of the darker rings that network
 STEP = 0.1  # of a map's range: what stands out by less from its surroundings has no such ring
 HOLLOW = 0.06  # of the long side: half the width of the hollows that networks leave inside a subject
 SHALLOW = 0.25  # of the subject's step from the background: hollows no deeper are filled, twice as deep ones stay
-BESIDE = 0.05  # of a window twice as wide: so much background tells half of how far behind it is
+BESIDE = 0.05  # share of background in a window twice as wide at which the step to it is believed by half
 CLEAR = 0.3  # of a map's range: a subject that stands out by less from the background has no hollows
+
+
+def span(disparity: Tensor) -> Tensor:
+    """From the farthest to the nearest in each map, (B, 1, 1, 1)."""
+    return disparity.amax((1, 2, 3), keepdim=True) - disparity.amin((1, 2, 3), keepdim=True)
 
 
 def standardise(disparity: Tensor) -> Tensor:
@@ -66,7 +71,7 @@ def without_rings(disparity: Tensor) -> Tensor:
     nearest = window_max(disparity, reach)
     valley = window_min(nearest, reach) - disparity  # how deep it is there
     step = nearest - disparity
-    whole = disparity.amax((1, 2, 3), keepdim=True) - disparity.amin((1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
+    whole = span(disparity)  # (B, 1, 1, 1)
     ring = (2 - 4 * valley / step.clamp(min=1e-6)).clamp(0, 1)
     return disparity + valley * ring * (step / (STEP * whole).clamp(min=1e-6) - 1).clamp(0, 1)
 

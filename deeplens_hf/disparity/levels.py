@@ -31,9 +31,9 @@ class Prepared(NamedTuple):
 
 
 def counted_side(size: tuple[int, int]) -> float:
-    """The long side of a photo (H, W); of a panorama that of one of WIDE as large, but no less than half.
+    """The long side of a photo (H, W); of a panorama that of a WIDE : 1 photo of its area, at least half its own.
 
-    By its own its height would be looked at, and blurred, with few pixels.
+    By its own long side a panorama's height would be looked at, and blurred, with few pixels.
     """
     shape = max(size) / min(size)
     return max(size) / math.sqrt(min(max(shape / WIDE, 1.0), 4.0))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..files.pictures import DIOPTRES, PhotoError, Source, check_lies, decoded, grey_levels, one_line
+from ..files.pictures import DIOPTRES, PhotoError, Source, check_same_orientation, decoded, grey_levels, one_line
 from ..optics import srgb_to_linear
 from ..sharing.weights import HUB_NAME
 from .levels import halvings_until, last_map
@@ -144,7 +144,7 @@ def _read_map(source: Source, size: tuple[int, int]) -> tuple[np.ndarray, str]:
             values, told = grey_levels(picture), str(picture.info.get(DIOPTRES, ""))
     if values.ndim != 2 or values.size == 0 or values.dtype.kind not in "uif":
         raise PhotoError(f"disparity must be an array (H, W) of numbers, got {values.dtype} {values.shape}")
-    check_lies(values, size, "disparity")
+    check_same_orientation(values, size, "disparity")
     return values.astype(values.dtype.newbyteorder("="), copy=False), told
 
 

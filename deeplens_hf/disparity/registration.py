@@ -17,9 +17,9 @@ from .uncompiled import uncompiled
 REACH = 5  # pixels: the most that is mended
 EDGE = 0.05  # of a map's range, from one pixel to the next
 FEWEST = 100  # pairs of pixels across an edge: fewer prove nothing
-CLEARER = 1.3  # times: what changes there must be by so much more than where the map has its edges
-BETTER = 1.4  # times: and by so much more than before, once the map is moved
-CLIMB = 1.02  # times: and by so much with each further pixel
+CLEARER = 1.3  # times: colour must change by so much more at the new place than at the map's own edges
+BETTER = 1.4  # times: the same after the move over before it
+CLIMB = 1.02  # times: what each further pixel must bring
 KEPT = 0.5  # of the edges have to be left: what is cut down to a few of them shows these at their best
 LINES = 256  # rows, or columns, that are looked at
 

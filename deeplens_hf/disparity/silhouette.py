@@ -7,6 +7,7 @@ animal's, which by its colour is water. So where mask and disparity tell of the 
 from torch import Tensor
 
 from ..layers.pooling import window_max, window_mean, window_min
+from .fusion import span
 
 REACH = 6  # pixels from which both disparities may come
 AVERAGED = 8  # pixels to either side, over which the subject's disparity and that about it are averaged
@@ -20,11 +21,11 @@ def steadied(disparity: Tensor, foreground: Tensor) -> Tensor:
     another thing as near, on its own ground, or behind something, nothing changes.
     """
     nearest, farthest = window_max(disparity, REACH), window_min(disparity, REACH)
-    span = nearest - farthest
-    whole = disparity.amax((1, 2, 3), keepdim=True) - disparity.amin((1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
+    local = nearest - farthest
+    whole = span(disparity)  # (B, 1, 1, 1)
     subject, around = (mean_of(disparity, side) for side in (foreground, 1 - foreground))
-    explained = (4 * (subject - around) / span.clamp(min=1e-6) - 2).clamp(0, 1)  # 0: half of what changes, or less
-    step = (10 * span / whole.clamp(min=1e-6) - 0.5).clamp(0, 1)  # 0: a twentieth of the map's range, or less
+    explained = (4 * (subject - around) / local.clamp(min=1e-6) - 2).clamp(0, 1)  # 0: half of what changes, or less
+    step = (10 * local / whole.clamp(min=1e-6) - 0.5).clamp(0, 1)  # 0: a twentieth of the map's range, or less
     side = ((2 * foreground - 1) / 0.8).clamp(-1, 1)  # 1 = the subject, -1 = not
     nearer = (subject.minimum(nearest) - disparity).clamp(min=0) * side.clamp(min=0)
     beside = window_max(side, RIM).clamp(min=0)

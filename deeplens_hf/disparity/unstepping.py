@@ -26,7 +26,7 @@ FLAT = 0.1  # of a step: less than this away from its grey value a pixel is of n
 
 
 class Plateaus(NamedTuple):
-    """What in a map of few grey values is no slope: how far these lie apart, and those of flat things."""
+    """Of a map of few grey values: the distance between these, and those of flat things, which are to stay flat."""
 
     step: float = 0.0
     values: tuple[float, ...] = ()

@@ -301,7 +301,7 @@ def _halved(picture: Image.Image) -> bool:
     return picture.mode in ("RGB", "RGBA", "LA") and any(";16" in mode for mode in raw)
 
 
-def check_lies(levels: np.ndarray, size: tuple[int, int], name: str) -> None:
+def check_same_orientation(levels: np.ndarray, size: tuple[int, int], name: str) -> None:
     """PhotoError, of `name`, for a map (H, W) that is upright where the photo of `size` (width, height) lies, or the
     other way round.
     """

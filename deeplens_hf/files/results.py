@@ -13,11 +13,11 @@ SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "16-bit TIFF": ".tif"}
 NOTE = f"deeplens_hf {__version__}: synthetic lens blur"
 
 
-def save_result(light: np.ndarray, picture: Picture, path: str | os.PathLike, place: bool = False) -> None:
+def save_result(rendered: np.ndarray, picture: Picture, path: str | os.PathLike, place: bool = False) -> None:
     """Write a rendered photo, of 8 bits a channel to .jpg (quality 95) and .png, of 16 to .tif.
 
     Args:
-        light: (H, W, 3) in [0, 1], encoded as the photo is: what `Photo.render` returns.
+        rendered: (H, W, 3) in [0, 1], encoded as the photo is: what `Photo.render` returns.
         picture: the photo, whose ICC profile and EXIF are kept; EXIF's Software becomes a note of the edit.
         path: .jpg, .png or .tif.
         place: keep where the photo was taken.
@@ -28,9 +28,9 @@ def save_result(light: np.ndarray, picture: Picture, path: str | os.PathLike, pl
     suffix = check_target(path, tuple(SUFFIXES.values()))
     told = noted_exif(picture, place)
     if suffix == ".tif":
-        _write_tiff(light, told, picture.info.get("icc_profile"), path)
+        _write_tiff(rendered, told, picture.info.get("icc_profile"), path)
     else:
-        pixels = Image.fromarray((light * 255).round().astype(np.uint8))
+        pixels = Image.fromarray((rendered * 255).round().astype(np.uint8))
         save_picture(Picture.of(pixels, {**picture.info, "exif": told.tobytes()}), path)
 
 
@@ -44,9 +44,9 @@ def noted_exif(picture: Image.Image, place: bool) -> Image.Exif:
     return exif.block(tags)
 
 
-def _write_tiff(light: np.ndarray, told: Image.Exif, profile: bytes | None, path: str | os.PathLike) -> None:
+def _write_tiff(rendered: np.ndarray, told: Image.Exif, profile: bytes | None, path: str | os.PathLike) -> None:
     """Pillow has no picture of 3 x 16 bits, but writes the directory of such a file; the pixels go behind it."""
-    pixels = (light * 65535).round().astype("<u2")  # (H, W, 3)
+    pixels = (rendered * 65535).round().astype("<u2")  # (H, W, 3)
     directory = TiffImagePlugin.ImageFileDirectory_v2(prefix=b"II")
     directory.update(told.items())
     directory[TiffImagePlugin.IMAGEWIDTH], directory[TiffImagePlugin.IMAGELENGTH] = pixels.shape[1], pixels.shape[0]

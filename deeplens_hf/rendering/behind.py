@@ -26,10 +26,10 @@ FARTHEST = 1.5  # pixels of distance a pixel of blur, of both surfaces, beyond w
 SOFT = 0.5  # pixels of defocus: how gradually a surface comes to lie beyond a depth
 UNEVEN = 0.5  # pixels of defocus in the flattest 3 x 3 about a pixel: from here on it seems to be of a soft edge
 MIXED = 0.1  # how much such a pixel, of mixed colour as often as not, counts in what is continued
-STEEP = 1e3  # pixels of defocus a pixel, outside the frame: more than any within, which are to count alone
+STEEP = 1e3  # pixels of defocus a pixel: the slope assumed outside the frame, so large that a minimum never takes it
 SLOPE_MARGIN = 5.0  # how many times its slope's drop on the way a surface may fall before it counts as hiding
-NEARER = 0.25  # of the step down to what is continued: only what lies no nearer than that is it, and not before it
-ROUGHNESS = 3.0  # times the way as measured is the most that blocks, as wide as what they continue, may take it for
+NEARER = 0.25  # of the step down to what is continued: what is nearer than that is not taken for part of it
+ROUGHNESS = 3.0  # the pyramid tells distances coarsely: at most so many times the measured one
 
 
 def extend_far(light: Tensor, defocus: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -69,7 +69,7 @@ def behind_each(own: Tensor, count: Tensor) -> tuple[Tensor, Tensor, Tensor, Ten
         beyond = ((low + index * shelf - depth) / SOFT).clamp(0, 1)  # (B, 1, H, W)
         share = 1 - (place - index).abs() if index < SHELVES - 1 else place - index + 1
         behind = behind + share.clamp(0, 1) * push_pull(halve(maps * beyond))  # (B, 6, h, w)
-    # what is continued may lie in between, if it is a mean of what is close by and of what is not: that is nowhere
+    # what is continued may be the mean of a near and a far surface, a depth at which nothing is
     as_far = torch.lerp(behind[:, 3:4] / behind[:, 5:].clamp(min=1e-4), nearest, NEARER)  # (B, 1, h, w)
     away = 1 + 2 * distance_below(halve_min(depth), torch.minimum(nearest - SOFT - shelf, as_far), SOFT)
     behind = enlarge(torch.cat([behind, away], 1), own.shape[-2:])

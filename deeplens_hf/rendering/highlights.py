@@ -13,8 +13,8 @@ from ..layers.blocks import read_blocks, start_small, write_blocks
 from ..layers.pooling import lengthen
 
 MOST = 5.3  # of the logarithm of the gain: two hundredfold
-# What clips in every channel hardly shows its colour: so far from the one guessed to white. A lamp's middle is white in
-# most photos; a gleam on gold stays golden.
+# What clips in every channel hardly shows its colour: the gains are pulled so far towards the largest, that is, towards
+# white. A lamp's middle is white in most photos; a gleam on gold stays golden.
 WHITENED, WHITENED_BY_DAY = 0.5, 0.25
 CLIPPED_FROM, CLIPPED_AT = 0.93, 0.99  # linear light of a channel
 LEAST = 0.05  # of white: where nothing gains more, nothing is said to have been lost

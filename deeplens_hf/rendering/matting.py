@@ -13,7 +13,7 @@ from ..layers.pooling import enlarge, window_max, window_mean, window_min
 SIDE = 5  # every other pixel: the windows in which the colours of both sides are averaged
 UNLIKE = 10.0  # how many times the colours' spread their distance has to exceed, squared, to be believed half-way
 FAINT = 0.01  # the same for colours without any spread, of square roots of light
-MOST = 0.5  # of a pixel that the disparity counts to the far surface is the near one's; and the other way round
+MOST = 0.5  # of a pixel that the disparity gives to one surface may at most be the other's
 INNER = 0.5  # how much is believed of pixels that the disparity counts to the near surface
 
 

@@ -90,14 +90,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--subjects",
         type=Path,
         metavar="FOLDER",
-        help="of training/subjects.py: masks of the photos' subjects, but where they were drawn by hand (depth)",
+        help="masks by training/subjects.py, for photos without one drawn by hand (depth)",
     )
     parser.add_argument(
         "--tune",
         type=float,
         default=0.0,
         metavar="SHARE",
-        help="of the rate, at which the ImageNet part of the larger network learns (large; default: not at all)",
+        help="rate of the larger network's DINOv2 part as a share of --lr (large; default: 0, kept as it is)",
     )
     parser.add_argument("--outline-weight", type=float, default=0.5, help="of the mask's outline in the depth loss")
     parser.add_argument(

@@ -13,7 +13,7 @@ from ..sharing.repository import RECORD
 from .data import PhotoRecord
 from .large import FILE, LargeDepth
 from .loop import Run, fit
-from .losses import gradient_matching, standardise
+from .losses import gradient_matching, standardise_robustly
 from .mixture import DepthMixture, Sources
 from .pretrained import DINOV2_PACKAGE, load_dinov2_small
 from .record import options, read_record
@@ -32,7 +32,7 @@ class LargeStage(nn.Module):
     def forward(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         disparity = self.large(batch["image"]).float()
         truth = F.interpolate(batch["disparity"], disparity.shape[-2:], mode="bilinear", antialias=True)
-        difference = standardise(disparity) - standardise(truth)
+        difference = standardise_robustly(disparity) - standardise_robustly(truth)
         parts = {"disparity": difference.abs().mean(), "gradient": gradient_matching(difference).mean()}
         return parts | {"loss": parts["disparity"] + 0.5 * parts["gradient"]}
 

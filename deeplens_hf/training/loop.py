@@ -26,7 +26,7 @@ from .journal import Journal
 Batch = dict[str, Tensor]
 Loss = Callable[[Batch, int], dict[str, Tensor]]  # a batch and its step -> named parts; "loss" is minimised
 STATE = {"modules", "optimiser", "average", "step", "seconds"}  # what every checkpoint has
-SHAPING = ("lr", "seed", "weight_decay", "ema", "slow")  # of a run: what has to be the same when it goes on
+SHAPING = ("lr", "seed", "weight_decay", "ema", "slow")  # of a run: what must be as it was when it goes on
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..disparity.fusion import span
 from ..layers.pooling import window_max
 from ..optics import disc, linear_to_srgb
 from ..rendering.aperture_blur import convolve
@@ -12,7 +13,7 @@ from .labels import THIN, thin_parts
 NOISE_WEIGHT = 1.6e-3  # of a decibel in the render loss: about as much as the other parts have
 
 
-def standardise(disparity: Tensor) -> Tensor:
+def standardise_robustly(disparity: Tensor) -> Tensor:
     """Remove each map's scale and shift: median 0, mean absolute deviation 1 (Ranftl et al., MiDaS, TPAMI 2020, Eq. 5).
 
     Unlike a least-squares fit it keeps the sign, so a map that is upside down in depth is never counted as right.
@@ -74,7 +75,7 @@ def depth_loss(
     def mean(values: Tensor, has: Tensor, count: Tensor | None) -> Tensor:
         return (values * has).sum() / (has.sum() if count is None else count).clamp(min=1e-6)
 
-    difference = standardise(disparity) - standardise(true_disparity)  # (B, 1, H, W)
+    difference = standardise_robustly(disparity) - standardise_robustly(true_disparity)  # (B, 1, H, W)
     parts = {
         "disparity": mean(difference.abs().mean((1, 2, 3)), has_disparity, maps),
         "gradient": mean(gradient_matching(difference), has_disparity, maps),
@@ -120,7 +121,7 @@ def mending_loss(mended: Tensor, true: Tensor) -> dict[str, Tensor]:
 
     The square moves edges, which a mean difference alone leaves where they are; the difference keeps true maps true.
     """
-    whole = (true.amax((1, 2, 3), keepdim=True) - true.amin((1, 2, 3), keepdim=True)).clamp(min=0.25)
+    whole = span(true).clamp(min=0.25)
     error = (mended - true) / whole
     parts = {"square": error.square().mean(), "difference": (error.square() + 1e-5).sqrt().mean()}
     parts["loss"] = 32 * parts["square"] + 4 * parts["difference"]

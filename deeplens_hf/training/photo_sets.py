@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 
 from ..disparity.own_depth import read_own_depth
 from ..files.data_sets import leave_encoded, open_picture
-from ..files.pictures import PhotoError, check_lies, decoded, grey_levels, one_line, read_photo
+from ..files.pictures import PhotoError, check_same_orientation, decoded, grey_levels, one_line, read_photo
 from .augmentation import Picture, augment
 from .data import PhotoRecord, labelled_photos
 from .mixture import SHAPES
@@ -154,7 +154,7 @@ def read_row(row: Row, photos: PhotoSet, device: str = "cpu") -> Picture:
     if row.mask is not None:
         with decoded(open_picture(row.mask), "mask") as mask:
             foreground = _mask(mask)
-        check_lies(foreground, picture.size, "mask")
+        check_same_orientation(foreground, picture.size, "mask")
     return Picture(picture, _grey(disparity), _grey(foreground))
 
 

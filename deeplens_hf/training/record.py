@@ -21,7 +21,7 @@ from ..sharing.repository import FORMAT_VERSION, RECORD
 from ..sharing.weights import CHECKOUT_WEIGHTS, HUB_ID
 from .data import PhotoRecord, labels_mark, mark
 
-OPTIONS = (  # a run that goes on needs the same, as it does of what `Run` has, of photos and of weights
+OPTIONS = (  # that a run must go on with as it began, beside `loop.SHAPING`, photos and weights
     "stage", "size", "scenes", "tabletops", "lit", "sources", "ensemble", "large", "outline_weight", "encoder",
     "lens_blur", "split", "columns", "depth_is", "labels", "streaming", "precision",
 )  # fmt: skip
