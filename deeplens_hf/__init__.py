@@ -10,7 +10,8 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .config import DeepLensConfig
-    from .files.pictures import PhotoError, colour_disparity, save_disparity, save_picture
+    from .files.pictures import PhotoError
+    from .files.writing import colour_disparity, save_disparity, save_picture
     from .model import DeepLens, DepthMaps
     from .optics import ApertureShape
     from .photo import Photo
@@ -37,7 +38,8 @@ _HOME = {
     "ApertureShape": "optics",
     "DeepLensConfig": "config",
     "Photo": "photo",
-    **dict.fromkeys(("PhotoError", "colour_disparity", "save_disparity", "save_picture"), "files.pictures"),
+    "PhotoError": "files.pictures",
+    **dict.fromkeys(("colour_disparity", "save_disparity", "save_picture"), "files.writing"),
 }
 
 

@@ -112,21 +112,21 @@ def build_parser(argv: list[str]) -> Parser:
 
 def depth(args: argparse.Namespace) -> None:
     """Predict a photo's disparity (relative inverse depth in [0, 1], 1 = nearest); prints the files written."""
-    from .files import pictures
+    from .files import writing
 
-    pictures.check_target(args.out, pictures.DISPARITY_SUFFIXES)
+    writing.check_target(args.out, writing.DISPARITY_SUFFIXES)
     opening.check_sources_stay("-o", args.out, args.photo, args.depth)
     if args.preview:
-        pictures.check_target(args.preview, pictures.FORMATS)
+        writing.check_target(args.preview, writing.FORMATS)
         opening.check_sources_stay("--preview", args.preview, args.photo, args.depth)
         if args.preview.resolve() == args.out.resolve():
             raise ValueError(f"--preview must be another file than -o, got {args.preview} for both")
     photo = opening.open_photo(args, args.photo)
     disparity = photo.disparity
-    pictures.save_disparity(disparity, args.out, photo.dioptres)
+    writing.save_disparity(disparity, args.out, photo.dioptres)
     print(args.out)
     if args.preview:
-        pictures.save_picture(pictures.colour_disparity(disparity), args.preview)
+        writing.save_picture(writing.colour_disparity(disparity), args.preview)
         print(args.preview)
 
 

@@ -8,7 +8,8 @@ from itertools import chain
 import numpy as np
 from PIL import Image
 
-from .files.pictures import PhotoError, check_target, in_srgb, replacing
+from .files.pictures import PhotoError, in_srgb
+from .files.writing import check_target, replacing
 from .inputs import check_number
 from .photo import Photo
 

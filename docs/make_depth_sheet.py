@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from deeplens_hf import DeepLens
-from deeplens_hf.files.pictures import colour_disparity
+from deeplens_hf.files.writing import colour_disparity
 from deeplens_hf.sharing.weights import choose_weights
 
 SIDE, GAP, ACROSS = 88, 3, 12  # pixels of a thumbnail and between them; thumbnails a row

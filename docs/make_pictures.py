@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from deeplens_hf import ApertureShape, DeepLens
-from deeplens_hf.files.pictures import colour_disparity
+from deeplens_hf.files.writing import colour_disparity
 from deeplens_hf.optics import linear_to_srgb, signed_defocus, srgb_to_linear
 from deeplens_hf.sharing.weights import choose_weights, describe_weights
 

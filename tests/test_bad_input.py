@@ -11,7 +11,8 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from deeplens_hf.files import pictures
-from deeplens_hf.files.pictures import MAX_PIXELS, PhotoError, read_photo, save_disparity, save_picture
+from deeplens_hf.files.pictures import MAX_PIXELS, PhotoError, read_photo
+from deeplens_hf.files.writing import save_disparity, save_picture
 
 
 def png_header(width: int, height: int, kind: int = 2, bits: int = 8, rows: bytes = b"\0" * 100) -> bytes:

@@ -15,7 +15,7 @@ import torch
 from PIL import ExifTags, Image
 
 from deeplens_hf import ApertureShape, DeepLens, DeepLensConfig, __version__, cli
-from deeplens_hf.files.pictures import colour_disparity, save_disparity
+from deeplens_hf.files.writing import colour_disparity, save_disparity
 from deeplens_hf.photo import Photo
 from deeplens_hf.sharing import weights
 

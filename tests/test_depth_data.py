@@ -17,7 +17,7 @@ from torch import nn
 
 from deeplens_hf import DeepLens
 from deeplens_hf.evaluation import truth
-from deeplens_hf.files.pictures import save_disparity
+from deeplens_hf.files.writing import save_disparity
 from deeplens_hf.training.arguments import add_arguments
 from deeplens_hf.training.commands import run
 from deeplens_hf.training.data import PEOPLE, labelled_photos

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from deeplens_hf.files.pictures import read_photo, save_picture
+from deeplens_hf.files.pictures import read_photo
+from deeplens_hf.files.writing import save_picture
 
 ON_ITS_SIDE = (0x112, 3, 1, struct.pack("<HH", 6, 0))
 

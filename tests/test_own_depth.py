@@ -16,7 +16,8 @@ from PIL import Image, TiffImagePlugin
 
 from deeplens_hf import cli
 from deeplens_hf.disparity import depth_models
-from deeplens_hf.files.pictures import PhotoError, save_disparity
+from deeplens_hf.files.pictures import PhotoError
+from deeplens_hf.files.writing import save_disparity
 
 METRES = np.linspace(1, 5, 128)[None].repeat(96, 0)  # near on the left
 EXPECTED = ((1 / METRES - 1 / 5) / (1 - 1 / 5)).astype(np.float32)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageCms, JpegImagePlugin
 
-from deeplens_hf.files.pictures import PhotoError, Picture, colour_disparity, save_disparity, save_picture
+from deeplens_hf.files.pictures import PhotoError, Picture
+from deeplens_hf.files.writing import colour_disparity, save_disparity, save_picture
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 

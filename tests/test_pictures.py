@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from deeplens_hf.files.pictures import PhotoError, read_photo, save_picture
+from deeplens_hf.files.pictures import PhotoError, read_photo
+from deeplens_hf.files.writing import save_picture
 from deeplens_hf.photo import Photo
 
 STORED = {  # EXIF 2.32, tag 274: where the stored row 0 and column 0 lie in the upright picture

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from ..files.data_sets import leave_encoded
-from ..files.pictures import FORMATS, one_line, part_name
+from ..files.pictures import one_line
+from ..files.writing import FORMATS, part_name
 from ..sharing.weights import HUB_NAME
 from .workers import Task, choose_crew, run_tasks
 

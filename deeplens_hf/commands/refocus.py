@@ -60,7 +60,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Blur a photo as a lens would, or many; prints the file written, or how many."""
-    from ..files import pictures
+    from ..files import writing
     from ..inputs import check_number
     from ..model import MAX_HIGHLIGHTS
     from ..optics import ApertureShape
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
             )
         return _refocus_many(args, settings)
     # what can be checked is checked before the model takes its time
-    pictures.check_target(args.out, pictures.FORMATS)
+    writing.check_target(args.out, writing.FORMATS)
     opening.check_sources_stay("-o", args.out, args.photo[0], args.depth)
     for name in ("workers", "suffix", "overwrite", "shard", "split"):
         if getattr(args, name) is not None and getattr(args, name) is not False:
@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
         photo.calibrate(args.reference, args.focal_length, args.sensor_width, args.farthest)
     elif missing := calibrate_by_exif(photo, args.aperture):
         print(f"deeplens: {missing}", file=sys.stderr)
-    pictures.save_picture(photo.refocus(**settings), args.out)
+    writing.save_picture(photo.refocus(**settings), args.out)
     print(args.out)
     return 0
 

@@ -92,7 +92,8 @@ def preview(photo: "Photo"):
     """The photo, its predicted depth and the photo refocused on its subject, side by side: a PIL image."""
     from PIL import Image, ImageOps
 
-    from ..files.pictures import colour_disparity, in_srgb
+    from ..files.pictures import in_srgb
+    from ..files.writing import colour_disparity
 
     pictures = [photo.picture, colour_disparity(photo.disparity), photo.refocus(aperture=10)]
     pictures = [in_srgb(picture, picture.info.get("icc_profile")) for picture in pictures]  # the sheet has no profile

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..files.data_sets import open_picture
-from ..files.pictures import PhotoError, one_line, save_picture
+from ..files.pictures import PhotoError, one_line
+from ..files.writing import save_picture
 
 if TYPE_CHECKING:
     from ..photo import Photo

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import gradio as gr
 
-from ..files.pictures import Picture, save_disparity, save_picture
+from ..files.pictures import Picture
 from ..files.results import noted_exif
+from ..files.writing import save_disparity, save_picture
 from ..rack_focus import SIDE, focus_path, write_mp4
 from .checks import validator_of
 from .darkroom import Darkroom

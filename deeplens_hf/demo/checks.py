@@ -11,7 +11,8 @@ import numpy as np
 from gradio.utils import get_upload_folder
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from ..files.pictures import LONGEST_SIDES, PhotoError, one_line, open_header
+from ..files.pictures import PhotoError, one_line, open_header
+from ..files.writing import LONGEST_SIDES
 from ..inputs import check_point
 from ..model import MAX_HIGHLIGHTS
 from ..photo import WIDEST

@@ -10,8 +10,9 @@ from typing import Any
 import gradio as gr
 
 from ..disparity.phone_depth import read_embedded
-from ..files.pictures import PhotoError, save_disparity
+from ..files.pictures import PhotoError
 from ..files.results import SUFFIXES, save_result
+from ..files.writing import save_disparity
 from ..inputs import check_point
 from ..model import DeepLens
 from ..optics import MAX_APERTURE

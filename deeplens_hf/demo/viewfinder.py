@@ -12,7 +12,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from ..files.pictures import colour_disparity
+from ..files.writing import colour_disparity
 from .scene import Scene
 
 HERE = Path(__file__).parent

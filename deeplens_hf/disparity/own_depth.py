@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..files.pictures import DIOPTRES, PhotoError, Source, check_same_orientation, decoded, grey_levels, one_line
+from ..files.pictures import PhotoError, Source, check_same_orientation, decoded, grey_levels, one_line
+from ..files.writing import DIOPTRES
 from ..optics import srgb_to_linear
 from ..sharing.weights import HUB_NAME
 from .levels import halvings_until, last_map
@@ -114,7 +115,7 @@ def read_disparity(source: Source, size: tuple[int, int]) -> OwnDepth:
 
 
 def _dioptres(told: str) -> tuple[float, float] | None:
-    """What a .png of `pictures.save_disparity` says of its range."""
+    """What a .png of `writing.save_disparity` says of its range."""
     try:
         low, high = (float(value) for value in told.split())
     except ValueError:

@@ -7,7 +7,8 @@ from PIL import ExifTags, Image, TiffImagePlugin
 
 from ..version import __version__
 from . import exif
-from .pictures import Picture, check_target, replacing, save_picture
+from .pictures import Picture
+from .writing import check_target, replacing, save_picture
 
 SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "16-bit TIFF": ".tif"}
 NOTE = f"deeplens_hf {__version__}: synthetic lens blur"
