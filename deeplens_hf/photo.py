@@ -18,6 +18,7 @@ from torch import Tensor
 from .disparity.levels import Prepared, last_foreground, last_map
 from .disparity.own_depth import Sense, read_own_depth
 from .files.pictures import PhotoError, Picture, Source, read_photo
+from .heap import give_back
 from .inputs import check_number, check_point
 from .lens import Calibration, aperture_of, fit, fit_metres, read_camera
 from .model import MAX_HIGHLIGHTS, DeepLens
@@ -76,6 +77,7 @@ class Photo:
         self.model, self.picture, self._own_disparity, self._dioptres = model, picture, disparity, dioptres
         self.calibration: Calibration | None = None
         self._prepared: tuple[list[np.ndarray], list[np.ndarray], tuple] | None = None  # see `_prepare`
+        give_back()  # of the photos before
 
     @property
     def size(self) -> tuple[int, int]:

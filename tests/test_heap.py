@@ -33,6 +33,31 @@ def faults(**environment: str) -> tuple[str, int]:
     return kept, int(count)
 
 
+HOLES = """
+import os
+from deeplens_hf import heap
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
+
+heap.keep_freed_memory()
+pieces = [bytearray(b"x" * 900_000) for _ in range(300)]  # 270 MB
+pieces = pieces[::30] + [pieces[-1]]  # the last keeps the end of the heap where it is
+before = resident()
+for _ in range(heap.EVERY):
+    heap.give_back()
+print(before, resident())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of glibc")
+def test_what_lies_free_between_pieces_in_use_is_given_back():
+    own = {name: value for name, value in os.environ.items() if name not in SETTINGS}
+    done = subprocess.run([sys.executable, "-c", HOLES], capture_output=True, text=True, check=True, env=own)
+    before, after = map(int, done.stdout.split())
+    assert before > 200 and after < 120
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="of glibc")
 def test_freed_memory_is_kept_unless_the_environment_says_otherwise():
     kept, count = faults()

@@ -1,6 +1,7 @@
 """Picture files of every kind in: upright RGB, whatever the rotation, depth, colours or size."""
 
 import io
+import os
 import struct
 import subprocess
 import sys
@@ -283,3 +284,48 @@ def test_a_drawing_is_not_run(tmp_path, monkeypatch):
     (tmp_path / "drawing.eps").rename(tmp_path / "drawing.jpg")
     with pytest.raises(PhotoError, match="EPS"):
         read_photo(tmp_path / "drawing.jpg")
+
+
+FULL = """
+import os, resource, sys
+import numpy as np
+from PIL import Image
+from deeplens_hf import save_picture
+from deeplens_hf.files.pictures import Picture
+
+noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+for write in (lambda: save_picture(noise, sys.argv[1]), lambda: Picture.of(noise, {}).save(sys.argv[1])):
+    try:
+        write()
+    except OSError:
+        print("told", end=" ")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit there")
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif", ".webp"])
+def test_half_a_file_on_a_full_disk_is_told(tmp_path, suffix):
+    """Pillow's encoders of JPEG and TIFF alone say nothing of it."""
+    path = tmp_path / f"full{suffix}"
+    done = subprocess.run([sys.executable, "-c", FULL, path], capture_output=True, text=True)
+    assert done.stdout.split() == ["told", "told"], done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks there")
+def test_a_process_forked_while_a_photo_is_opened_opens_photos_too(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "photo.png")
+    code = f"""
+import os, signal
+from deeplens_hf.files import pictures
+
+with pictures._opening:  # as another thread has it
+    child = os.fork()
+    if not child:
+        signal.alarm(20)
+        pictures.read_photo({str(tmp_path / "photo.png")!r})
+        os._exit(0)
+    print(os.waitpid(child, 0)[1])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["0"], done.stderr

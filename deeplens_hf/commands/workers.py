@@ -105,8 +105,8 @@ def work(
         model.open(blank, disparity=blank).refocus(**settings | {"point": None} | real)  # settings that suit no photo
     except Exception as error:
         return pipe.send(("unfit", one_line(error)))
-    pipe.send(("ready", None))
     try:
+        pipe.send(("ready", None))
         while (task := pipe.recv()) is not None:
             try:
                 photo = model.open(open_picture(task.source), **opening or {})

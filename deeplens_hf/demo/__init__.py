@@ -1,4 +1,7 @@
-"""The page in the browser: `build_demo(model, **offered())` makes it, `LAUNCH` goes to its `launch`."""
+"""The page in the browser: `build_demo(model, **offered())` makes it, `LAUNCH` goes to its `launch`.
+
+A program of its own calls `keep_tidy` first, so that no file of a visitor stays behind.
+"""
 
 import os
 from typing import Any
@@ -6,11 +9,12 @@ from typing import Any
 from ..sharing.weights import CHECKOUT_WEIGHTS
 from .look import LOOK
 from .page import build_demo
+from .sweep import keep_tidy
 
 # gradio keeps all that was sent to each of so many visitors, callers of the API included; photos are on a `shelf`
 LAUNCH = {**LOOK, "mcp_server": True, "max_file_size": "100mb", "state_session_capacity": 500}
 
-__all__ = ["LAUNCH", "build_demo", "offered"]
+__all__ = ["LAUNCH", "build_demo", "keep_tidy", "offered"]
 
 
 def offered() -> dict[str, Any]:

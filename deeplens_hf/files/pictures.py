@@ -4,6 +4,7 @@ Colour: an RGB photo is processed in its own encoded values and keeps its ICC pr
 Adobe RGB nearly so). CMYK and grey go to sRGB, through their profile where they carry one.
 """
 
+import contextlib
 import math
 import os
 import threading
@@ -31,6 +32,16 @@ Source = str | os.PathLike | IO[bytes] | Image.Image | np.ndarray
 _opening = threading.Lock()
 
 
+def _open_again() -> None:
+    """A process forked while another thread had the lock would wait for ever."""
+    global _opening
+    _opening = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_open_again)
+
+
 class PhotoError(ValueError):
     """A photo, depth map or setting that cannot be used; the message names the argument and what it accepts."""
 
@@ -54,7 +65,12 @@ class Picture(Image.Image):
         format_told = format or Image.registered_extensions().get(suffix, "")
         if format_told.upper() in ("JPEG", "JPG", "WEBP") and "quality" not in params:
             kept |= BEST  # WebP has one subsampling, and takes no notice of it
-        super().save(fp, format, **(kept | params))
+        if format_told.upper() not in ("JPEG", "JPG", "TIFF"):
+            return super().save(fp, format, **(kept | params))
+        whole = BytesIO()  # on a full disk these encoders of Pillow write half a file without a word
+        super().save(whole, format_told, **(kept | params))
+        with contextlib.nullcontext(fp) if hasattr(fp, "write") else open(fp, "wb") as file:
+            file.write(whole.getbuffer())
 
 
 def read_photo(source: Source) -> Picture:
