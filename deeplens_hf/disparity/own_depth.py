@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..files.pictures import PhotoError, Source, check_same_orientation, decoded, grey_levels, one_line
+from ..files.pictures import PhotoError, Source, check_same_orientation, decoded, full_scale, grey_levels, one_line
 from ..files.writing import DIOPTRES
 from ..optics import srgb_to_linear
 from ..sharing.weights import HUB_NAME
@@ -105,8 +105,7 @@ def read_disparity(source: Source, size: tuple[int, int]) -> OwnDepth:
     cannot be read, has another rank than 2, or holds values that are not finite.
     """
     values, told = _read_map(source, size)
-    full = np.iinfo(values.dtype).max if values.dtype in (np.uint8, np.uint16) else 1
-    disparity = values.astype(np.float32) / np.float32(full)
+    disparity = values.astype(np.float32) / np.float32(full_scale(values))
     if not np.isfinite(disparity).all():
         raise PhotoError("disparity must hold finite numbers only, got nan or infinity: give them the farthest value")
     if disparity.min() < 0 or disparity.max() > 1:

@@ -25,7 +25,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from ..files import exif
-from ..files.pictures import PhotoError, grey_levels, one_line, open_header
+from ..files.pictures import PhotoError, full_scale, grey_levels, one_line, open_header
 
 EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 EXTENDED_HEADER = len(EXTENDED_XMP) + 32 + 4 + 4  # then the packet's name, its length, and where this part goes
@@ -160,7 +160,7 @@ def _unit(picture: Image.Image, file: bytes = b"") -> np.ndarray:
     if picture.info.get("progressive") and file.count(b"\xff\xda") > MOST_SCANS:
         raise PhotoError(f"disparity 'embedded' must be a picture of at most {MOST_SCANS} scans")
     values = grey_levels(picture)
-    return values.astype(np.float32) / np.float32(np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1)
+    return values.astype(np.float32) / np.float32(full_scale(values))
 
 
 def _upright(values: np.ndarray, photo: Image.Image) -> np.ndarray:

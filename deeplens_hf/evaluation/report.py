@@ -5,6 +5,8 @@ import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 
+from ..files.writing import replacing
+
 
 def group(rows: Iterable[dict], key: Callable[[dict], Hashable]) -> dict:
     """Rows by key, in the order of first appearance."""
@@ -43,6 +45,5 @@ def write(content: dict, markdown: str, out: Path, name: str) -> None:
         (f"{name}.json", json.dumps(content, indent=1, allow_nan=False) + "\n"),
         (f"{name}.md", markdown),
     ):
-        part = out / f"{file}.part"
-        part.write_text(text, encoding="utf-8")
-        part.replace(out / file)
+        with replacing(out / file) as whole:
+            whole.write(text.encode())

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..files.exif import upright_rgb
 from ..files.manifest import entries, manifest_of
-from ..files.pictures import grey_levels
+from ..files.pictures import full_scale, grey_levels
 from ..optics import aperture_of_radius
 
 LAYERED_FOCUS = {"mid": 0.48, "bg": 0.12, "near": 0.88}  # the disparity that each layered truth is focused at
@@ -157,7 +157,7 @@ def _image(file: Path, photo: Tensor | None = None) -> Tensor:
 def _map(file: Path, photo: Tensor | None = None) -> Tensor:
     """An 8- or 16-bit grey file as (1, 1, H, W) in [0, 1], as large as the photo that it belongs to."""
     levels = grey_levels(Image.open(file), str(file))
-    map = torch.from_numpy(levels.astype(np.float32) / np.iinfo(levels.dtype).max)[None, None]
+    map = torch.from_numpy(levels.astype(np.float32) / full_scale(levels))[None, None]
     _check_size(file, map, photo)
     return map
 

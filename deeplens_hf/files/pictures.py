@@ -227,6 +227,11 @@ def _halved(picture: Image.Image) -> bool:
     return picture.mode in ("RGB", "RGBA", "LA") and any(";16" in mode for mode in raw)
 
 
+def full_scale(levels: np.ndarray) -> int:
+    """What stands for 1 in a map: white, of 8 and 16 bits; 1 of other numbers."""
+    return int(np.iinfo(levels.dtype).max) if levels.dtype in (np.uint8, np.uint16) else 1
+
+
 def check_same_orientation(levels: np.ndarray, size: tuple[int, int], name: str) -> None:
     """PhotoError, of `name`, for a map (H, W) that is upright where the photo of `size` (width, height) lies, or the
     other way round.

@@ -1,6 +1,5 @@
 """Weights from a folder or the Hub, and to it: strict, safetensors only, one commit at a time, with a card."""
 
-import json
 import os
 import shutil
 import warnings
@@ -28,6 +27,7 @@ from .repository import (
     plain_errors,
     read_config,
     read_record,
+    write_record,
 )
 from .weights import CHECKOUT_WEIGHTS, HUB_ID, HUB_NAME
 
@@ -151,7 +151,7 @@ class HubMixin(PyTorchModelHubMixin):
         self.save_pretrained(folder, model_card_kwargs=known)
         (folder / RECORD).unlink(missing_ok=True)
         if record:
-            (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+            write_record(folder / RECORD, record)
         files = {Path("previews", name): file for name, file in pictures.items()}
         if evaluation is not None:
             names = [f"{name}.{kind}" for name in EVALUATIONS for kind in ("json", "md")]

@@ -75,6 +75,11 @@ def read_record(file: Path) -> list[dict]:
     return record
 
 
+def write_record(file: Path, record: list[dict]) -> None:
+    """The training record, as `read_record` reads it."""
+    file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
 def check_weights(weights: dict[str, Tensor], wanted: dict[str, Tensor], source: str) -> None:
     """Raise WeightsError naming the first tensors that are missing, unknown or of another shape."""
     faults = {

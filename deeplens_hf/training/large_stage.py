@@ -1,7 +1,6 @@
 """`deeplens train large`: the larger network's decoder, learned from scenes whose depth is known to the pixel."""
 
 import argparse
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ..sharing.repository import RECORD
+from ..sharing.repository import RECORD, write_record
 from .data import PhotoRecord
 from .large import FILE, LargeDepth
 from .loop import Run, fit
@@ -69,7 +68,7 @@ def train_large(args: argparse.Namespace, records: list[PhotoRecord], plan: Run,
         entry |= {"tune": args.tune} if args.tune else {}
         entry |= {"tabletops": args.tabletops, "scenes": args.scenes, "minutes": round(seconds / 60, 1)}
         before = read_record(args.start) if args.start else []
-        (weights / RECORD).write_text(json.dumps([*before, entry], indent=2) + "\n")
+        write_record(weights / RECORD, [*before, entry])
         print(f"weights: {weights}")
     accelerator.end_training()
     return weights

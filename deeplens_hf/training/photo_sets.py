@@ -22,6 +22,7 @@ from torch.utils.data import Dataset
 from ..disparity.own_depth import read_own_depth
 from ..files.data_sets import leave_encoded, open_picture
 from ..files.pictures import PhotoError, check_same_orientation, decoded, grey_levels, one_line, read_photo
+from ..files.writing import replacing
 from .augmentation import Picture, augment
 from .data import PhotoRecord, labelled_photos
 from .mixture import SHAPES
@@ -132,9 +133,8 @@ def unpack(
                 photo.foreground.save(base.with_suffix(".foreground.png"))
             line = {"id": base.name, "group": photos.data, "foreground": "given" if photo.foreground else None}
             lines.append(json.dumps(line | {"split": "train"}) + "\n")
-        part = folder / "manifest.part"
-        part.write_text("".join(lines))
-        os.replace(part, folder / "manifest.jsonl")  # last: what a killed run left is unpacked again
+        with replacing(folder / "manifest.jsonl") as manifest:  # last: what a killed run left is unpacked again
+            manifest.write("".join(lines).encode())
     return labelled_photos(folder, "train")
 
 

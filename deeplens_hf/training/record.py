@@ -121,7 +121,7 @@ def save_weights(model: DeepLens, folder: Path, record: list[dict]) -> None:
     part.mkdir(exist_ok=True)
     copy.deepcopy(model).cpu().half()._save_pretrained(part)
     (part / "config.json").write_text(json.dumps(asdict(model.config), indent=2) + "\n")
-    (part / RECORD).write_text(json.dumps(record, indent=2) + "\n")
+    repository.write_record(part / RECORD, record)
     for file in part.iterdir():
         os.replace(file, folder / file.name)
     part.rmdir()
