@@ -12,15 +12,13 @@ except ImportError:
 import torch
 
 from deeplens_hf import DeepLens
-from deeplens_hf.demo import LAUNCH, build_demo, keep_tidy, offered
+from deeplens_hf.demo import LAUNCH, own_page
 from deeplens_hf.sharing.weights import choose_weights, describe_weights
 
 print(describe_weights())
 device = "cuda" if torch.cuda.is_available() else "cpu"
 model = DeepLens.from_pretrained(choose_weights()).to(device).eval()
-there = offered()
-keep_tidy(photo.name for photo in there["examples"])
-page = build_demo(model, **there)
+page = own_page(model)
 
 if __name__ == "__main__":
     page.launch(**LAUNCH)

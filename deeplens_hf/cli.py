@@ -132,13 +132,11 @@ def depth(args: argparse.Namespace) -> None:
 
 def demo(args: argparse.Namespace) -> None:
     """Start the page and stay until Ctrl-C."""
-    from .demo import LAUNCH, build_demo, keep_tidy, offered
+    from .demo import LAUNCH, own_page
 
     if args.port is not None and not 1 <= args.port <= 65535:
         raise ValueError(f"--port must be from 1 to 65535, got {args.port}")
-    there = offered()
-    keep_tidy(photo.name for photo in there["examples"])
-    page = build_demo(opening.load_model(args), **there)
+    page = own_page(opening.load_model(args))
     try:
         page.launch(server_name=args.host, server_port=args.port, **LAUNCH)
     except OSError as error:

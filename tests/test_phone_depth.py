@@ -10,6 +10,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from deeplens_hf.disparity import phone_depth
+from deeplens_hf.files import pictures
 from deeplens_hf.files.pictures import PhotoError
 
 Y, X = np.mgrid[0:1:48j, 0:1:64j]
@@ -248,7 +249,7 @@ def test_a_map_too_large_is_refused_before_its_pixels_are_read(model, pixels, co
 def test_only_the_map_is_measured(pixels, monkeypatch):
     """Not the gain map before it, nor the film behind."""
     monkeypatch.setattr(phone_depth, "MOST", 48 * 64)
-    monkeypatch.setattr(phone_depth, "MOST_SCANS", 20)
+    monkeypatch.setattr(pictures, "SCANS", 20)
     gain = jpeg(np.zeros((100, 100), np.uint8), xmp=xmp(hdrgm__Version="1.0"))
     file = io.BytesIO()
     Image.fromarray(LEVELS).save(file, "JPEG", progressive=True)
@@ -261,7 +262,7 @@ def test_a_map_of_very_many_scans_is_refused(pixels, monkeypatch):
     Image.fromarray(LEVELS).save(file, "JPEG", progressive=True)
     portrait = multi_picture(jpeg(pixels), file.getvalue())
     assert phone_depth.read_embedded(io.BytesIO(portrait)).values.shape == (48, 64)
-    monkeypatch.setattr(phone_depth, "MOST_SCANS", 2)
+    monkeypatch.setattr(pictures, "SCANS", 2)
     with pytest.raises(PhotoError, match="at most 2 scans"):
         phone_depth.read_embedded(io.BytesIO(portrait))
 

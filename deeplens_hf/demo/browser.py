@@ -91,8 +91,7 @@ LOADED = """() => {
 PANEL_SHOWN = """() => setTimeout(() => {
     const panel = [...document.querySelectorAll("[role=tabpanel]")].find(panel => panel.offsetParent);
     document.querySelector(".finder").dataset.panel = panel.id;
-    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    panel.scrollIntoView({behavior: still ? "auto" : "smooth", block: "nearest"});
+    panel.scrollIntoView({behavior: ride(), block: "nearest"});
 }, 50)"""
 # one brush, in the viewfinder and among the controls
 BRUSH_CHOSEN = """() => {

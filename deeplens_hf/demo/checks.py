@@ -4,14 +4,13 @@ import inspect
 import mmap
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
 
 import gradio as gr
 import numpy as np
 from gradio.utils import get_upload_folder
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from ..files.pictures import PhotoError, one_line, open_header
+from ..files.pictures import PhotoError, check_scans, one_line, open_header
 from ..files.writing import LONGEST_SIDES
 from ..inputs import check_point
 from ..model import MAX_HIGHLIGHTS
@@ -22,8 +21,6 @@ from .files import sentence
 
 MOST = 50_000_000  # pixels of an upload
 LONGEST = LONGEST_SIDES["JPEG"]  # pixels of a side: our results are some
-SCANS = 100  # that a JPEG's pixels come in: cameras and programs write one to a dozen; each takes the time of a photo
-START_OF_SCAN = b"\xff\xda"
 RANGES = {"aperture": (0.0, WIDEST), "highlights": (0.0, MAX_HIGHLIGHTS), "seconds": (0.5, LONGEST_FILM)}
 POINTS = (("x", "y"), ("start_x", "start_y"), ("end_x", "end_y"))
 
@@ -32,7 +29,7 @@ def check_upload(path: str, name: str = "photo") -> tuple[int, int]:
     """(width, height) of the upright picture, by the file's header alone.
 
     PhotoError, of `name`, if nobody uploaded it, if it is no picture, or if it is larger than MOST pixels, LONGEST on a
-    side, or SCANS.
+    side, or `pictures.SCANS`.
     """
     _check_uploaded(path, name)
     try:
@@ -44,8 +41,9 @@ def check_upload(path: str, name: str = "photo") -> tuple[int, int]:
                 raise PhotoError(f"{name} must have at most {MOST // 10**6} megapixels, {size}")
             if max(width, height) > LONGEST:
                 raise PhotoError(f"{name} must have sides of at most {LONGEST} pixels, {size}")
-            if header.info.get("progressive") and _scans(file) > SCANS:
-                raise PhotoError(f"{name} must be a JPEG of at most {SCANS} scans; please save it anew")
+            if header.info.get("progressive"):
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+                    check_scans(content, name)
             return (height, width) if _on_its_side(header) else (width, height)
     except PhotoError:
         raise
@@ -74,15 +72,6 @@ def _check_uploaded(path: str, name: str) -> None:
     folder = Path(get_upload_folder()).resolve()
     if not (isinstance(path, str) and Path(path).resolve().is_relative_to(folder) and Path(path).is_file()):
         raise PhotoError(f"{name} must be uploaded first")
-
-
-def _scans(file: IO[bytes]) -> int:
-    """How many scans a JPEG has: within their data this marker never is."""
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        found, at = 0, content.find(START_OF_SCAN)
-        while at >= 0 and found <= SCANS:
-            found, at = found + 1, content.find(START_OF_SCAN, at + 2)
-        return found
 
 
 def _on_its_side(header: Image.Image) -> bool:

@@ -27,23 +27,16 @@ document.addEventListener(
   },
   early,
 );
-document.addEventListener(
-  "pointerup",
-  () => {
-    const { slider, value, sure } = touched ?? {};
-    touched = null;
-    if (slider && !sure && slider.value !== value) tell(slider); // a tap
-  },
-  early,
-);
-document.addEventListener(
-  "pointercancel",
-  () => {
-    const { slider, value, sure } = touched ?? {};
-    touched = null;
-    if (!slider || slider.value === value) return;
-    slider.value = value;
-    if (sure) tell(slider); // it went along a little first
-  },
-  early,
-);
+for (const end of ["pointerup", "pointercancel"])
+  document.addEventListener(
+    end,
+    () => {
+      const { slider, value, sure } = touched ?? {};
+      touched = null;
+      if (!slider || slider.value === value) return;
+      const cancelled = end === "pointercancel";
+      if (cancelled) slider.value = value;
+      if (cancelled === sure) tell(slider); // nobody has heard of a tap yet; what went along the slider is taken back
+    },
+    early,
+  );

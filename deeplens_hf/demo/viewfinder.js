@@ -27,7 +27,7 @@ const act = (name) => finder.querySelector(`[data-act=${name}]`);
 window.cameraOn = () =>
   document.querySelector('#upload video, #upload [aria-label="Capture from camera"].selected');
 window.inView = () => ({ size: scene?.size, focus, wish: props.value }); // likewise
-const ride = () => (matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth");
+window.ride = () => (matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth");
 let mode = "point";
 let scene = null;
 let levels = null; // the disparity: {data, width, height}, 0 to 255, one byte a pixel

@@ -25,12 +25,12 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from ..files import exif
-from ..files.pictures import PhotoError, full_scale, grey_levels, one_line, open_header
+from ..files.pictures import PhotoError, check_scans, full_scale, grey_levels, one_line, open_header
 
 EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 EXTENDED_HEADER = len(EXTENDED_XMP) + 32 + 4 + 4  # then the packet's name, its length, and where this part goes
 MOST = 25_000_000  # pixels of a map: phones store fewer than the photo has
-MOST_FRAMES, MOST_SCANS = 16, 100  # of a JPEG: phones write a few
+MOST_FRAMES = 16  # of a JPEG: phones write a few
 MOST_XMP, MOST_TAGS = 1 << 25, 100_000  # bytes of a packet, which may hold the photo once more; tags, attributes
 GAIN_MAPS = (b"hdrgm", b"hdrgainmap", b"urn:iso:std:iso:ts:21496")  # grey frames that hold brightness, not depth
 UNKNOWN = 4 / 255  # of a distance that begins at 0: as far as JPEG may take what is none
@@ -157,8 +157,8 @@ def _check_size(width: int, height: int) -> None:
 def _unit(picture: Image.Image, file: bytes = b"") -> np.ndarray:
     """Grey levels (h, w) as float32 in [0, 1]; PhotoError where to decode its file would take minutes or all memory."""
     _check_size(*picture.size)
-    if picture.info.get("progressive") and file.count(b"\xff\xda") > MOST_SCANS:
-        raise PhotoError(f"disparity 'embedded' must be a picture of at most {MOST_SCANS} scans")
+    if picture.info.get("progressive"):
+        check_scans(file, "disparity 'embedded'")
     values = grey_levels(picture)
     return values.astype(np.float32) / np.float32(full_scale(values))
 

@@ -6,6 +6,7 @@ Adobe RGB nearly so). CMYK and grey go to sRGB, through their profile where they
 
 import contextlib
 import math
+import mmap
 import os
 import threading
 import warnings
@@ -24,6 +25,8 @@ MAX_PIXELS = 200_000_000
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 DNG_VERSION, BITS, PHOTOMETRIC, PLANAR, SAMPLES = 50706, 258, 262, 284, 339  # TIFF tags
 HALVED = "8 of 16 bits"  # in the `info` of a picture that was decoded so
+SCANS = 100  # that a JPEG's pixels come in: cameras and programs write one to a dozen; each takes the time of a photo
+START_OF_SCAN = b"\xff\xda"
 UNREAD = (".tif", ".tiff", ".exr", ".npz")  # that may hold numbers as no reader here knows them
 BEST = {"quality": 95, "subsampling": 0}  # of a JPEG, unless another quality is asked for
 
@@ -225,6 +228,15 @@ def _halved(picture: Image.Image) -> bool:
     told = (tile.args for tile in getattr(picture, "tile", []))
     raw = (args if isinstance(args, str) else str(args[0] if args else "") for args in told)
     return picture.mode in ("RGB", "RGBA", "LA") and any(";16" in mode for mode in raw)
+
+
+def check_scans(jpeg: bytes | mmap.mmap, name: str) -> None:
+    """PhotoError, of `name`, for a progressive JPEG file of more than SCANS; within their data the marker never is."""
+    found, at = 0, jpeg.find(START_OF_SCAN)
+    while at >= 0 and found <= SCANS:
+        found, at = found + 1, jpeg.find(START_OF_SCAN, at + 2)
+    if found > SCANS:
+        raise PhotoError(f"{name} must be a JPEG of at most {SCANS} scans; please save it anew")
 
 
 def full_scale(levels: np.ndarray) -> int:

@@ -6,13 +6,12 @@ from PIL import Image
 
 pytest.importorskip("gradio")
 from deeplens_hf.demo.checks import (  # noqa: E402  the page's package needs gradio
-    START_OF_SCAN,
     check_file,
     check_map,
     check_upload,
     faults,
 )
-from deeplens_hf.files.pictures import PhotoError, read_photo  # noqa: E402
+from deeplens_hf.files.pictures import START_OF_SCAN, PhotoError, read_photo  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
